@@ -1,0 +1,152 @@
+"""The bundle: what the exporter writes and everybody else reads.
+
+    <repository>/<model>/config.pbtxt
+    <repository>/<model>/<version>/model.onnx        dense float32 [batch, N], ids int64 [batch, C]
+                                  /model.onnx.data    -> probability float32 [batch]
+                                  /manifest.json
+
+Knows the manifest and how to check a folder against it. Does not know ONNX, nor who reads the bundle.
+"""
+
+import hashlib
+import math
+from pathlib import Path
+from typing import Annotated, Literal
+
+import numpy as np
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from tablefold.errors import BundleError
+from tablefold.footprint import Footprint
+from tablefold.schema import FeatureSchema
+
+MANIFEST = "manifest.json"
+GRAPH = "model.onnx"
+WEIGHTS = "model.onnx.data"
+TOLERANCE = 1e-5
+"""The largest difference of a probability between torch, the graph and the server (fp32 rows)."""
+
+FileName = Annotated[str, Field(pattern=r"^[A-Za-z0-9_][A-Za-z0-9_.-]*$", max_length=255)]
+"""A plain name: no folder, nothing that climbs out of the bundle."""
+
+
+class FileDigest(BaseModel):
+    """Size in bytes and SHA-256 (hex) of one file of the bundle."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    bytes: Annotated[int, Field(ge=0)]
+    sha256: Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
+
+
+class GoldenRows(BaseModel):
+    """Rows with the probabilities the exported graph gave; replayed before a version takes traffic."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    dense: list[list[float | None]]
+    """[rows, N]; null is a missing value (NaN)."""
+    ids: list[list[int]]
+    """[rows, C] raw ids."""
+    probability: list[float]
+    """[rows]"""
+
+    @classmethod
+    def of(cls, dense: np.ndarray, ids: np.ndarray, probability: np.ndarray) -> "GoldenRows":
+        """From arrays float32 [rows, N], int64 [rows, C] and float32 [rows]."""
+        return cls(
+            dense=[[None if math.isnan(v) else float(v) for v in row] for row in dense],
+            ids=ids.tolist(),
+            probability=[float(p) for p in probability],
+        )
+
+    def arrays(self, schema: FeatureSchema) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """The same rows as float32 [rows, N], int64 [rows, C], float32 [rows].
+
+        Raises BundleError where they do not fit the schema.
+        """
+        rows = len(self.probability)
+        try:
+            dense = np.array(self.dense, dtype=np.float32).reshape(rows, len(schema.dense))
+            ids = np.array(self.ids, dtype=np.int64).reshape(rows, schema.id_columns)
+        except (ValueError, OverflowError) as error:
+            raise BundleError(f"the golden rows do not fit the feature schema: {error}") from error
+        return dense, ids, np.array(self.probability, dtype=np.float32)
+
+
+class Method(BaseModel):
+    """How the model was made; nothing after the exporter depends on it."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    name: str
+    """What the user asked for, such as `lhf+mlet`."""
+    dim: Annotated[int, Field(ge=1)]
+    """d: the width of a served vector."""
+    rows: Annotated[int, Field(ge=0)]
+    """Rows of the folded table, all features together."""
+    distinct_ids: Annotated[int, Field(ge=0)]
+    """Distinct raw ids in the training rows, all features together."""
+    known_ids: Annotated[int, Field(ge=0)]
+    """Ids in the dictionary, all features together."""
+
+
+class Manifest(BaseModel):
+    """Everything about a bundle but its arrays."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    format: Literal[1] = 1
+    name: Annotated[str, Field(pattern=r"^[A-Za-z0-9_][A-Za-z0-9_.-]*$", max_length=128)]
+    version: Annotated[int, Field(ge=1)]
+    feature_schema: FeatureSchema
+    method: Method
+    row_type: Literal["fp32", "fp16", "int8", "int4"]
+    footprint: Footprint
+    metrics: dict[str, float] = {}
+    """Of the trained model, on rows it was not trained on: auc, logloss, ..."""
+    provenance: dict[str, str] = {}
+    """Versions, seeds and options that lead back to the checkpoint."""
+    golden: GoldenRows
+    files: dict[FileName, FileDigest]
+    """Every file of the version's folder but the manifest itself."""
+
+
+def digest(path: Path) -> FileDigest:
+    """Size and SHA-256 of a file, read in blocks."""
+    with path.open("rb") as file:
+        return FileDigest(bytes=path.stat().st_size, sha256=hashlib.file_digest(file, "sha256").hexdigest())
+
+
+def read_manifest(folder: Path) -> Manifest:
+    """The manifest of a version's folder. Raises BundleError if it is absent or malformed."""
+    path = folder / MANIFEST
+    try:
+        return Manifest.model_validate_json(path.read_bytes())
+    except FileNotFoundError:
+        raise BundleError(
+            f"{folder} is not a bundle: it has no {MANIFEST}; "
+            "give the version's folder, such as REPOSITORY/MODEL/1"
+        ) from None
+    except OSError as error:
+        raise BundleError(f"{path} cannot be read: {error.strerror}") from error
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join(str(part) for part in first["loc"]) or "the file"
+        raise BundleError(f"{path} is damaged: {where}: {first['msg']}") from error
+
+
+def check_files(folder: Path, manifest: Manifest) -> None:
+    """Every file the manifest names is there, whole and unchanged. Raises BundleError naming the first
+    that is not."""
+    for name, expected in manifest.files.items():
+        path = folder / name
+        if path.is_symlink() or not path.is_file():
+            raise BundleError(f"{path} is missing; export the model again")
+        if digest(path) != expected:
+            raise BundleError(
+                f"{path} is damaged: its SHA-256 is not the one in {MANIFEST}; export the model again"
+            )
+    for name in (GRAPH, WEIGHTS):
+        if name not in manifest.files:
+            raise BundleError(f"{folder / MANIFEST} does not name {name}; export the model again")

@@ -1,0 +1,49 @@
+"""Raw values to 64-bit ids: the one rule that training, export, serving and load tests share.
+
+int      the number itself, -2^63 + 1 .. 2^63 - 1
+hex32    up to 8 hexadecimal digits, as an unsigned number
+string   XXH64 (seed 0) of the UTF-8 bytes, read as a signed number
+An empty string is a missing value and becomes `MISSING`.
+"""
+
+from collections.abc import Callable, Iterable
+
+import numpy as np
+import xxhash
+
+from tablefold.schema import MISSING, Encoding
+
+
+def hash_string(value: str) -> int:
+    """XXH64 of the UTF-8 bytes as a signed 64-bit number, never `MISSING`."""
+    unsigned = xxhash.xxh64_intdigest(value.encode())
+    signed = unsigned - (1 << 64) if unsigned >= 1 << 63 else unsigned
+    return signed if signed != MISSING else MISSING + 1
+
+
+def parse_int(value: str) -> int:
+    """A decimal number that fits into 64 bits. Raises ValueError otherwise."""
+    number = int(value)
+    if not MISSING < number < 1 << 63:
+        raise ValueError(f"{value!r} does not fit into a signed 64-bit id")
+    return number
+
+
+def parse_hex32(value: str) -> int:
+    """Up to eight hexadecimal digits as an unsigned number. Raises ValueError otherwise."""
+    if not 1 <= len(value) <= 8 or not set(value) <= set("0123456789abcdefABCDEF"):
+        raise ValueError(f"{value!r} is not 1 to 8 hexadecimal digits")
+    return int(value, 16)
+
+
+ENCODERS: dict[Encoding, Callable[[str], int]] = {
+    Encoding.INT: parse_int,
+    Encoding.HEX32: parse_hex32,
+    Encoding.STRING: hash_string,
+}
+
+
+def encode(values: Iterable[str], encoding: Encoding) -> np.ndarray:
+    """int64 ids of raw text values; "" becomes `MISSING`. Raises ValueError for an unreadable one."""
+    encoder = ENCODERS[encoding]
+    return np.array([encoder(v) if v else MISSING for v in values], dtype=np.int64)

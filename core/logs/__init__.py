@@ -1,0 +1,1 @@
+"""Logs of real rows, read by schema into raw ids, dense values and labels."""
