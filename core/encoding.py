@@ -6,6 +6,7 @@ string   XXH64 (seed 0) of the UTF-8 bytes, read as a signed number
 An empty string is a missing value and becomes `MISSING`.
 """
 
+import re
 from collections.abc import Callable, Iterable
 
 import numpy as np
@@ -23,6 +24,8 @@ def hash_string(value: str) -> int:
 
 def parse_int(value: str) -> int:
     """A decimal number that fits into 64 bits. Raises ValueError otherwise."""
+    if not re.fullmatch(r"[+-]?[0-9]+", value, re.ASCII):
+        raise ValueError(f"{value!r} is not a whole number")
     number = int(value)
     if not MISSING < number < 1 << 63:
         raise ValueError(f"{value!r} does not fit into a signed 64-bit id")

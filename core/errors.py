@@ -1,6 +1,7 @@
 """Every error Tablefold raises on purpose.
 
     TablefoldError
+    ├── TrainingError         a run that cannot go on
     ├── UsageError            wrong usage or bad input on the command line: exit code 2
     │   ├── SchemaError       a feature schema that cannot be
     │   ├── LogError          a line of a log that cannot be read (file, line, feature)
@@ -23,6 +24,10 @@ from typing import ClassVar
 
 class TablefoldError(Exception):
     """Base of every error raised on purpose."""
+
+
+class TrainingError(TablefoldError):
+    """A training run that cannot go on, such as a loss that is no longer a number."""
 
 
 class UsageError(TablefoldError):

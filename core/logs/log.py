@@ -1,0 +1,41 @@
+"""Rows in memory, in the two tensors a model reads, with their labels."""
+
+from dataclasses import dataclass
+from typing import Self
+
+import numpy as np
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Log:
+    """`rows` rows of a log, raw: nothing is counted, mapped or normalised yet."""
+
+    dense: np.ndarray
+    """float32 [rows, N]; NaN is a missing value."""
+    ids: np.ndarray
+    """int64 [rows, C] raw ids; `MISSING` is a missing value."""
+    label: np.ndarray | None
+    """float32 [rows] of 0 and 1; None where the file has no labels."""
+
+    def __len__(self) -> int:
+        return len(self.ids)
+
+    def take(self, rows: slice | np.ndarray) -> Self:
+        """The given rows, as a slice or an index array."""
+        label = None if self.label is None else self.label[rows]
+        return type(self)(dense=self.dense[rows], ids=self.ids[rows], label=label)
+
+    @property
+    def labels(self) -> np.ndarray:
+        """`label` of a log that is known to have labels."""
+        assert self.label is not None
+        return self.label
+
+
+@dataclass(frozen=True, kw_only=True)
+class Splits:
+    """Rows to train on, rows to choose by, rows to report on."""
+
+    train: Log
+    validation: Log
+    test: Log

@@ -1,0 +1,54 @@
+"""The graph that passes work on: its two inputs, its named values, its named constants.
+
+Constants are named for the part of the footprint they belong to: `tables/...`, `scales/...`, `row_maps/...`,
+`vocabulary/...`; every other array is the network's.
+"""
+
+import numpy as np
+import onnx_ir as ir
+from onnx_ir.tape import Tape
+
+from tablefold.footprint import Parts
+from tablefold.schema import FeatureSchema
+
+OPSET = 20
+IR_VERSION = 10
+
+
+def empty_model(schema: FeatureSchema) -> ir.Model:
+    """A graph with the inputs `dense` float32 [batch, N] and `ids` int64 [batch, C], and nothing else."""
+    dense = ir.val("dense", dtype=ir.DataType.FLOAT, shape=("batch", len(schema.dense)))
+    ids = ir.val("ids", dtype=ir.DataType.INT64, shape=("batch", schema.id_columns))
+    graph = ir.Graph(inputs=[dense, ids], outputs=[], nodes=[], opset_imports={"": OPSET}, name=schema.name)
+    return ir.Model(graph, ir_version=IR_VERSION, producer_name="tablefold")
+
+
+def constant(tape: Tape, name: str, array: np.ndarray | np.generic) -> ir.Value:
+    """The array as an initializer of the graph; the one of that name if it is there already."""
+    graph = tape.graph_like
+    assert isinstance(graph, ir.Graph)
+    if name in graph.initializers:
+        return graph.initializers[name]
+    return tape.initializer(ir.tensor(np.asarray(array), name=name))
+
+
+def value_named(model: ir.Model, name: str) -> ir.Value:
+    """An input or a node's output by its name. Raises KeyError if there is none."""
+    for value in model.graph.inputs:
+        if value.name == name:
+            return value
+    for node in reversed(model.graph):
+        for value in node.outputs:
+            if value.name == name:
+                return value
+    raise KeyError(name)
+
+
+def parts_of(model: ir.Model) -> Parts:
+    """Bytes by part of every array of the graph."""
+    sizes = dict.fromkeys(Parts.model_fields, 0)
+    for name, value in model.graph.initializers.items():
+        assert value.const_value is not None
+        prefix = name.partition("/")[0]
+        sizes[prefix if prefix in sizes and "/" in name else "network"] += value.const_value.nbytes
+    return Parts(**sizes)

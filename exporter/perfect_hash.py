@@ -1,0 +1,111 @@
+"""A static perfect hash of 64-bit keys, built in numpy, evaluated by a few operators in a graph.
+
+Each key falls into a small bucket; each bucket has a seed; the seed sends all of the bucket's keys to slots
+that nobody else has (hash and displace: Fox et al. 1992; PTHash: Pibiri and Trani 2021). A lookup reads one
+seed and one slot. Largest buckets are placed first, all buckets of one size at once.
+
+    h      = mix(key, salt)
+    bucket = reduce(h, buckets)
+    slot   = reduce(h * (seed * SEED_STEP + SEED_BASE), slots)
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from tablefold.errors import TablefoldError
+from tablefold.trainer.hashing import mix, reduce_to, scale_to
+
+SEED_STEP = np.int64(-7070675565921424024)  # even, so that every seed's multiplier is odd
+SEED_BASE = np.int64(3935559000370003845)
+KEYS_PER_BUCKET = 4
+MAX_SEEDS = 1 << 16
+ATTEMPTS = 8
+TRIALS_AT_ONCE = 1 << 20
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class PerfectHash:
+    """Which slot each of n distinct keys has."""
+
+    salt: int
+    seeds: np.ndarray
+    """uint16 [buckets]"""
+    num_slots: int
+    slots: np.ndarray
+    """int64 [n]: the slot of each key, all different."""
+
+
+def build(keys: np.ndarray) -> PerfectHash:
+    """A perfect hash of distinct int64 keys [n], n >= 0, with about 3 % more slots than keys.
+
+    Raises TablefoldError if no salt works, which distinct keys practically rule out.
+    """
+    buckets, num_slots = len(keys) // KEYS_PER_BUCKET + 1, len(keys) + len(keys) // 32 + 1
+    for attempt in range(ATTEMPTS):
+        salt = attempt * 0x5851F42D4C957F2D
+        h = mix(keys, np.int64(salt))
+        placed = _place_all(h, reduce_to(h, scale_to(buckets)), buckets, num_slots)
+        if placed is not None:
+            return PerfectHash(salt=salt, seeds=placed[0], num_slots=num_slots, slots=placed[1])
+    raise TablefoldError(f"no perfect hash of {len(keys)} keys was found in {ATTEMPTS} attempts")
+
+
+def slots_of(h: np.ndarray, seed: np.ndarray, slot_scale: np.ndarray) -> np.ndarray:
+    """int64: the slots of mixed keys under seeds; the same steps as in the graph."""
+    with np.errstate(over="ignore"):
+        return reduce_to(h * (seed * SEED_STEP + SEED_BASE), slot_scale)
+
+
+def _place_all(
+    h: np.ndarray, bucket: np.ndarray, buckets: int, num_slots: int
+) -> tuple[np.ndarray, np.ndarray] | None:
+    order = np.argsort(bucket, kind="stable")
+    sizes = np.bincount(bucket, minlength=buckets)
+    starts = np.cumsum(sizes) - sizes
+    board = _Board(num_slots)
+    seeds, slots = np.zeros(buckets, np.uint16), np.empty(len(h), np.int64)
+    for size in range(int(sizes.max()), 0, -1):
+        those = np.flatnonzero(sizes == size)
+        members = order[starts[those, None] + np.arange(size)]
+        placed = board.place(h[members])
+        if placed is None:
+            return None
+        seeds[those], slots[members] = placed
+    return seeds, slots
+
+
+class _Board:
+    """The slots, and who has taken them."""
+
+    def __init__(self, num_slots: int) -> None:
+        self.scale = scale_to(num_slots)
+        self.taken = np.zeros(num_slots, bool)
+        self.owner = np.empty(num_slots, np.int32)
+
+    def place(self, h: np.ndarray) -> tuple[np.ndarray, np.ndarray] | None:
+        """Seeds [A] and slots [A, size] for buckets of mixed keys int64 [A, size]; None if seeds run out."""
+        count, size = h.shape
+        seeds, slots = np.zeros(count, np.uint16), np.empty(h.shape, np.int64)
+        pending, seed = np.arange(count), 0
+        while len(pending):
+            trials = min(max(1, TRIALS_AT_ONCE // (len(pending) * size)), 4096, MAX_SEEDS - seed)
+            if trials <= 0:
+                return None
+            tried = slots_of(h[pending, None, :], np.arange(seed, seed + trials)[:, None], self.scale)
+            fits = ~self.taken[tried].any(axis=2)
+            if size > 1:
+                fits &= (np.diff(np.sort(tried, axis=2), axis=2) != 0).all(axis=2)
+            candidates = np.flatnonzero(fits.any(axis=1))
+            first = fits[candidates].argmax(axis=1)
+            wanted = tried[candidates, first]
+            # Two candidates may want one slot: the last to write its name owns it.
+            names = np.arange(len(candidates), dtype=np.int32)[:, None]
+            self.owner[wanted] = names
+            won = (self.owner[wanted] == names).all(axis=1)
+            self.taken[wanted[won]] = True
+            winners = pending[candidates[won]]
+            seeds[winners], slots[winners] = seed + first[won], wanted[won]
+            pending = np.delete(pending, candidates[won])
+            seed += trials
+        return seeds, slots

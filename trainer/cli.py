@@ -1,0 +1,108 @@
+"""`tablefold train`: the command and what it shows while it runs."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+if TYPE_CHECKING:
+    from rich.progress import Progress
+
+    from tablefold.trainer.loop import EpochResult
+
+
+def train(
+    data: Annotated[
+        str,
+        typer.Option(help="criteo:PATH, avazu:PATH, movielens:PATH, synthetic:ROWS or a SCHEMA.toml."),
+    ],
+    out: Annotated[Path, typer.Option(help="The checkpoint folder to write.")],
+    method: Annotated[
+        str,
+        typer.Option(help="full, hash, mlet, lhf, lhf+mlet or hash+mlet: a row map, with or without MLET."),
+    ] = "full",
+    dim: Annotated[int, typer.Option(min=1, max=1024, help="d: the width of a served vector.")] = 16,
+    inner_dim: Annotated[
+        int, typer.Option(min=1, max=4096, help="k: the width of MLET's inner table; folded away.")
+    ] = 64,
+    row_ratio: Annotated[
+        float, typer.Option(min=1, help="How many times fewer rows than ids a hash gets.")
+    ] = 10,
+    epochs: Annotated[int, typer.Option(min=1, help="At most this many passes over the rows.")] = 3,
+    seed: Annotated[int, typer.Option(help="Repeats a run.")] = 0,
+    batch_rows: Annotated[int, typer.Option(min=1, help="Rows of a training step.")] = 2048,
+    lr: Annotated[float, typer.Option(help="Learning rate of the network.")] = 1e-3,
+    table_lr: Annotated[float, typer.Option(help="Learning rate of the table's rows.")] = 5e-3,
+    split: Annotated[
+        str | None, typer.Option(help="How one log is cut: order or random.  [default: the format's own]")
+    ] = None,
+) -> None:
+    """Train a model on a log and write a checkpoint.
+
+    The epoch with the best validation logloss is kept; test rows are read once, at the end.
+    """
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+    from tablefold.errors import UsageError
+    from tablefold.logs import SplitRule, read_splits
+    from tablefold.trainer.config import TrainConfig
+    from tablefold.trainer.method import Method
+    from tablefold.trainer.train import train as run
+
+    Method.parse(method)  # a wrong name is refused before the log is read
+    if split not in (None, *SplitRule):
+        raise UsageError(f"--split {split!r} is not known: give order or random")
+    config = TrainConfig(
+        method=method, dim=dim, inner_dim=inner_dim, row_ratio=row_ratio, epochs=epochs, seed=seed,
+        batch_rows=batch_rows, lr=lr, table_lr=table_lr,
+    )  # fmt: skip
+    console = Console(stderr=True)
+    schema, splits = read_splits(data, rule=SplitRule(split) if split else None, seed=seed)
+    console.print(
+        f"{data}: {len(splits.train):,} training, {len(splits.validation):,} validation and "
+        f"{len(splits.test):,} test rows",
+        highlight=False,
+    )
+    columns = (
+        TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(),
+        TextColumn("rows  {task.fields[rate]}  logloss {task.fields[loss]:.4f}"), TimeRemainingColumn(),
+    )  # fmt: skip
+    with Progress(*columns, console=console, transient=True) as progress:
+        checkpoint = run(schema, splits, config, out, _Terminal(progress), data=data)
+    metrics = checkpoint.description.metrics
+    console.print(
+        f"[green]wrote[/green] {out}: test AUC {metrics.get('test_auc', float('nan')):.4f}, "
+        f"test logloss {metrics['test_logloss']:.4f}",
+        highlight=False,
+    )
+
+
+class _Terminal:
+    """A progress bar a stage, a line an epoch."""
+
+    def __init__(self, progress: "Progress") -> None:
+        self.progress, self.rows = progress, 0
+
+    def started(self, stage: str, rows: int, table_rows: int) -> None:
+        self.rows = rows
+        self.progress.console.print(f"{stage}: a table of {table_rows:,} rows", highlight=False)
+        self._new_bar("epoch 1")
+
+    def batch(self, rows: int, loss: float) -> None:
+        task = self.progress.tasks[-1]
+        speed = f"{task.speed:,.0f} rows/s" if task.speed else ""
+        self.progress.update(self.bar, advance=rows, loss=loss, rate=speed)
+
+    def epoch(self, result: "EpochResult") -> None:
+        self.progress.remove_task(self.bar)
+        auc = "" if result.validation_auc is None else f"AUC {result.validation_auc:.4f}, "
+        self.progress.console.print(
+            f"  epoch {result.epoch}: training logloss {result.train_logloss:.4f}; validation {auc}"
+            f"logloss {result.validation_logloss:.4f}{' (best so far)' if result.best else ''}",
+            highlight=False,
+        )
+        self._new_bar(f"epoch {result.epoch + 1}")
+
+    def _new_bar(self, name: str) -> None:
+        self.bar = self.progress.add_task(name, total=self.rows, loss=0.0, rate="", visible=True)

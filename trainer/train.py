@@ -1,0 +1,144 @@
+"""A training run: vocabularies, row maps, model, epochs, checkpoint.
+
+A learned hash takes two such runs: the first one, cheap and low-dimensional, gives the vectors that say
+which ids are alike; its checkpoint is kept beside the second one, as `<name>.stage1`.
+"""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Protocol
+
+import numpy as np
+import torch
+
+from tablefold import __version__
+from tablefold.errors import UsageError
+from tablefold.logs import Log, Splits
+from tablefold.metrics import auc, logloss
+from tablefold.schema import FeatureSchema
+from tablefold.trainer import checkpoint as checkpoints
+from tablefold.trainer.checkpoint import Checkpoint, Description, RowMapRecord, build_model
+from tablefold.trainer.config import TrainConfig, first_stage
+from tablefold.trainer.loop import EpochResult, train_epochs, zero_unreached_rows
+from tablefold.trainer.method import Method, RowMapRequest, rows_for
+from tablefold.trainer.row_map import RowMap
+from tablefold.trainer.vocabulary import Vocabulary, count_vocabularies
+
+
+class Observer(Protocol):
+    """Whoever watches a run."""
+
+    def started(self, stage: str, rows: int, table_rows: int) -> None:
+        """A stage begins; an epoch has `rows` rows, the table `table_rows`."""
+
+    def batch(self, rows: int, loss: float) -> None:
+        """A batch is done."""
+
+    def epoch(self, result: EpochResult) -> None:
+        """An epoch is done."""
+
+
+def train(
+    schema: FeatureSchema,
+    splits: Splits,
+    config: TrainConfig,
+    out: Path,
+    observer: Observer,
+    *,
+    data: str = "",
+    stage: str = "training",
+) -> Checkpoint:
+    """Train by `config`, write the best epoch's checkpoint to `out` and return it.
+
+    Test rows are read once, after the best epoch is chosen. Raises UsageError for data that cannot be
+    learned from, TrainingError for a run that cannot go on.
+    """
+    _require_both_labels(splits.train)
+    method = Method.parse(config.method)
+    vocabularies = count_vocabularies(schema, splits.train)
+    first: list[Checkpoint] = []
+
+    def vectors_of(vocabulary: Vocabulary) -> np.ndarray:
+        if not first:  # only a row map that asks for vectors pays for the first stage
+            beside = out.with_name(f"{out.name}.stage1")
+            first.append(train(schema, splits, first_stage(config), beside, observer, stage="first stage"))
+        return _vectors(first[0], schema.categorical.index(vocabulary.feature), vocabulary.ids)
+
+    row_maps = tuple(
+        method.make_row_map(
+            RowMapRequest(
+                vocabulary=vocabulary,
+                rows=rows_for(vocabulary, config.row_ratio),
+                vectors_of=vectors_of,
+                seed=config.seed,
+            )
+        )
+        for vocabulary in vocabularies
+    )
+    model = build_model(schema, config, row_maps)
+    zero_unreached_rows(model, splits.train)
+    observer.started(stage, len(splits.train), model.collection.table.vectors.num_embeddings)
+    for result in train_epochs(model, splits.train, splits.validation, config, observer.batch):
+        observer.epoch(result)
+        if result.best:
+            best = Checkpoint(
+                description=Description(
+                    feature_schema=schema,
+                    config=config,
+                    row_maps=_records(row_maps, vocabularies),
+                    metrics=_epoch_metrics(result),
+                    provenance={"tablefold": __version__, "torch": torch.__version__, "data": data},
+                ),
+                row_maps=row_maps,
+                model=model,
+                validation=splits.validation,
+            )
+            checkpoints.save(best, out)
+    return _with_test_metrics(out, splits.test)
+
+
+def _require_both_labels(log: Log) -> None:
+    if not 0 < log.labels.sum() < len(log):
+        raise UsageError(
+            f"all {len(log)} training rows have the label {log.labels[0]:.0f}; "
+            "a model needs rows of both labels to learn from"
+        )
+
+
+def _vectors(checkpoint: Checkpoint, feature: int, ids: np.ndarray) -> np.ndarray:
+    collection = checkpoint.model.collection
+    rows = torch.from_numpy(collection.row_maps[feature](ids))
+    return collection.table.fold()[rows].numpy()
+
+
+def _records(row_maps: Sequence[RowMap], vocabularies: Sequence[Vocabulary]) -> tuple[RowMapRecord, ...]:
+    return tuple(
+        RowMapRecord(
+            hashed_first=row_map.hashed_first,
+            hashed_rows=row_map.hashed_rows,
+            salt=row_map.salt,
+            distinct_ids=vocabulary.distinct,
+        )
+        for row_map, vocabulary in zip(row_maps, vocabularies, strict=True)
+    )
+
+
+def _epoch_metrics(result: EpochResult) -> dict[str, float]:
+    metrics = {"epoch": float(result.epoch), "validation_logloss": result.validation_logloss}
+    if result.validation_auc is not None:
+        metrics["validation_auc"] = result.validation_auc
+    return metrics
+
+
+def _with_test_metrics(out: Path, test: Log) -> Checkpoint:
+    best = checkpoints.load(out)
+    probability = best.model.predict(test)
+    metrics = best.description.metrics | {"test_logloss": logloss(test.labels, probability)}
+    test_auc = auc(test.labels, probability)
+    if test_auc is not None:
+        metrics["test_auc"] = test_auc
+    description = best.description.model_copy(update={"metrics": metrics})
+    (out / checkpoints.DESCRIPTION).write_text(description.model_dump_json(indent=2) + "\n")
+    return Checkpoint(
+        description=description, row_maps=best.row_maps, model=best.model, validation=best.validation
+    )
