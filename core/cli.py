@@ -17,6 +17,7 @@ from rich.text import Text
 
 from tablefold.bundle import read_manifest
 from tablefold.errors import UsageError
+from tablefold.exporter.cli import export
 from tablefold.trainer.cli import train
 
 app = typer.Typer(
@@ -27,6 +28,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 app.command()(train)
+app.command()(export)
 
 
 @app.command()

@@ -39,11 +39,12 @@ class BuildLookup(InPlacePass):
     def call(self, model: ir.Model) -> PassResult:
         """Append the nodes."""
         tape, ids = Tape(model.graph), value_named(model, "ids")
-        row = self._unknown_rows(tape, ids)
-        if any(len(row_map.keys) for row_map in self.row_maps):
-            row = self._known_rows(tape, ids, otherwise=row)
-        shape = tape.op("Shape", [ids])
-        rows = tape.op("Expand", [row, shape])
+        if not any(len(row_map.keys) for row_map in self.row_maps):
+            rows = self._hashed_rows(tape, ids)
+        elif all(row_map.hashed_rows == 1 for row_map in self.row_maps):
+            rows = self._known_rows(tape, ids, otherwise=self._first_rows(tape))
+        else:
+            rows = self._known_rows(tape, ids, otherwise=self._hashed_rows(tape, ids))
         rows.name, rows.dtype = ROWS, ir.DataType.INT32
         return PassResult(model, modified=True)
 
@@ -56,20 +57,16 @@ class BuildLookup(InPlacePass):
         """One value a feature to one a column, [C]."""
         return np.asarray(values, dtype)[self.feature_of_column]
 
-    def _unknown_rows(self, tape: Tape, ids: ir.Value) -> ir.Value:
+    def _first_rows(self, tape: Tape) -> ir.Value:
         first = self._column([row_map.hashed_first for row_map in self.row_maps], np.int32)
-        first_row = constant(tape, "row_maps/hashed_first", first)
-        if all(row_map.hashed_rows == 1 for row_map in self.row_maps):
-            return first_row
+        return constant(tape, "row_maps/hashed_first", first)
+
+    def _hashed_rows(self, tape: Tape, ids: ir.Value) -> ir.Value:
         salt = self._column([row_map.salt for row_map in self.row_maps], np.int64)
-        scale = self._column([hashing.scale_to(row_map.hashed_rows) for row_map in self.row_maps], np.float64)
-        hashed = _reduce(
-            tape,
-            _mix(tape, ids, constant(tape, "row_maps/salt", salt)),
-            constant(tape, "row_maps/hashed_scale", scale),
-            ir.DataType.INT32,
-        )
-        return tape.op("Add", [hashed, first_row])
+        sizes = self._column([row_map.hashed_rows for row_map in self.row_maps], np.int64)
+        mixed = _mix(tape, ids, constant(tape, "row_maps/salt", salt))
+        scale = constant(tape, "row_maps/hashed_scale", hashing.scale_to(sizes))
+        return tape.op("Add", [_reduce(tape, mixed, scale, ir.DataType.INT32), self._first_rows(tape)])
 
     def _known_rows(self, tape: Tape, ids: ir.Value, otherwise: ir.Value) -> ir.Value:
         built = [perfect_hash.build(row_map.keys) for row_map in self.row_maps]

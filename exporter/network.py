@@ -1,4 +1,4 @@
-"""The network pass: dense float32 [batch, N] and vectors float32 [batch, F, d] -> probability float32 [batch].
+"""The network pass: dense float32 [batch, N], vectors float32 [batch, F, d] -> probability float32 [batch].
 
 torch.onnx exports the head (dense transform and any network); its nodes move into the graph.
 """
@@ -41,13 +41,14 @@ class AttachNetwork(InPlacePass):
         logit = exported.outputs[0]
         for value, ours in zip(exported.inputs, (dense, vectors), strict=True):
             ir.convenience.replace_all_uses_with(value, ours)
-        initializers = list(exported.initializers.values())
+        initializers, nodes = list(exported.initializers.values()), list(exported)
         exported.initializers.clear()
-        for value in initializers:
-            graph.register_initializer(value)
-        nodes = list(exported)
         exported.outputs.clear()
         exported.remove(nodes)
+        for value in [*initializers, *(output for node in nodes for output in node.outputs)]:
+            value.name = f"network/{value.name}"  # the graph has a `val_1` of its own
+        for value in initializers:
+            graph.register_initializer(value)
         graph.extend(nodes)
         probability = Tape(graph).op("Sigmoid", [logit])
         probability.name, probability.dtype = PROBABILITY, ir.DataType.FLOAT

@@ -98,10 +98,11 @@ def _widen_int4(tape: Tape, gathered: ir.Value, packed: PackedRows) -> ir.Value:
     values = tape.op("Reshape", [pairs, shape])
     if packed.dim % 2 == 0:
         return values
-    first, last = (
-        constant(tape, f"tables/{n}", np.array([v])) for n, v in [("first", 0), ("last", packed.dim)]
+    first, last, axis = (
+        constant(tape, f"tables/{name}", np.array([number]))
+        for name, number in [("first", 0), ("last", packed.dim), ("axis", 2)]
     )
-    return tape.op("Slice", [values, first, last, constant(tape, "tables/axis", np.array([2]))])
+    return tape.op("Slice", [values, first, last, axis])
 
 
 def _cast(tape: Tape, value: ir.Value, to: ir.DataType) -> ir.Value:

@@ -1,0 +1,57 @@
+"""The proof that a written bundle equals its checkpoint, row by row, in ONNX Runtime itself."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import onnxruntime
+
+from tablefold.bundle import GRAPH, TOLERANCE
+from tablefold.errors import TablefoldError
+from tablefold.logs import Log
+
+BATCHES = (1, 2, 7)
+"""Batch sizes besides the whole: a graph specialised to one size fails here."""
+
+Predict = Callable[[Log], np.ndarray]
+
+
+class VerificationError(TablefoldError):
+    """A bundle that does not give its checkpoint's probabilities; it is not written."""
+
+
+def graph_of(folder: Path) -> Predict:
+    """The bundle's graph on the CPU as a function from raw rows to probabilities float32 [rows]."""
+    options = onnxruntime.SessionOptions()
+    options.log_severity_level = 3
+    session = onnxruntime.InferenceSession(folder / GRAPH, options, providers=["CPUExecutionProvider"])
+
+    def predict(log: Log) -> np.ndarray:
+        (probability,) = session.run(["probability"], {"dense": log.dense, "ids": log.ids})
+        return np.asarray(probability)
+
+    return predict
+
+
+def require_equal(expected: Predict, actual: Predict, log: Log, what: str) -> None:
+    """Every row's probability is the same within `TOLERANCE`, in one batch and in small ones.
+
+    Raises VerificationError naming the row, its ids and both probabilities.
+    """
+    want, got = expected(log), actual(log)
+    _compare(want, got, log, what)
+    for size in BATCHES:
+        part = log.take(slice(0, size))
+        _compare(want[:size], actual(part), part, f"{what}, batch of {size}")
+
+
+def _compare(want: np.ndarray, got: np.ndarray, log: Log, what: str) -> None:
+    if want.shape != got.shape:
+        raise VerificationError(f"{what}: {got.shape} probabilities for {want.shape} rows")
+    wrong = np.flatnonzero(~(np.abs(want - got) <= TOLERANCE))
+    if len(wrong):
+        row = int(wrong[0])
+        raise VerificationError(
+            f"{what}: {len(wrong)} of {len(log)} rows differ; row {row} with ids {log.ids[row].tolist()} "
+            f"must give {want[row]!r} and gives {got[row]!r}"
+        )
