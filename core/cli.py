@@ -18,6 +18,7 @@ from rich.text import Text
 from tablefold.bundle import read_manifest
 from tablefold.errors import UsageError
 from tablefold.exporter.cli import export
+from tablefold.server.cli import serve
 from tablefold.trainer.cli import train
 
 app = typer.Typer(
@@ -29,6 +30,7 @@ app = typer.Typer(
 )
 app.command()(train)
 app.command()(export)
+app.command()(serve)
 
 
 @app.command()

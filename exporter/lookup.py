@@ -114,17 +114,12 @@ def _region(row_map: RowMap, hash_: perfect_hash.PerfectHash) -> tuple[np.ndarra
 
 def _mix(tape: Tape, ids: ir.Value, salt: ir.Value) -> ir.Value:
     """`hashing.mix`, step by step."""
-    h = tape.op("Mul", [ids, constant(tape, "row_maps/multiplier_1", hashing.MULTIPLIER_1)])
+    h = tape.op("Mul", [ids, constant(tape, "row_maps/multiplier", hashing.MULTIPLIER)])
     h = tape.op("Add", [h, salt])
-    high = tape.op(
-        "Mul",
-        [
-            _cast(tape, h, ir.DataType.DOUBLE),
-            constant(tape, "row_maps/high_to_low", np.float64(hashing.HIGH_TO_LOW)),
-        ],
-    )
-    h = tape.op("Add", [h, _cast(tape, high, ir.DataType.INT64)])
-    return tape.op("Mul", [h, constant(tape, "row_maps/multiplier_2", hashing.MULTIPLIER_2)])
+    half = constant(tape, "row_maps/high_half", np.float64(hashing.HIGH_HALF))
+    high = _cast(tape, tape.op("Mul", [_cast(tape, h, ir.DataType.DOUBLE), half]), ir.DataType.INT64)
+    offset = constant(tape, "row_maps/offset", hashing.OFFSET)
+    return tape.op("Mul", [h, tape.op("Add", [high, offset])])
 
 
 def _reduce(tape: Tape, mixed: ir.Value, scale: ir.Value, dtype: ir.DataType = ir.DataType.INT64) -> ir.Value:

@@ -42,12 +42,11 @@ def build(keys: np.ndarray) -> PerfectHash:
     Raises TablefoldError if no salt works, which distinct keys practically rule out.
     """
     buckets, num_slots = len(keys) // KEYS_PER_BUCKET + 1, len(keys) + len(keys) // 32 + 1
-    for attempt in range(ATTEMPTS):
-        salt = attempt * 0x5851F42D4C957F2D
-        h = mix(keys, np.int64(salt))
+    for salt in np.random.default_rng(0).integers(-(2**63), 2**63 - 1, ATTEMPTS):
+        h = mix(keys, salt)
         placed = _place_all(h, reduce_to(h, scale_to(buckets)), buckets, num_slots)
         if placed is not None:
-            return PerfectHash(salt=salt, seeds=placed[0], num_slots=num_slots, slots=placed[1])
+            return PerfectHash(salt=int(salt), seeds=placed[0], num_slots=num_slots, slots=placed[1])
     raise TablefoldError(f"no perfect hash of {len(keys)} keys was found in {ATTEMPTS} attempts")
 
 
@@ -87,10 +86,11 @@ class _Board:
         """Seeds [A] and slots [A, size] for buckets of mixed keys int64 [A, size]; None if seeds run out."""
         count, size = h.shape
         seeds, slots = np.zeros(count, np.uint16), np.empty(h.shape, np.int64)
-        pending, seed = np.arange(count), 0
+        pending, seed, trials = np.arange(count), 0, 4
         while len(pending):
-            trials = min(max(1, TRIALS_AT_ONCE // (len(pending) * size)), 4096, MAX_SEEDS - seed)
-            if trials <= 0:
+            # Many buckets try one seed at a time; the last few, which are hard to place, try many.
+            trials = min(2 * trials, max(1, TRIALS_AT_ONCE // (len(pending) * size)), MAX_SEEDS - seed)
+            if trials == 0:
                 return None
             tried = slots_of(h[pending, None, :], np.arange(seed, seed + trials)[:, None], self.scale)
             fits = ~self.taken[tried].any(axis=2)

@@ -32,7 +32,7 @@ def train(
     seed: Annotated[int, typer.Option(help="Repeats a run.")] = 0,
     batch_rows: Annotated[int, typer.Option(min=1, help="Rows of a training step.")] = 2048,
     lr: Annotated[float, typer.Option(help="Learning rate of the network.")] = 1e-3,
-    table_lr: Annotated[float, typer.Option(help="Learning rate of the table's rows.")] = 5e-3,
+    table_lr: Annotated[float, typer.Option(help="Learning rate of the table's rows.")] = 1e-2,
     split: Annotated[
         str | None, typer.Option(help="How one log is cut: order or random.  [default: the format's own]")
     ] = None,

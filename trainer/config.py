@@ -23,7 +23,7 @@ class TrainConfig(BaseModel):
     batch_rows: Annotated[int, Field(ge=1)] = 2048
     lr: Annotated[float, Field(gt=0)] = 1e-3
     """Adam's learning rate of the network; falls to a tenth over the run."""
-    table_lr: Annotated[float, Field(gt=0)] = 5e-3
+    table_lr: Annotated[float, Field(gt=0)] = 1e-2
     """Sparse Adam's learning rate of the rows that are looked up; falls alike."""
     seed: int = 0
     bottom: tuple[Annotated[int, Field(ge=1)], ...] = (512, 256, 64)

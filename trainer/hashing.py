@@ -1,25 +1,25 @@
 """The stateless hash of raw ids, made of operations that a graph has on every device.
 
-64-bit multiplication and addition wrap around; shifts and exclusive or are not to be had on CUDA (ONNX
-Runtime), and integer division is slow, so high bits are moved down through a float64: casting rounds to
-nearest even everywhere, multiplying by a power of two is exact, casting back truncates. The exporter builds
-the same steps into the graph, and numpy here gives the very same rows.
+64-bit multiplication and addition wrap around. Shifts and exclusive or are not to be had on CUDA (ONNX
+Runtime), and integer division is slow, so the high half of a number is taken through a float64: casting
+rounds to nearest even everywhere, multiplying by a power of two is exact, casting back truncates. Multiplying
+a number by its own high half is what makes the hash more than linear: sums alone leave evenly spaced ids
+evenly spaced. The exporter builds the same steps into the graph, and numpy here gives the very same rows.
 """
 
 import numpy as np
 
-MULTIPLIER_1 = np.int64(-7046029254386353131)  # 2^64 / golden ratio, odd (Knuth's multiplicative hashing)
-MULTIPLIER_2 = np.int64(-4417276706812531889)  # a multiplier of SplitMix64's family, odd
-HIGH_TO_LOW = 2.0**-32
+MULTIPLIER = np.int64(-7046029254386353131)  # 2^64 / golden ratio, odd (Knuth's multiplicative hashing)
+OFFSET = np.int64(-4417276706812531889)  # odd, of no visible order
+HIGH_HALF = 2.0**-32
 SHIFT = 2.0**63
 
 
 def mix(ids: np.ndarray, salt: np.ndarray | np.int64) -> np.ndarray:
     """int64: ids scattered over all 64 bits; another `salt` (int64, broadcast) scatters differently."""
     with np.errstate(over="ignore"):
-        h = ids * MULTIPLIER_1 + salt
-        h = h + (h.astype(np.float64) * HIGH_TO_LOW).astype(np.int64)
-        return h * MULTIPLIER_2
+        h = ids * MULTIPLIER + salt
+        return h * ((h.astype(np.float64) * HIGH_HALF).astype(np.int64) + OFFSET)
 
 
 def scale_to(size: np.ndarray | int) -> np.ndarray:

@@ -105,15 +105,15 @@ class _Reader:
             case Encoding.INT:
                 ids = raw.cast(pl.Int64, strict=False)
             case Encoding.HEX32:
-                ids = raw.cast(pl.String).str.to_integer(base=16, dtype=pl.Int64, strict=False)
-                ids = ids.set(
-                    ~ids.is_between(0, 0xFFFFFFFF) | (raw.cast(pl.String).str.len_bytes() > 8), None
-                )
+                digits = raw.cast(pl.String)
+                ids = digits.str.to_integer(base=16, dtype=pl.Int64, strict=False)
+                signed = digits.str.starts_with("+") | digits.str.starts_with("-")
+                ids = ids.set(signed | (digits.str.len_bytes() > 8), None)
             case Encoding.STRING:
-                raw = raw.cast(pl.String)
-                distinct = raw.drop_nulls().unique()
-                ids = raw.replace_strict(
-                    distinct, pl.Series(encode(distinct, Encoding.STRING)), return_dtype=pl.Int64
-                )
+                texts = raw.cast(pl.String)
+                distinct = texts.drop_nulls().unique()
+                hashes = pl.Series(encode(distinct, Encoding.STRING))
+                # Without a single text polars gives the nulls back as they came, as strings.
+                ids = texts.replace_strict(distinct, hashes, return_dtype=pl.Int64).cast(pl.Int64)
         self.refuse(ids.is_null() & raw.is_not_null(), feature.name, EXPECTED[feature.encoding])
         return ids.fill_null(MISSING).to_numpy()

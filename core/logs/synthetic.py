@@ -24,7 +24,7 @@ FIELD_SIZES = (
 """Distinct ids of Criteo-Kaggle's 26 fields (MLET, arXiv 2006.05623)."""
 
 BLOCK = 1 << 16
-EXPONENT = 1.15
+EXPONENT = 1.3
 """Of the power law: the r-th most frequent id has weight r^-EXPONENT."""
 GROUPS = 40
 """Groups of ids a field has at most."""

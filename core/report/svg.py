@@ -1,0 +1,85 @@
+"""Drawing into SVG that takes its colours from the page and is the same whenever it is drawn.
+
+Knows matplotlib's SVG writer. Does not know what is drawn.
+"""
+
+import io
+import re
+from contextlib import AbstractContextManager
+from typing import Any
+
+import matplotlib as mpl
+from matplotlib.axes import Axes
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+
+INK, SOFT, LINE = "#010101", "#020202", "#030303"
+SERIES = ["#040404", "#050505", "#060606", "#070707", "#080808"]
+"""Stand-ins: matplotlib wants numbers, the page has names that change with light and dark."""
+NAMES = {
+    INK: "var(--ink, #16181d)",
+    SOFT: "var(--soft, #5b616e)",
+    LINE: "var(--line, #e1e3e8)",
+    **{stand_in: f"var(--series-{i}, #2a62c9)" for i, stand_in in enumerate(SERIES, start=1)},
+}
+STYLE: dict[Any, Any] = {
+    "svg.fonttype": "none",
+    # Names inside the drawing are hashes of what they name: the same on every run, and equal only for equals.
+    "svg.hashsalt": "tablefold",
+    "text.parse_math": False,
+    "font.family": "sans-serif",
+    "font.size": 10.5,
+    "text.color": INK,
+    "axes.edgecolor": LINE,
+    "axes.labelcolor": SOFT,
+    "axes.facecolor": "none",
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.grid": True,
+    "axes.axisbelow": True,
+    "axes.unicode_minus": False,
+    "figure.facecolor": "none",
+    "grid.color": LINE,
+    "grid.linewidth": 0.8,
+    "xtick.color": SOFT,
+    "ytick.color": SOFT,
+    "xtick.major.size": 0,
+    "xtick.minor.size": 0,
+    "ytick.major.size": 0,
+    "legend.frameon": False,
+    "lines.linewidth": 1.8,
+}
+
+
+def style() -> AbstractContextManager[None]:
+    """A context in which axes look like ours; matplotlib's own settings come back after it."""
+    return mpl.rc_context(STYLE)
+
+
+def axes(xlabel: str, ylabel: str) -> Axes:
+    """Empty axes of a figure wide enough for a desk and legible on a phone."""
+    figure = Figure(figsize=(5.2, 3.0), layout="constrained")
+    FigureCanvasAgg(figure)
+    drawn: Axes = figure.subplots()
+    drawn.set_xlabel(xlabel)
+    drawn.set_ylabel(ylabel)
+    return drawn
+
+
+def to_svg(drawn: Axes) -> str:
+    """The axes' figure as an <svg> element to stand inside a page; to be called within `style()`."""
+    figure = drawn.get_figure(root=True)
+    assert figure is not None
+    buffer = io.StringIO()
+    figure.savefig(buffer, format="svg", metadata={"Date": None, "Creator": None})
+    text = buffer.getvalue()
+    text = text[text.index("<svg") :]
+    text = re.sub(r"<metadata>.*?</metadata>", "", text, flags=re.DOTALL)
+    text = re.sub(r'<g id="[^"]*"', "<g", text)
+    text = re.sub(r'(<svg[^>]*?) width="[^"]*"', r"\1", text)
+    text = re.sub(r'(<svg[^>]*?) height="[^"]*"', r"\1", text)
+    # The page's own typeface, not matplotlib's.
+    text = re.sub(r"font: ([\d.]+px)[^;\"]*", r"font-size: \1", text)
+    for stand_in, name in NAMES.items():
+        text = text.replace(stand_in, name)
+    return text

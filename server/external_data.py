@@ -1,0 +1,88 @@
+"""Which files a graph reads its weights from, read off the graph without the onnx package.
+
+Knows just those fields of ONNX's format that lead to a tensor's `external_data`. A graph is small (its
+weights are outside), so reading it once costs nothing; a hostile one could name any file of the machine.
+"""
+
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+from google.protobuf import descriptor_pb2, descriptor_pool, message_factory
+from google.protobuf.message import DecodeError, Message
+
+from tablefold.bundle import GRAPH, Manifest
+from tablefold.errors import BundleError
+
+# message -> field -> (number in onnx.proto, repeated, type)
+FIELDS: dict[str, dict[str, tuple[int, bool, str]]] = {
+    "Model": {"graph": (7, False, "Graph"), "functions": (25, True, "Function")},
+    "Function": {"node": (7, True, "Node")},
+    "Graph": {
+        "node": (1, True, "Node"),
+        "initializer": (5, True, "Tensor"),
+        "sparse_initializer": (15, True, "Sparse"),
+    },
+    "Node": {"attribute": (5, True, "Attribute")},
+    "Attribute": {
+        "t": (5, False, "Tensor"),
+        "g": (6, False, "Graph"),
+        "tensors": (10, True, "Tensor"),
+        "graphs": (11, True, "Graph"),
+        "sparse_tensor": (22, False, "Sparse"),
+        "sparse_tensors": (23, True, "Sparse"),
+    },
+    "Sparse": {"values": (1, False, "Tensor"), "indices": (2, False, "Tensor")},
+    "Tensor": {"external_data": (13, True, "Entry")},
+    "Entry": {"key": (1, False, "string"), "value": (2, False, "string")},
+}
+
+
+@cache
+def _model_class() -> type[Message]:
+    field = descriptor_pb2.FieldDescriptorProto
+    file = descriptor_pb2.FileDescriptorProto(name="onnx_files.proto", package="onnx_files", syntax="proto2")
+    for message, fields in FIELDS.items():
+        kind = file.message_type.add(name=message)
+        for name, (number, repeated, of) in fields.items():
+            label = field.LABEL_REPEATED if repeated else field.LABEL_OPTIONAL
+            if of == "string":
+                kind.field.add(name=name, number=number, label=label, type=field.TYPE_STRING)
+            else:
+                target = f".onnx_files.{of}"
+                kind.field.add(
+                    name=name, number=number, label=label, type=field.TYPE_MESSAGE, type_name=target
+                )
+    pool = descriptor_pool.DescriptorPool()  # our own: the onnx package's stays as it is
+    pool.Add(file)
+    return message_factory.GetMessageClass(pool.FindMessageTypeByName("onnx_files.Model"))
+
+
+def _locations(message: Any) -> set[str]:
+    found: set[str] = set()
+    for field, value in message.ListFields():
+        for child in value if field.is_repeated else [value]:
+            if field.message_type is None:
+                continue
+            if field.message_type.name == "Entry":
+                found |= {child.value} if child.key == "location" else set()
+            else:
+                found |= _locations(child)
+    return found
+
+
+def check_external_data(folder: Path, manifest: Manifest) -> None:
+    """Every external file of the graph is one the manifest names, and so lies in the folder and is checked.
+
+    Raises BundleError naming the first other one, or where the graph is no ONNX model.
+    """
+    path = folder / GRAPH
+    try:
+        graph = _model_class().FromString(path.read_bytes())
+    except (DecodeError, RecursionError) as error:
+        raise BundleError(f"{path} is not an ONNX model: {error}") from error
+    for location in sorted(_locations(graph) - set(manifest.files)):
+        raise BundleError(
+            f"{path} reads its weights from {location!r}, which its manifest does not name; "
+            "a bundle may only read its own files: do not serve it, export the model again"
+        )

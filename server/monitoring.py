@@ -1,0 +1,68 @@
+"""The HTTP port: `/metrics` for Prometheus, `/livez` and `/readyz` for orchestrators.
+
+Knows WSGI. Does not know gRPC; runs on threads of its own, so a busy event loop does not hide its figures.
+"""
+
+import socket
+import threading
+from collections.abc import Callable, Iterable
+from socketserver import ThreadingMixIn
+from typing import Any
+from wsgiref.simple_server import WSGIRequestHandler, WSGIServer, make_server
+
+from prometheus_client import CollectorRegistry, make_wsgi_app
+
+from tablefold.errors import UsageError
+
+
+class _Server(ThreadingMixIn, WSGIServer):
+    daemon_threads = True
+    allow_reuse_address = True
+
+
+class _Server6(_Server):
+    address_family = socket.AF_INET6
+
+
+class _Handler(WSGIRequestHandler):
+    def log_message(self, format: str, *args: Any) -> None:
+        """Scrapes come every few seconds; they are not news."""
+
+
+class Monitoring:
+    """Listens from construction to `close`. Raises UsageError where the port cannot be had."""
+
+    def __init__(self, host: str, port: int, registry: CollectorRegistry, ready: Callable[[], bool]) -> None:
+        self._metrics = make_wsgi_app(registry)
+        self._ready = ready
+        server = _Server6 if ":" in host else _Server
+        try:
+            self._server = make_server(host, port, self._answer, server, _Handler)
+        except OSError as error:
+            raise UsageError(
+                f"cannot listen on {host}:{port} for HTTP: {error.strerror}; give another --http-port"
+            ) from error
+        self.port: int = self._server.server_port
+        threading.Thread(
+            target=self._server.serve_forever, args=(0.1,), name="monitoring", daemon=True
+        ).start()
+
+    def close(self) -> None:
+        """Stop listening."""
+        self._server.shutdown()
+        self._server.server_close()
+
+    def _answer(self, environ: dict[str, Any], start_response: Any) -> Iterable[bytes]:
+        match environ["PATH_INFO"]:
+            case "/metrics":
+                page: Iterable[bytes] = self._metrics(environ, start_response)
+                return page
+            case "/livez":
+                status, text = "200 OK", "live"
+            case "/readyz":
+                ready = self._ready()
+                status, text = ("200 OK", "ready") if ready else ("503 Service Unavailable", "draining")
+            case _:
+                status, text = "404 Not Found", "there are /metrics, /livez and /readyz"
+        start_response(status, [("Content-Type", "text/plain; charset=utf-8")])
+        return [f"{text}\n".encode()]

@@ -1,0 +1,64 @@
+"""Fixtures every folder's tests share: real data where it is at hand, small trained models."""
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from tablefold.logs import read_splits
+from tablefold.trainer.checkpoint import Checkpoint
+from tablefold.trainer.config import TrainConfig
+from tablefold.trainer.loop import EpochResult
+from tablefold.trainer.train import train
+
+METHODS = ("full", "hash", "mlet", "lhf", "lhf+mlet")
+REAL_DATA = Path(os.environ.get("TABLEFOLD_DATA", Path(__file__).parents[2] / "shared" / "data"))
+
+
+class Silent:
+    """An observer that remembers epochs and says nothing."""
+
+    def __init__(self) -> None:
+        self.epochs: list[EpochResult] = []
+
+    def started(self, stage: str, rows: int, table_rows: int) -> None:
+        pass
+
+    def batch(self, rows: int, loss: float) -> None:
+        pass
+
+    def epoch(self, result: EpochResult) -> None:
+        self.epochs.append(result)
+
+
+@pytest.fixture(scope="session")
+def real_data() -> Callable[[str], Path]:
+    """The folder of a real data set, or a skip with the reason."""
+
+    def find(name: str) -> Path:
+        folder = REAL_DATA / name
+        if not folder.is_dir():
+            pytest.skip(f"{folder} is not at hand (set TABLEFOLD_DATA to the folder that holds {name})")
+        return folder
+
+    return find
+
+
+@pytest.fixture(scope="session")
+def trained(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., tuple[Checkpoint, Path]]:
+    """A small model of a method on a log, trained once a session, with its folder."""
+    done: dict[tuple[str, str], tuple[Checkpoint, Path]] = {}
+
+    def get(method: str, data: str = "synthetic:12000") -> tuple[Checkpoint, Path]:
+        if (method, data) not in done:
+            folder = tmp_path_factory.mktemp("checkpoint") / method
+            schema, splits = read_splits(data)
+            config = TrainConfig(
+                method=method, dim=8, inner_dim=16, row_ratio=4, epochs=1, batch_rows=128,
+                bottom=(32,), top=(32,),
+            )  # fmt: skip
+            done[method, data] = train(schema, splits, config, folder, Silent(), data=data), folder
+        return done[method, data]
+
+    return get

@@ -1,0 +1,197 @@
+"""Logs: every format reads to the same raw tensors, and a broken line is named, not guessed at."""
+
+import gzip
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import polars as pl
+import pytest
+
+from tablefold.errors import LogError, SchemaError, UsageError
+from tablefold.logs import SplitRule, avazu, criteo, movielens, read_rows, read_splits
+from tablefold.schema import MISSING
+
+CRITEO_LINE = "\t".join(["1", *map(str, range(13)), *(f"{i:08x}" for i in range(26))])
+
+
+def write(path: Path, *lines: str) -> Path:
+    text = "".join(f"{line}\n" for line in lines)
+    path.write_bytes(gzip.compress(text.encode()) if path.suffix == ".gz" else text.encode())
+    return path
+
+
+@pytest.mark.parametrize("name", ["train.txt", "train.tsv.gz"])
+def test_a_criteo_line_becomes_numbers_and_unsigned_ids(tmp_path: Path, name: str) -> None:
+    fields = CRITEO_LINE.split("\t")
+    fields[2], fields[14], fields[39] = "", "ffffffff", ""
+    log = criteo.read(write(tmp_path / name, CRITEO_LINE, "\t".join(fields)))
+    assert log.dense.dtype == np.float32
+    assert log.ids.dtype == np.int64
+    assert log.labels.tolist() == [1, 1]
+    assert log.dense[0].tolist() == list(range(13))
+    assert log.ids[0].tolist() == list(range(26))
+    assert np.isnan(log.dense[1, 1])
+    assert log.ids[1, 0] == 0xFFFFFFFF
+    assert log.ids[1, 25] == MISSING
+
+
+def test_criteos_own_test_file_has_no_labels(tmp_path: Path) -> None:
+    log = criteo.read(write(tmp_path / "test.txt", CRITEO_LINE.partition("\t")[2]))
+    assert log.label is None
+    assert log.ids[0, 25] == 25
+
+
+@pytest.mark.parametrize(
+    ("line", "says"),
+    [
+        (CRITEO_LINE.rpartition("\t")[0], "line 2: has 39 fields, not 40"),
+        (CRITEO_LINE + "\t1", "line 2: has 41 fields, not 40"),
+        (CRITEO_LINE[:40], "line 2: has"),
+        ("2" + CRITEO_LINE[1:], "line 2, feature 'label': '2' is not a label"),
+        (CRITEO_LINE[1:], "line 2, feature 'label': None is not a label"),
+        (CRITEO_LINE.replace("\t12\t", "\tten\t"), "line 2, feature 'I13': 'ten' is not a finite number"),
+        (CRITEO_LINE.replace("\t12\t", "\tinf\t"), "line 2, feature 'I13': 'inf' is not a finite number"),
+        (CRITEO_LINE.replace("00000003", "zzzzzzzz"), "line 2, feature 'C4': 'zzzzzzzz' is not 1 to 8"),
+        (CRITEO_LINE.replace("00000003", "-3"), "line 2, feature 'C4'"),
+        (CRITEO_LINE.replace("00000003", "123456789"), "line 2, feature 'C4'"),
+    ],
+)
+def test_a_broken_line_is_named_with_file_line_and_feature(tmp_path: Path, line: str, says: str) -> None:
+    path = write(tmp_path / "train.txt", CRITEO_LINE, line, CRITEO_LINE)
+    with pytest.raises(LogError) as error:
+        criteo.read(path)
+    assert str(path) in str(error.value)
+    assert says in str(error.value)
+
+
+def test_an_empty_absent_or_binary_file_is_a_clear_error(tmp_path: Path) -> None:
+    for path in (tmp_path / "absent.txt", write(tmp_path / "empty.txt")):
+        with pytest.raises(LogError, match=path.name):
+            criteo.read(path)
+    truncated = tmp_path / "train.txt.gz"
+    truncated.write_bytes(gzip.compress(CRITEO_LINE.encode() * 99)[:60])
+    with pytest.raises(LogError, match=r"train\.txt\.gz"):
+        criteo.read(truncated)
+
+
+def test_avazus_hour_becomes_weekday_and_hour_of_day(tmp_path: Path) -> None:
+    header = ",".join(avazu.COLUMNS)
+    row = "1000,0,14102113,1005,0" + ",0000000a" * 9 + ",1,0" + ",-7" * 8
+    for lines in ([header, row], [row]):
+        log = avazu.read(write(tmp_path / "train.csv", *lines))
+        values = dict(zip(avazu.FEATURES, log.ids[0].tolist(), strict=True))
+        assert values["day"] == 2  # 21 October 2014 was a Tuesday
+        assert values["hour"] == 13
+        assert values["device_ip"] == 10
+        assert values["C21"] == -7
+        assert log.dense.shape == (1, 0)
+    with pytest.raises(LogError, match="line 2, feature 'hour': '14109913' is not a time"):
+        avazu.read(write(tmp_path / "bad.csv", header, row.replace("14102113", "14109913")))
+
+
+def test_movielens_joins_users_and_movies_and_keeps_genres_apart(tmp_path: Path) -> None:
+    write(tmp_path / "ratings.dat", "1::10::5::978300760", "2::11::3::978300761")
+    write(tmp_path / "users.dat", "1::F::1::10::48067", "2::M::56::16::70072-12")
+    write(tmp_path / "movies.dat", "10::Heat: a Story (1995)::Action|Crime", "11::Up (2009)::Comedy")
+    log = movielens.read(tmp_path)
+    assert log.labels.tolist() == [1, 0]
+    genres = log.ids[:, -movielens.GENRE_SLOTS :]
+    assert (genres != MISSING).sum(axis=1).tolist() == [2, 1]
+    write(tmp_path / "ratings.dat", "1::10::9::978300760")
+    with pytest.raises(LogError, match="line 1, feature 'rating': '9' is not a rating"):
+        movielens.read(tmp_path)
+
+
+def shop(tmp_path: Path, **files: str) -> Path:
+    listed = "\n".join(f'{key} = "{value}"' for key, value in files.items())
+    schema = tmp_path / "shop.toml"
+    schema.write_text(
+        f'name = "shop"\nlabel = "click"\n[files]\n{listed}\n'
+        '[[dense]]\nname = "price"\n'
+        '[[categorical]]\nname = "user"\nencoding = "int"\n'
+        '[[categorical]]\nname = "tags"\nencoding = "string"\nslots = 2\n'
+    )
+    return schema
+
+
+ROWS = ["click,price,user,tags", *(f'{i % 2},{i}.5,{2**53 + i},"a|b{i}"' for i in range(20))]
+
+
+def test_csv_tsv_and_parquet_by_schema_read_alike(tmp_path: Path) -> None:
+    write(tmp_path / "log.csv", *ROWS)
+    write(tmp_path / "log.tsv", *(row.replace(",", "\t") for row in ROWS))
+    pl.read_csv(tmp_path / "log.csv").write_parquet(tmp_path / "log.parquet")
+    logs = [
+        read_rows(str(shop(tmp_path, format=kind, path=f"log.{kind}")))[1]
+        for kind in ("csv", "tsv", "parquet")
+    ]
+    assert logs[0].ids[3, 0] == 2**53 + 3
+    for log in logs[1:]:
+        assert np.array_equal(log.ids, logs[0].ids)
+        assert np.array_equal(log.dense, logs[0].dense)
+        assert np.array_equal(log.labels, logs[0].labels)
+
+
+def test_a_missing_column_and_a_bad_schema_say_what_to_mend(tmp_path: Path) -> None:
+    write(tmp_path / "log.csv", *(row.replace("price", "cost") for row in ROWS))
+    with pytest.raises(LogError, match="feature 'price': the column is missing; the file has: click, cost"):
+        read_rows(str(shop(tmp_path, format="csv", path="log.csv")))
+    with pytest.raises(SchemaError, match="give either `path`"):
+        read_rows(str(shop(tmp_path, format="csv")))
+    twice = shop(tmp_path, format="csv", path="log.csv")
+    twice.write_text(twice.read_text().replace('"tags"', '"user"'))
+    with pytest.raises(SchemaError, match="'user' is used twice"):
+        read_rows(str(twice))
+
+
+def test_a_single_log_is_cut_by_order_or_at_random(tmp_path: Path) -> None:
+    write(tmp_path / "log.csv", *ROWS)
+    spec = str(shop(tmp_path, format="csv", path="log.csv"))
+    _, splits = read_splits(spec)
+    parts = (splits.train, splits.validation, splits.test)
+    users = [2**53 + i for i in range(20)]
+    assert np.concatenate([part.ids[:, 0] for part in parts]).tolist() == users
+    assert [len(part) for part in parts] == [16, 2, 2]
+    _, drawn = read_splits(spec, rule=SplitRule.RANDOM, seed=1)
+    assert drawn.test.ids[:, 0].tolist() != users[-2:]
+    everything = np.concatenate([drawn.train.ids, drawn.validation.ids, drawn.test.ids])
+    assert sorted(everything[:, 0].tolist()) == users
+
+
+def test_given_files_are_used_as_they_are(tmp_path: Path) -> None:
+    for name, rows in (("train", 30), ("dev", 4), ("test", 5)):
+        write(tmp_path / f"{name}.txt", *[CRITEO_LINE] * rows)
+    _, splits = read_splits(f"criteo:{tmp_path}")
+    assert [len(splits.train), len(splits.validation), len(splits.test)] == [30, 4, 5]
+    assert len(read_rows(f"criteo:{tmp_path}")[1]) == 5
+    assert len(read_rows(f"criteo:{tmp_path / 'train.txt'}")[1]) == 30
+    (tmp_path / "dev.txt").unlink()
+    _, cut = read_splits(f"criteo:{tmp_path}")
+    assert [len(cut.train), len(cut.validation), len(cut.test)] == [27, 3, 5]
+
+
+@pytest.mark.parametrize(
+    "spec",
+    ["criteo", "criteo:", "bogus:x", "synthetic:ten", "synthetic:5", "criteo:/no/such/place", "no.toml"],
+)
+def test_a_specification_that_cannot_be_is_refused(spec: str) -> None:
+    with pytest.raises(UsageError):
+        read_splits(spec)
+
+
+@pytest.mark.parametrize(
+    ("name", "spec", "rows", "columns"),
+    [
+        ("criteo-kaggle-8k", "criteo", (7200, 409, 391), (13, 26)),
+        ("avazu-9k", "avazu", (8087, 480, 432), (0, 23)),
+        ("movielens-1m-partial", "movielens", (287809, 35976, 35976), (0, 12)),
+    ],
+)
+def test_real_logs_read_whole(
+    real_data: Callable[[str], Path], name: str, spec: str, rows: tuple[int, ...], columns: tuple[int, int]
+) -> None:
+    schema, splits = read_splits(f"{spec}:{real_data(name)}")
+    assert (len(splits.train), len(splits.validation), len(splits.test)) == rows
+    assert (splits.train.dense.shape[1], splits.train.ids.shape[1]) == columns
+    assert schema.id_columns == columns[1]

@@ -1,0 +1,135 @@
+"""A report is one page that stands alone, whole or not there, the same every time, and safe to open."""
+
+import re
+import subprocess
+import sys
+import xml.etree.ElementTree as ET
+
+import pytest
+
+from tablefold.errors import UsageError
+from tablefold.report import Page, Picture, Section, Table, Text, check_writable, write_text
+from tablefold.report.charts import (
+    LatencySlice,
+    MemorySlice,
+    QualityPoint,
+    auc_per_byte,
+    latency_over_time,
+    latency_percentiles,
+    memory_over_time,
+)
+
+NASTY = '<script>alert("1")</script> & $x_1$'
+POINTS = [
+    QualityPoint("full", 4_200_000, 0.7812, 0.003),
+    QualityPoint("hash", 430_000, 0.7721),
+    QualityPoint(NASTY, 430_000, 0.7722, 0.001),
+]
+
+
+def charts():
+    return {
+        "auc_per_byte": auc_per_byte(POINTS),
+        "latency_percentiles": latency_percentiles([(0.0, 1.0), (50.0, 2.0), (99.0, 9.0), (99.9, 20.0)]),
+        "latency_over_time": latency_over_time([LatencySlice(0.5, 1, 2, 3), LatencySlice(1.5, 1, 2, 900)]),
+        "memory_over_time": memory_over_time([MemorySlice(-1, 2**30, None), MemorySlice(2, 2**31, 2**30)]),
+        "empty quality": auc_per_byte([]),
+        "empty percentiles": latency_percentiles([]),
+        "empty latency": latency_over_time([]),
+        "empty memory": memory_over_time([]),
+    }
+
+
+def page():
+    return Page(
+        title=f"Title {NASTY}",
+        verdict=f"Verdict {NASTY}",
+        warnings=[f"Warning {NASTY}"],
+        key_figures=[(f"name {NASTY}", f"value {NASTY}")],
+        sections=[
+            Section(
+                f"Heading {NASTY}",
+                [
+                    Text(f"Text {NASTY}"),
+                    Text(f"Code {NASTY}", code=True),
+                    Table(("a", f"b {NASTY}"), [("1", f"2 {NASTY}")], caption=NASTY),
+                    Picture(auc_per_byte(POINTS), alt=f"Alt {NASTY}", caption=NASTY),
+                ],
+            )
+        ],
+        repeat=f"command {NASTY}",
+        footer=NASTY,
+    )
+
+
+def test_everything_from_outside_is_escaped():
+    text = page().render()
+    assert "<script" not in text
+    assert text.count("&lt;script&gt;") >= 12
+    for word in ("Title", "Verdict", "Warning", "name", "value", "Heading", "Text", "Code", "Alt", "command"):
+        assert f"{word} &lt;script&gt;alert(&#34;1&#34;)" in text
+
+
+def test_the_page_needs_nothing_else():
+    text = page().render()
+    references = set(re.findall(r"https?://[^\s\"'<>]*", text))
+    assert references <= {"http://www.w3.org/2000/svg", "http://www.w3.org/1999/xlink"}
+    assert "prefers-color-scheme: dark" in text
+    assert "width=device-width" in text
+
+
+def test_the_verdict_comes_before_the_sections():
+    text = page().render()
+    assert text.index("Verdict") < text.index("Warning") < text.index("Heading") < text.index("How to repeat")
+
+
+@pytest.mark.parametrize("name", charts())
+def test_a_picture_is_sound_svg_in_the_pages_colours_and_always_the_same(name):
+    svg = charts()[name]
+    root = ET.fromstring(svg)
+    assert root.tag.endswith("svg")
+    assert root.get("viewBox")
+    assert root.get("width") is None
+    assert "var(--ink" in svg or "var(--soft" in svg
+    # No colour of its own but those that are fallbacks inside var().
+    assert not re.search(r"(?<!, )#[0-9a-f]{6}\b", svg)
+    assert svg == charts()[name]
+
+
+def test_pictures_say_what_they_show():
+    drawn = charts()
+    assert "full" in drawn["auc_per_byte"]
+    assert "hash" in drawn["auc_per_byte"]
+    assert "99.9 %" in drawn["latency_percentiles"]
+    assert "GiB" in drawn["memory_over_time"]
+    assert "nothing was measured" in drawn["empty latency"]
+
+
+def test_a_page_is_written_whole_or_not_at_all(tmp_path, monkeypatch):
+    file = tmp_path / "r.html"
+    page().write(file)
+    assert file.read_text() == page().render()
+    monkeypatch.setattr(
+        "pathlib.Path.replace", lambda *_: (_ for _ in ()).throw(OSError(28, "No space left"))
+    )
+    with pytest.raises(UsageError, match="No space left"):
+        write_text(file, "other")
+    assert [each.name for each in tmp_path.iterdir()] == ["r.html"]
+    assert file.read_text() == page().render()
+
+
+def test_a_path_that_cannot_be_written_is_found_out_beforehand(tmp_path):
+    check_writable(tmp_path / "new.html")
+    assert not list(tmp_path.iterdir())
+    with pytest.raises(UsageError, match="is a folder"):
+        check_writable(tmp_path)
+    with pytest.raises(UsageError, match="there is no folder"):
+        check_writable(tmp_path / "absent" / "r.html")
+
+
+def test_reports_and_load_tests_need_no_heavy_libraries():
+    heavy = {"torch", "onnx", "onnxruntime", "tablefold.trainer", "tablefold.exporter", "tablefold.server"}
+    for module, more in (("report.charts", {"grpc"}), ("loadtest.page", {"grpc"}), ("loadtest.run", set())):
+        program = f"import sys, tablefold.{module}; print(*sys.modules)"
+        run = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+        assert not (heavy | more) & set(run.stdout.split()), module

@@ -1,0 +1,195 @@
+"""Bundles: equal to their checkpoint, complete, the same every time, and never half there."""
+
+import json
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import onnx
+import onnx.external_data_helper
+import pytest
+import torch
+
+from tablefold.bundle import GRAPH, TOLERANCE, WEIGHTS, check_files, read_manifest
+from tablefold.errors import BundleError, CheckpointError, UsageError
+from tablefold.exporter.export import export
+from tablefold.exporter.probes import probe_rows
+from tablefold.exporter.row_types import RowType
+from tablefold.exporter.verify import VerificationError, graph_of, require_equal
+from tablefold.trainer import checkpoint as checkpoints
+from tablefold.trainer.checkpoint import Checkpoint
+from tests.conftest import METHODS
+
+Trained = Callable[..., tuple[Checkpoint, Path]]
+
+
+@pytest.fixture(scope="session")
+def exported(trained: Trained, tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
+    """The bundle of a method's small model."""
+    repository, done = tmp_path_factory.mktemp("repository"), dict[str, Path]()
+
+    def get(method: str) -> Path:
+        if method not in done:
+            done[method] = export(trained(method)[0], repository, method.replace("+", "-"))
+        return done[method]
+
+    return get
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_the_graph_gives_torchs_probabilities_for_known_unknown_and_missing_ids(
+    method: str, trained: Trained, exported: Callable[[str], Path]
+) -> None:
+    checkpoint, graph = trained(method)[0], graph_of(exported(method))
+    schema, maps = checkpoint.description.feature_schema, checkpoint.model.collection.row_maps
+    for log in (
+        checkpoint.validation,
+        probe_rows(checkpoint.validation, maps, schema.feature_of_column, 3000),
+    ):
+        assert np.abs(graph(log) - checkpoint.model.predict(log)).max() <= TOLERANCE
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_the_footprint_is_the_size_of_the_arrays_in_the_bundle(
+    method: str, exported: Callable[[str], Path]
+) -> None:
+    folder = exported(method)
+    footprint = read_manifest(folder).footprint
+    arrays = onnx.load(folder / GRAPH).graph.initializer
+    sizes = {array.name: onnx.numpy_helper.to_array(array).nbytes for array in arrays}
+    for part in ("tables", "scales", "row_maps", "vocabulary"):
+        expected = sum(size for name, size in sizes.items() if name.startswith(f"{part}/"))
+        assert getattr(footprint.parts, part) == expected
+    assert footprint.parts.total == sum(sizes.values())
+    small = sum(size for size in sizes.values() if size < 256)
+    assert (folder / WEIGHTS).stat().st_size == footprint.parts.total - small + padding(folder)
+
+
+def padding(folder: Path) -> int:
+    """Bytes between the arrays of the weight file."""
+    model = onnx.load(folder / GRAPH, load_external_data=False)
+    external = [
+        onnx.external_data_helper.ExternalDataInfo(a) for a in model.graph.initializer if a.external_data
+    ]
+    return max(e.offset + e.length for e in external) - sum(e.length for e in external)
+
+
+def test_the_baseline_is_every_distinct_id_of_the_training_rows(
+    trained: Trained, exported: Callable[[str], Path]
+) -> None:
+    distinct = sum(record.distinct_ids for record in trained("full")[0].description.row_maps)
+    for method in METHODS:
+        manifest = read_manifest(exported(method))
+        assert manifest.footprint.baseline_fp32 == distinct * 8 * 4
+        assert manifest.method.distinct_ids == distinct
+
+
+def test_the_same_checkpoint_gives_the_same_bytes(trained: Trained, tmp_path: Path) -> None:
+    one, two = (
+        export(trained("lhf+mlet")[0], tmp_path / name, "m", row_type=RowType.INT8) for name in ("a", "b")
+    )
+    for file in (GRAPH, WEIGHTS, "manifest.json"):
+        assert (one / file).read_bytes() == (two / file).read_bytes()
+    assert str(Path.cwd()).encode() not in (one / GRAPH).read_bytes()
+
+
+@pytest.mark.parametrize("row_type", [RowType.FP16, RowType.INT8, RowType.INT4])
+def test_fewer_bits_a_row_are_verified_and_their_cost_is_told(
+    row_type: RowType, trained: Trained, exported: Callable[[str], Path], tmp_path: Path
+) -> None:
+    manifest = read_manifest(export(trained("full")[0], tmp_path, "m", row_type=row_type))
+    full = read_manifest(exported("full"))
+    assert manifest.footprint.parts.tables < full.footprint.parts.tables
+    assert manifest.metrics["row_type_logloss_increase"] < 0.01
+    assert 0 < manifest.metrics["row_type_largest_change"] < 0.1
+    assert full.metrics["row_type_largest_change"] == 0
+
+
+def test_versions_count_up_and_none_is_overwritten(trained: Trained, tmp_path: Path) -> None:
+    checkpoint = trained("hash")[0]
+    assert export(checkpoint, tmp_path, "m").name == "1"
+    assert export(checkpoint, tmp_path, "m").name == "2"
+    with pytest.raises(UsageError, match="exists; give another --version"):
+        export(checkpoint, tmp_path, "m", version=2)
+
+
+def test_a_bundle_that_is_not_its_checkpoint_is_not_written(
+    trained: Trained, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    checkpoint = trained("hash")[0]
+
+    def another_model(folder: Path) -> Callable[..., np.ndarray]:
+        return lambda log: np.full(len(log), 0.5, np.float32)
+
+    monkeypatch.setattr("tablefold.exporter.export.graph_of", another_model)
+    with pytest.raises(
+        VerificationError, match=r"graph against torch, validation rows: \d+ of \d+ rows differ"
+    ):
+        export(checkpoint, tmp_path, "m")
+    assert list(tmp_path.rglob("*")) == [tmp_path / "m"]
+
+
+def test_a_graph_made_for_one_batch_size_fails_verification(trained: Trained) -> None:
+    log = trained("hash")[0].validation
+    right = np.full(len(log), 0.5, np.float32)
+    with pytest.raises(VerificationError, match="batch of 2"):
+        require_equal(
+            lambda log: right[: len(log)], lambda log: right[: len(log) if len(log) != 2 else 1], log, "graph"
+        )
+
+
+def test_weights_that_are_not_numbers_are_refused(trained: Trained, tmp_path: Path) -> None:
+    checkpoints.save(trained("hash")[0], tmp_path / "bad")
+    checkpoint = checkpoints.load(tmp_path / "bad")
+    with torch.no_grad():
+        checkpoint.model.collection.table.vectors.weight[3, 0] = torch.nan
+    checkpoints.save(checkpoint, tmp_path / "bad")
+    with pytest.raises(CheckpointError, match=r"not numbers in collection\.table"):
+        checkpoints.load(tmp_path / "bad")
+
+
+@pytest.mark.parametrize("file", [GRAPH, WEIGHTS])
+def test_one_flipped_byte_is_found_and_named(trained: Trained, tmp_path: Path, file: str) -> None:
+    folder = export(trained("hash")[0], tmp_path, "m")
+    check_files(folder, read_manifest(folder))
+    content = bytearray((folder / file).read_bytes())
+    content[len(content) // 2] ^= 1
+    (folder / file).write_bytes(content)
+    with pytest.raises(BundleError, match=f"{file} is damaged"):
+        check_files(folder, read_manifest(folder))
+    (folder / file).unlink()
+    with pytest.raises(BundleError, match=f"{file} is missing"):
+        check_files(folder, read_manifest(folder))
+
+
+def test_a_manifest_that_climbs_out_of_its_folder_is_refused(trained: Trained, tmp_path: Path) -> None:
+    folder = export(trained("hash")[0], tmp_path, "m")
+    path = folder / "manifest.json"
+    content = json.loads(path.read_text())
+    content["files"]["../../secret"] = content["files"][GRAPH]
+    path.write_text(json.dumps(content))
+    with pytest.raises(BundleError, match="is damaged"):
+        read_manifest(folder)
+    with pytest.raises(BundleError, match="is not a bundle"):
+        read_manifest(tmp_path)
+
+
+def test_tritons_own_message_definition_reads_the_configuration(exported: Callable[[str], Path]) -> None:
+    # In a process of its own: its protobuf package has the same name as ours.
+    script = (
+        "import sys; from google.protobuf import text_format\n"
+        "from tritonclient.grpc import model_config_pb2\n"
+        "c = text_format.Parse(open(sys.argv[1]).read(), model_config_pb2.ModelConfig())\n"
+        "print(c.name, c.backend, [(i.name, i.data_type, list(i.dims)) for i in [*c.input, *c.output]])"
+    )
+    config = exported("lhf+mlet").parent / "config.pbtxt"
+    done = subprocess.run(
+        [sys.executable, "-c", script, str(config)], capture_output=True, text=True, check=True
+    )
+    assert done.stdout.split(maxsplit=2) == [
+        "lhf-mlet",
+        "onnxruntime",
+        "[('dense', 11, [-1, 13]), ('ids', 9, [-1, 26]), ('probability', 11, [-1])]\n",
+    ]

@@ -1,0 +1,309 @@
+"""The batcher: whoever submits rows gets the answer to those rows, once, whatever happens around it.
+
+The engine and the clock are fakes, the two seams below and beside the batcher; lanes and metrics are real.
+"""
+
+import asyncio
+import threading
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from tablefold.errors import DeadlineExceeded, EngineFault, Overloaded, Unavailable
+from tablefold.footprint import Parts
+from tablefold.server.batcher import Batcher, BatchLimits
+from tablefold.server.lanes import Lanes
+from tablefold.server.metrics import Metrics
+
+
+class FakeEngine:
+    """probability = id / 1e6. Stands still while `gate` is shut; remembers what it saw."""
+
+    def __init__(self, answer: Callable[[np.ndarray], object] | None = None) -> None:
+        self.gate = threading.Event()
+        self.gate.set()
+        self.entered = threading.Semaphore(0)
+        self.batches: list[np.ndarray] = []
+        self.answer = answer or expected
+
+    def run(self, dense: np.ndarray, ids: np.ndarray) -> np.ndarray:
+        assert len(dense) == len(ids)
+        self.batches.append(ids)
+        self.entered.release()
+        assert self.gate.wait(30)
+        return self.answer(ids)
+
+    async def busy(self) -> None:
+        """Until one more batch has entered."""
+        assert await asyncio.to_thread(self.entered.acquire, timeout=30)
+
+    @property
+    def sizes(self) -> list[int]:
+        return [len(batch) for batch in self.batches]
+
+
+def expected(ids: np.ndarray) -> np.ndarray:
+    return (ids[:, 0] / 1e6).astype(np.float32)
+
+
+def rows_of(*ids: int) -> tuple[np.ndarray, np.ndarray]:
+    column = np.array(ids, dtype=np.int64)[:, None]
+    return column.astype(np.float32), column
+
+
+@asynccontextmanager
+async def batcher_of(
+    engine: FakeEngine, *, lanes: int = 1, clock: Callable[[], float] | None = None, **limits: int
+) -> AsyncIterator[Batcher]:
+    threads = Lanes(lanes)
+    metrics = Metrics().of_model("fake", Parts())
+    try:
+        yield Batcher(
+            engine, threads, metrics, limits=BatchLimits(**limits), **({"clock": clock} if clock else {})
+        )
+    finally:
+        engine.gate.set()
+        threads.close()
+
+
+async def queued(batcher: Batcher, *ids: int, deadline: float | None = None) -> asyncio.Task:
+    """A call that has been accepted by the time this returns."""
+    task = asyncio.create_task(batcher.submit(*rows_of(*ids), deadline))
+    await asyncio.sleep(0)
+    return task
+
+
+async def queued_together(batcher: Batcher, *calls: list[int]) -> list[asyncio.Task]:
+    """Calls accepted in the same round of the event loop, and so in one batch."""
+    tasks = [asyncio.create_task(batcher.submit(*rows_of(*ids))) for ids in calls]
+    await asyncio.sleep(0)
+    return tasks
+
+
+async def with_busy_lane(batcher: Batcher, engine: FakeEngine) -> asyncio.Task:
+    """Shuts the gate behind one call, so that whatever comes next waits."""
+    engine.gate.clear()
+    first = await queued(batcher, 0)
+    await engine.busy()
+    return first
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    sizes=st.lists(st.integers(1, 40), min_size=1, max_size=30),
+    lanes=st.integers(1, 3),
+    cap=st.integers(1, 20),
+)
+def test_each_call_gets_its_own_rows_whatever_shares_its_batch(sizes, lanes, cap):
+    async def run() -> None:
+        engine = FakeEngine()
+        async with batcher_of(engine, lanes=lanes, max_batch_rows=cap) as batcher:
+            starts = np.cumsum([0, *sizes])
+            calls = [rows_of(*range(start, start + size)) for start, size in zip(starts, sizes, strict=False)]
+            replies = await asyncio.gather(*(batcher.submit(*call) for call in calls))
+        for (_, ids), reply in zip(calls, replies, strict=True):
+            assert reply.probability.dtype == np.float32
+            np.testing.assert_array_equal(reply.probability, expected(ids))
+        assert max(engine.sizes) <= cap
+        assert sum(engine.sizes) == sum(sizes)
+
+    asyncio.run(run())
+
+
+async def test_what_waits_when_a_lane_gets_free_goes_together_in_order_of_arrival():
+    engine = FakeEngine()
+    async with batcher_of(engine, max_batch_rows=4) as batcher:
+        first = await with_busy_lane(batcher, engine)
+        calls = [await queued(batcher, *ids) for ids in ([1], [2, 3], [4, 5], [6])]
+        engine.gate.set()
+        await asyncio.gather(first, *calls)
+    # 4 and 5 would not fit whole behind 1, 2, 3, and nobody overtakes them
+    assert [batch[:, 0].tolist() for batch in engine.batches] == [[0], [1, 2, 3], [4, 5, 6]]
+
+
+async def test_a_call_that_is_a_batch_of_its_own_is_not_copied():
+    engine = FakeEngine()
+    dense, ids = rows_of(1, 2, 3)
+    async with batcher_of(engine, max_batch_rows=3) as batcher:
+        await batcher.submit(dense, ids)
+    assert np.shares_memory(engine.batches[0], ids)
+
+
+async def test_a_call_larger_than_a_batch_runs_on_all_lanes_and_comes_back_whole():
+    engine = FakeEngine()
+    async with batcher_of(engine, lanes=2, max_batch_rows=4) as batcher:
+        engine.gate.clear()
+        call = await queued(batcher, *range(10))
+        await engine.busy()
+        await engine.busy()  # two batches at once
+        engine.gate.set()
+        np.testing.assert_array_equal((await call).probability, expected(np.arange(10)[:, None]))
+    assert sorted(engine.sizes) == [2, 4, 4]
+
+
+async def test_the_reply_tells_waiting_from_computing():
+    now = 100.0
+
+    def answer(ids: np.ndarray) -> np.ndarray:
+        nonlocal now
+        now += 0.5
+        return expected(ids)
+
+    engine = FakeEngine(answer)
+    async with batcher_of(engine, clock=lambda: now) as batcher:
+        first = await with_busy_lane(batcher, engine)
+        second = await queued(batcher, 1)
+        now += 2
+        engine.gate.set()
+        assert ((await first).queue_seconds, (await first).compute_seconds) == (0, 2.5)
+        assert ((await second).queue_seconds, (await second).compute_seconds) == (2.5, 0.5)
+
+
+async def test_a_full_queue_refuses_at_once_and_recovers():
+    engine = FakeEngine()
+    async with batcher_of(engine, max_queue_rows=5) as batcher:
+        first = await with_busy_lane(batcher, engine)
+        waiting = await queued(batcher, 1, 2, 3, 4)
+        with pytest.raises(Overloaded, match="4 of 5 rows wait"):
+            await batcher.submit(*rows_of(5, 6))
+        fits = await queued(batcher, 7)
+        with pytest.raises(Overloaded, match="the queue holds 5"):
+            await batcher.submit(*rows_of(*range(6)))
+        engine.gate.set()
+        await asyncio.gather(first, waiting, fits)
+        assert (await batcher.submit(*rows_of(5, 6))).probability.shape == (2,)
+
+
+async def test_a_deadline_that_has_passed_is_refused_before_any_work():
+    engine = FakeEngine()
+    async with batcher_of(engine, clock=lambda: 50.0) as batcher:
+        with pytest.raises(DeadlineExceeded, match="when the request arrived"):
+            await batcher.submit(*rows_of(1), deadline=50.0)
+    assert engine.batches == []
+
+
+async def test_work_that_expires_in_the_queue_never_reaches_the_engine():
+    now = 0.0
+    engine = FakeEngine()
+    async with batcher_of(engine, clock=lambda: now) as batcher:
+        first = await with_busy_lane(batcher, engine)
+        expires, lives = await queued(batcher, 1, deadline=1), await queued(batcher, 2, deadline=9)
+        now = 5.0
+        engine.gate.set()
+        await asyncio.gather(first, lives)
+        with pytest.raises(DeadlineExceeded, match="waited in the queue"):
+            await expires
+    assert [batch[:, 0].tolist() for batch in engine.batches] == [[0], [2]]
+
+
+async def test_a_caller_that_leaves_frees_its_place_and_its_rows_are_not_computed():
+    engine = FakeEngine()
+    async with batcher_of(engine, max_queue_rows=3) as batcher:
+        first = await with_busy_lane(batcher, engine)
+        leaves = await queued(batcher, 1, 2, 3)
+        leaves.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await leaves
+        stays = await queued(batcher, 4, 5, 6)  # the queue has room again, at once
+        engine.gate.set()
+        await asyncio.gather(first, stays)
+    assert [batch[:, 0].tolist() for batch in engine.batches] == [[0], [4, 5, 6]]
+
+
+async def test_a_caller_that_leaves_a_running_batch_does_not_disturb_the_others():
+    engine = FakeEngine()
+    async with batcher_of(engine) as batcher:
+        engine.gate.clear()
+        leaves, stays = await queued_together(batcher, [1], [2])
+        await engine.busy()
+        leaves.cancel()
+        await asyncio.sleep(0)
+        engine.gate.set()
+        np.testing.assert_array_equal((await stays).probability, expected(np.array([[2]])))
+    assert engine.sizes == [2]
+
+
+def fails(ids: np.ndarray) -> np.ndarray:
+    raise RuntimeError("the device is gone: secret detail")
+
+
+FAULTS = {
+    "raises": fails,
+    "wrong shape": lambda ids: expected(ids)[:-1],
+    "two dimensions": lambda ids: expected(ids)[:, None],
+    "wrong dtype": lambda ids: expected(ids).astype(np.float64),
+    "no array": lambda ids: None,
+    "not a number": lambda ids: np.full(len(ids), np.nan, dtype=np.float32),
+    "infinite": lambda ids: np.full(len(ids), np.inf, dtype=np.float32),
+}
+
+
+@pytest.mark.parametrize("fault", FAULTS.values(), ids=FAULTS)
+async def test_an_engine_that_fails_answers_its_batch_with_a_fixed_text_and_the_next_one_is_fine(
+    fault, caplog
+):
+    engine = FakeEngine(fault)
+    async with batcher_of(engine) as batcher:
+        calls = await queued_together(batcher, [1], [2, 3])
+        for outcome in await asyncio.gather(*calls, return_exceptions=True):
+            assert isinstance(outcome, EngineFault)
+            assert "secret" not in str(outcome)
+        assert "engine" in caplog.text
+        engine.answer = expected
+        np.testing.assert_array_equal(
+            (await batcher.submit(*rows_of(4))).probability, expected(np.array([[4]]))
+        )
+
+
+async def test_a_row_without_a_number_fails_only_the_call_it_belongs_to():
+    def answer(ids: np.ndarray) -> np.ndarray:
+        return np.where(ids[:, 0] == 2, np.float32(np.nan), expected(ids))
+
+    engine = FakeEngine(answer)
+    async with batcher_of(engine) as batcher:
+        good, bad = await queued_together(batcher, [1], [2, 3])
+        np.testing.assert_array_equal((await good).probability, expected(np.array([[1]])))
+        with pytest.raises(EngineFault):
+            await bad
+    assert engine.sizes == [3]
+
+
+async def test_when_one_part_of_a_call_fails_the_rest_of_it_leaves_the_queue():
+    engine = FakeEngine(fails)
+    async with batcher_of(engine, max_batch_rows=2, max_queue_rows=10) as batcher:
+        with pytest.raises(EngineFault):
+            await batcher.submit(*rows_of(*range(10)))
+        engine.answer = expected
+        assert (await batcher.submit(*rows_of(*range(10)))).probability.shape == (10,)
+    # Of the first call one batch ran, and the one that was formed while the first one's answer went out.
+    assert len(engine.sizes) <= 2 + 5
+
+
+async def test_closing_refuses_newcomers_and_still_answers_what_waits():
+    engine = FakeEngine()
+    async with batcher_of(engine) as batcher:
+        first = await with_busy_lane(batcher, engine)
+        waiting = await queued(batcher, 1)
+        batcher.close()
+        with pytest.raises(Unavailable):
+            await batcher.submit(*rows_of(2))
+        engine.gate.set()
+        await asyncio.gather(first, waiting)
+
+
+async def test_models_take_turns_on_the_lanes():
+    busy, quiet = FakeEngine(), FakeEngine()
+    async with batcher_of(busy, max_batch_rows=1) as batcher:
+        other = Batcher(quiet, batcher._lanes, Metrics().of_model("quiet", Parts()))
+        first = await with_busy_lane(batcher, busy)
+        many = await queued(batcher, *range(1, 50))
+        one = asyncio.create_task(other.submit(*rows_of(7)))
+        await asyncio.sleep(0)
+        busy.gate.set()
+        await one
+        assert len(busy.sizes) <= 4  # far from all fifty
+        await asyncio.gather(first, many)

@@ -1,0 +1,119 @@
+"""`tablefold.v1`: features by name, raw values, context once."""
+
+import numpy as np
+import pytest
+
+from tablefold.bundle import Manifest
+from tablefold.encoding import encode
+from tablefold.protos import tablefold_pb2 as pb
+from tablefold.schema import MISSING
+
+
+def numbers(name, *values):
+    return pb.Feature(name=name, numbers=pb.Numbers(values=values))
+
+
+def ids(name, *values):
+    return pb.Feature(name=name, ids=pb.Ids(values=values))
+
+
+def texts(name, *values):
+    return pb.Feature(name=name, texts=pb.Texts(values=values))
+
+
+async def test_context_is_the_same_in_every_row_and_raw_texts_are_encoded(client, toy):
+    response = await client.tablefold.Predict(
+        pb.PredictRequest(
+            model="toy",
+            context=[numbers("age", 0.5), texts("user", "-12")],
+            candidates=[
+                numbers("price", 1.0, np.nan, -2.0),
+                texts("item", "00ff", "", "DEADBEEF"),
+                texts("tags", "red", "big", "", "", "red", ""),
+            ],
+        )
+    )
+    dense = np.array([[0.5, 1.0], [0.5, np.nan], [0.5, -2.0]], dtype=np.float32)
+    tags = encode(["red", "big", "", "", "red", ""], toy.schema.categorical[2].encoding).reshape(3, 2)
+    rows = np.column_stack([[-12] * 3, [0xFF, MISSING, 0xDEADBEEF], tags])
+    np.testing.assert_allclose(response.probability, toy.probability(dense, rows), atol=1e-6)
+    assert response.version == 1
+    assert response.queue_seconds >= 0
+    assert response.compute_seconds > 0
+
+
+async def test_encoded_ids_and_both_protocols_agree(client, toy):
+    dense, rows = toy.rows(40)
+    response = await client.tablefold.Predict(
+        pb.PredictRequest(
+            model="toy",
+            version=1,
+            candidates=[
+                numbers("price", *dense[:, 1].tolist()),
+                ids("tags", *rows[:, 2:].ravel().tolist()),
+                ids("item", *rows[:, 1].tolist()),
+                ids("user", *rows[:, 0].tolist()),
+                numbers("age", *dense[:, 0].tolist()),
+            ],
+        )
+    )
+    np.testing.assert_allclose(response.probability, await client.infer(dense, rows), rtol=0, atol=1e-7)
+
+
+async def test_a_feature_named_nowhere_is_missing_in_every_row(client, toy):
+    response = await client.tablefold.Predict(pb.PredictRequest(model="toy", candidates=[ids("user", 1, 2)]))
+    rows = np.array([[1, MISSING, MISSING, MISSING], [2, MISSING, MISSING, MISSING]])
+    dense = np.full((2, 2), np.nan, dtype=np.float32)
+    np.testing.assert_allclose(response.probability, toy.probability(dense, rows), atol=1e-6)
+
+
+BAD = {
+    "unknown feature": ([], [ids("usr", 1)], ["'usr'", "user"]),
+    "a feature twice": ([ids("user", 1)], [ids("user", 1)], ["'user'", "twice"]),
+    "no candidates": ([ids("user", 1)], [], ["no candidates"]),
+    "no rows": ([], [ids("user")], ["no rows"]),
+    "other lengths": ([], [ids("user", 1, 2), ids("item", 1)], ["'item'", "1 values", "2 rows"]),
+    "slots": ([], [ids("tags", 1, 2, 3)], ["'tags'", "3 values"]),
+    "slots in context": ([ids("tags", 1)], [ids("user", 1)], ["'tags'", "take 2"]),
+    "no values": ([], [pb.Feature(name="user")], ["'user'", "no values"]),
+    "numbers for an id": ([], [numbers("user", 1)], ["'user'", "ids or texts"]),
+    "ids for a number": ([], [ids("age", 1)], ["'age'", "numbers"]),
+    "unreadable text": ([], [texts("item", "xyz")], ["'item'", "hex32", "'xyz'"]),
+    "number out of range": ([], [texts("user", str(1 << 63))], ["'user'", "64-bit"]),
+    "infinite": ([numbers("age", np.inf)], [ids("user", 1)], ["row 0", "'age'", "inf"]),
+}
+
+
+@pytest.mark.parametrize(("context", "candidates", "words"), BAD.values(), ids=BAD)
+async def test_bad_input_is_refused_naming_the_feature(client, toy, context, candidates, words):
+    request = pb.PredictRequest(model="toy", context=context, candidates=candidates)
+    status, text = await toy.status(client.tablefold.Predict(request))
+    assert status == "INVALID_ARGUMENT"
+    for word in words:
+        assert word in text
+
+
+async def test_an_unknown_model_or_version_is_not_found(client, toy):
+    row = [ids("user", 1)]
+    assert (await toy.status(client.tablefold.Predict(pb.PredictRequest(model="x", candidates=row))))[
+        0
+    ] == "NOT_FOUND"
+    request = pb.PredictRequest(model="toy", version=9, candidates=row)
+    assert (await toy.status(client.tablefold.Predict(request)))[0] == "NOT_FOUND"
+    assert (await toy.status(client.tablefold.GetModel(pb.GetModelRequest(model="x"))))[0] == "NOT_FOUND"
+
+
+async def test_get_model_gives_the_manifest_as_it_was_written(client, toy, repository):
+    response = await client.tablefold.GetModel(pb.GetModelRequest(model="toy"))
+    assert response.manifest_json == (repository / "toy" / "1" / "manifest.json").read_text()
+    assert Manifest.model_validate_json(response.manifest_json).feature_schema == toy.schema
+
+
+async def test_get_footprint_gives_bytes_by_part_and_the_kernels_view(client, repository):
+    response = await client.tablefold.GetFootprint(pb.GetFootprintRequest())
+    [model] = response.models
+    [process] = response.processes
+    assert (model.name, model.version, model.tables_bytes, model.network_bytes) == ("toy", 1, 97 * 4, 8)
+    assert model.baseline_fp32_bytes == 97 * 4
+    assert process.resident_peak_bytes >= process.resident_bytes >= process.proportional_bytes > 1 << 20
+    assert process.anonymous_bytes + process.file_backed_bytes == process.resident_bytes

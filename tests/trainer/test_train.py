@@ -1,0 +1,168 @@
+"""Training runs: every method learns, repeats, keeps its best epoch, and says why it cannot go on."""
+
+import json
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from tablefold.errors import CheckpointError, TrainingError, UsageError
+from tablefold.logs import Log, Splits, synthetic
+from tablefold.trainer import checkpoint as checkpoints
+from tablefold.trainer.checkpoint import Checkpoint
+from tablefold.trainer.config import TrainConfig
+from tablefold.trainer.learned_hash import cluster
+from tablefold.trainer.method import Method
+from tablefold.trainer.train import train
+from tests.conftest import METHODS, Silent
+
+Trained = Callable[..., tuple[Checkpoint, Path]]
+SMALL = TrainConfig(dim=4, batch_rows=256, epochs=1, bottom=(8,), top=(8,))
+
+
+def splits(rows: int = 2000) -> Splits:
+    log = synthetic.generate(rows)
+    held_out = rows // 10
+    return Splits(
+        train=log.take(slice(0, -2 * held_out)),
+        validation=log.take(slice(-2 * held_out, -held_out)),
+        test=log.take(slice(-held_out, None)),
+    )
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_every_method_learns_something_and_reads_back_the_same(method: str, trained: Trained) -> None:
+    checkpoint, folder = trained(method)
+    again = checkpoints.load(folder)
+    assert again.description == checkpoint.description
+    rows = checkpoint.validation.take(slice(0, 100))
+    assert np.array_equal(again.model.predict(rows), checkpoint.model.predict(rows))
+    assert checkpoint.description.metrics["test_auc"] > 0.55
+
+
+def test_hashes_have_as_many_times_fewer_rows_as_asked(trained: Trained) -> None:
+    rows = {m: trained(m)[0].model.collection.table.vectors.num_embeddings for m in METHODS}
+    assert rows["full"] == rows["mlet"]
+    for method in ("hash", "lhf", "lhf+mlet"):
+        assert rows[method] < rows["full"] / 3
+
+
+def test_a_learned_hash_keeps_its_first_stage(trained: Trained) -> None:
+    _, folder = trained("lhf")
+    first = checkpoints.load(folder.with_name("lhf.stage1"))
+    assert first.description.config.method == "mlet"
+
+
+def test_clustering_puts_alike_ids_together_and_frequent_ones_apart() -> None:
+    rng = np.random.default_rng(0)
+    centres = rng.normal(0, 5, (8, 4))
+    group = rng.integers(0, 8, 400)
+    vectors = (centres[group] + rng.normal(0, 0.1, (400, 4))).astype(np.float32)
+    counts = np.full(400, 3)
+    rows = cluster(vectors, counts, 8, seed=0)
+    pure = [len(set(group[rows == row].tolist())) == 1 for row in range(rows.max() + 1)]
+    assert sum(pure) >= 6
+    assert set(rows.tolist()) == set(range(rows.max() + 1))
+    counts[0] = 1_000_000  # dear to merge with anything (Ward)
+    private = cluster(vectors, counts, 20, seed=0)
+    assert np.abs(vectors[private == private[0]] - vectors[0]).max() < 0.5
+    assert np.array_equal(cluster(vectors[:5], counts[:5], 9, seed=0), np.arange(5))
+
+
+def test_the_same_seed_gives_the_same_model(tmp_path: Path) -> None:
+    a, b, other = (
+        train(synthetic.SCHEMA, splits(), SMALL.model_copy(update={"seed": seed}), tmp_path / "m", Silent())
+        for seed in (1, 1, 2)
+    )
+    rows = a.validation
+    np.testing.assert_allclose(a.model.predict(rows), b.model.predict(rows), atol=1e-6)
+    assert np.abs(a.model.predict(rows) - other.model.predict(rows)).max() > 1e-3
+
+
+def test_the_best_epoch_is_kept_and_a_worse_one_ends_the_run(tmp_path: Path) -> None:
+    watched = Silent()
+    config = SMALL.model_copy(update={"epochs": 12, "table_lr": 0.05})
+    checkpoint = train(synthetic.SCHEMA, splits(), config, tmp_path / "m", watched)
+    losses = [epoch.validation_logloss for epoch in watched.epochs]
+    assert len(losses) < 12
+    assert losses[-1] > min(losses)
+    assert checkpoint.description.metrics["validation_logloss"] == min(losses)
+
+
+def test_a_loss_that_is_no_number_stops_the_run_and_says_where(tmp_path: Path) -> None:
+    data = splits(500)
+    data.train.dense[7, 0] = np.inf
+    with pytest.raises(TrainingError, match=r"the loss became \S+ in epoch 1, batch \d+: lower"):
+        train(synthetic.SCHEMA, data, SMALL, tmp_path / "m", Silent())
+    assert not (tmp_path / "m").exists()
+
+
+def test_one_label_only_is_refused(tmp_path: Path) -> None:
+    data = splits(500)
+    zeros = Log(dense=data.train.dense, ids=data.train.ids, label=np.zeros(400, np.float32))
+    with pytest.raises(UsageError, match="all 400 training rows have the label 0"):
+        train(
+            synthetic.SCHEMA,
+            Splits(train=zeros, validation=data.validation, test=data.test),
+            SMALL,
+            tmp_path / "m",
+            Silent(),
+        )
+
+
+@pytest.mark.parametrize("name", ["", "fulll", "lhf+hash", "mlet+mlet", "lhf+mlet+mlet"])
+def test_an_unknown_method_is_refused(name: str) -> None:
+    with pytest.raises(UsageError, match="give one of full, hash, lhf"):
+        Method.parse(name)
+
+
+def damage_weights(folder: Path) -> None:
+    path = folder / checkpoints.ARRAYS
+    path.write_bytes(path.read_bytes()[:-100])
+
+
+def damage_schema(folder: Path) -> None:
+    path = folder / checkpoints.DESCRIPTION
+    content = json.loads(path.read_text())
+    content["config"]["dim"] = 5
+    path.write_text(json.dumps(content))
+
+
+def remove_weights(folder: Path) -> None:
+    (folder / checkpoints.ARRAYS).unlink()
+
+
+@pytest.mark.parametrize(
+    ("damage", "says"),
+    [
+        (damage_weights, "is damaged"),
+        (damage_schema, "does not fit its description"),
+        (remove_weights, "is not a checkpoint"),
+    ],
+)
+def test_a_damaged_checkpoint_is_refused(
+    trained: Trained, tmp_path: Path, damage: Callable[[Path], None], says: str
+) -> None:
+    checkpoint, _ = trained("full")
+    folder = tmp_path / "copy"
+    checkpoints.save(checkpoint, folder)
+    damage(folder)
+    with pytest.raises(CheckpointError, match=says):
+        checkpoints.load(folder)
+
+
+def test_the_command_reports_bad_input_with_exit_code_2(tmp_path: Path) -> None:
+    for arguments, says in [
+        (["--data", "synthetic:500", "--method", "magic"], "--method 'magic' is not known"),
+        (["--data", "criteo:/no/such"], "/no/such does not exist"),
+    ]:
+        done = subprocess.run(
+            [sys.executable, "-m", "tablefold", "train", "--out", str(tmp_path / "m"), *arguments],
+            capture_output=True, text=True, check=False,
+        )  # fmt: skip
+        assert done.returncode == 2, done.stderr
+        assert says in done.stderr
+        assert "Traceback" not in done.stderr
