@@ -18,6 +18,7 @@ from rich.text import Text
 from tablefold.bundle import read_manifest
 from tablefold.errors import UsageError
 from tablefold.exporter.cli import export
+from tablefold.loadtest.cli import loadtest, predict
 from tablefold.server.cli import serve
 from tablefold.trainer.cli import train
 
@@ -31,6 +32,8 @@ app = typer.Typer(
 app.command()(train)
 app.command()(export)
 app.command()(serve)
+app.command()(predict)
+app.command()(loadtest)
 
 
 @app.command()
@@ -50,7 +53,7 @@ def footprint(
     for part, size in [*parts.items(), ("total", total), ("full fp32 table", footprint.baseline_fp32)]:
         table.add_row(part, f"{size:,}", f"{size / total:.1%}")
     Console().print(table)
-    typer.echo(f"{footprint.compression:.2f}x smaller than the bare fp32 table, everything counted")
+    typer.echo(f"full fp32 table / total: {footprint.compression:.2f}x, everything counted")
 
 
 def main() -> None:

@@ -55,7 +55,8 @@ class BuildLookup(InPlacePass):
 
     def _column(self, values: Sequence[int] | np.ndarray, dtype: type) -> np.ndarray:
         """One value a feature to one a column, [C]."""
-        return np.asarray(values, dtype)[self.feature_of_column]
+        column: np.ndarray = np.asarray(values, dtype)[self.feature_of_column]
+        return column
 
     def _first_rows(self, tape: Tape) -> ir.Value:
         first = self._column([row_map.hashed_first for row_map in self.row_maps], np.int32)

@@ -66,10 +66,7 @@ class AttachNetwork(InPlacePass):
 
 def _export(head: Head, dense: ir.Value, vectors: ir.Value) -> ir.Model:
     # Two example rows: a batch of one would be taken for a constant.
-    example = tuple(
-        torch.zeros(2, *[int(size) for size in value.shape.dims[1:]])  # type: ignore[union-attr]
-        for value in (dense, vectors)
-    )
+    example = tuple(torch.zeros(2, *_sizes(value)) for value in (dense, vectors))
     batch = torch.export.Dim("batch", min=1)
     quiet = logging.getLogger("torch.onnx")
     level = quiet.level
@@ -91,3 +88,9 @@ def _export(head: Head, dense: ir.Value, vectors: ir.Value) -> ir.Model:
         quiet.setLevel(level)
     assert program is not None
     return program.model
+
+
+def _sizes(value: ir.Value) -> list[int]:
+    """The sizes behind the batch dimension."""
+    assert value.shape is not None
+    return [size for size in value.shape.dims[1:] if isinstance(size, int)]

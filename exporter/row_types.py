@@ -38,7 +38,8 @@ class PackedRows:
 
     def vectors(self) -> np.ndarray:
         """float32 [R, d]: what the stored rows stand for."""
-        return _ROW_TYPES[self.row_type].unpack(self)
+        values = _ROW_TYPES[self.row_type].unpack(self)
+        return values if self.scales is None else values * self.scales
 
     def lookup(self, tape: Tape, rows: ir.Value) -> ir.Value:
         """The graph of `vectors()[rows]`: int32 [batch, C] -> float32 [batch, C, d]."""
@@ -63,8 +64,9 @@ Packed = tuple[np.ndarray, np.ndarray | None]
 class _Storage:
     pack: Callable[[np.ndarray], Packed]
     unpack: Callable[[PackedRows], np.ndarray]
+    """Stored rows to float32 [R, d], not yet scaled."""
     widen: Callable[[Tape, ir.Value, PackedRows], ir.Value]
-    """Gathered values to float32 [batch, C, d], not yet scaled."""
+    """The same in a graph, for gathered rows: to float32 [batch, C, d]."""
 
 
 def _scaled(table: np.ndarray, largest: int) -> tuple[np.ndarray, np.ndarray]:
@@ -85,9 +87,8 @@ NIBBLES = np.array([[byte % 16 - 8, byte // 16 - 8] for byte in range(256)], np.
 
 
 def _unpack_int4(packed: PackedRows) -> np.ndarray:
-    assert packed.scales is not None
-    values = NIBBLES[packed.table].reshape(len(packed.table), -1)
-    return values[:, : packed.dim] * packed.scales
+    values: np.ndarray = NIBBLES[packed.table].reshape(len(packed.table), -1)
+    return values[:, : packed.dim]
 
 
 def _widen_int4(tape: Tape, gathered: ir.Value, packed: PackedRows) -> ir.Value:
@@ -124,7 +125,7 @@ _ROW_TYPES = {
     ),
     RowType.INT8: _Storage(
         lambda table: _scaled(table, 127),
-        lambda packed: packed.table.astype(np.float32) * packed.scales,
+        lambda packed: packed.table.astype(np.float32),
         _widen,
     ),
     RowType.INT4: _Storage(_pack_int4, _unpack_int4, _widen_int4),

@@ -75,6 +75,7 @@ def train(
         f"[green]wrote[/green] {out}: test AUC {metrics.get('test_auc', float('nan')):.4f}, "
         f"test logloss {metrics['test_logloss']:.4f}",
         highlight=False,
+        soft_wrap=True,
     )
 
 
@@ -101,6 +102,7 @@ class _Terminal:
             f"  epoch {result.epoch}: training logloss {result.train_logloss:.4f}; validation {auc}"
             f"logloss {result.validation_logloss:.4f}{' (best so far)' if result.best else ''}",
             highlight=False,
+            soft_wrap=True,
         )
         self._new_bar(f"epoch {result.epoch + 1}")
 

@@ -19,6 +19,8 @@ from tablefold.trainer.table import PADDING_ROWS, Table
 class EmbeddingCollection(nn.Module):
     """One fused table, one lookup a batch, slots of multi-valued features summed."""
 
+    _feature_of_column: Tensor
+
     def __init__(self, schema: FeatureSchema, row_maps: Sequence[RowMap], table: Table) -> None:
         super().__init__()
         self.schema = schema

@@ -14,6 +14,8 @@ class DLRM(nn.Module):
     """dense float32 [B, N], vectors float32 [B, F, d] -> logit float32 [B]. Without dense values (N = 0)
     there is no bottom MLP, and only the features' vectors interact."""
 
+    _pairs: Tensor
+
     def __init__(
         self,
         num_dense: int,

@@ -18,15 +18,18 @@ SHIFT = 2.0**63
 def mix(ids: np.ndarray, salt: np.ndarray | np.int64) -> np.ndarray:
     """int64: ids scattered over all 64 bits; another `salt` (int64, broadcast) scatters differently."""
     with np.errstate(over="ignore"):
-        h = ids * MULTIPLIER + salt
-        return h * ((h.astype(np.float64) * HIGH_HALF).astype(np.int64) + OFFSET)
+        h: np.ndarray = ids * MULTIPLIER + salt
+        high_half = (h.astype(np.float64) * HIGH_HALF).astype(np.int64)
+        mixed: np.ndarray = h * (high_half + OFFSET)
+        return mixed
 
 
 def scale_to(size: np.ndarray | int) -> np.ndarray:
     """float64: the factor that takes 0 .. 2^64 to 0 .. size, rounded so that `size` is never reached."""
-    return np.nextafter(np.asarray(size, np.float64) * 2.0**-64, 0)
+    return np.nextafter(np.asarray(size, np.float64) * 2.0**-64, np.float64(0))
 
 
 def reduce_to(mixed: np.ndarray, scale: np.ndarray) -> np.ndarray:
     """int64 in 0 .. size - 1 from mixed values, by their high bits (Lemire's fast range, in float64)."""
-    return ((mixed.astype(np.float64) + SHIFT) * scale).astype(np.int64)
+    reduced: np.ndarray = ((mixed.astype(np.float64) + SHIFT) * scale).astype(np.int64)
+    return reduced

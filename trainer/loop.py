@@ -55,7 +55,8 @@ def train_epochs(
     best, worse = math.inf, 0
     for epoch in range(1, config.epochs + 1):
         total = 0.0
-        for step, batch in enumerate(torch.randperm(len(train), generator=order).split(config.batch_rows)):
+        shuffled = torch.randperm(len(train), generator=order)
+        for step, batch in enumerate(torch.split(shuffled, config.batch_rows)):
             dense, rows, label = (tensor[batch] for tensor in tensors)
             loss = _step(model, dense, rows.long(), label, optimizers)
             if not math.isfinite(loss):

@@ -14,6 +14,8 @@ from tablefold.trainer.collection import EmbeddingCollection
 class DenseTransform(nn.Module):
     """What the schema says becomes of raw dense values float32 [B, N]; a missing one (NaN) becomes 0."""
 
+    _is_log: Tensor
+
     def __init__(self, features: Sequence[DenseFeature]) -> None:
         super().__init__()
         logs = torch.tensor([f.transform is Transform.LOG1P for f in features], dtype=torch.bool)

@@ -14,8 +14,8 @@ from tablefold.logs.parse import parse
 from tablefold.logs.text import first_line, read_text
 from tablefold.schema import CategoricalFeature, Encoding, FeatureSchema
 
-HEX = ("site_id", "site_domain", "site_category", "app_id", "app_domain", "app_category")
-HEX += ("device_id", "device_ip", "device_model")
+HEX = ["site_id", "site_domain", "site_category", "app_id", "app_domain", "app_category"]
+HEX += ["device_id", "device_ip", "device_model"]
 COLUMNS = ["id", "click", "hour", "C1", "banner_pos", *HEX, "device_type", "device_conn_type"]
 COLUMNS += [f"C{i}" for i in range(14, 22)]
 FEATURES = ["day", *COLUMNS[2:]]

@@ -59,7 +59,8 @@ def read_splits(spec: str, *, rule: SplitRule | None = None, seed: int = 0) -> t
         return schema, _cut(log, rule or SplitRule.ORDER, seed)
     parts = {part: _labelled(read(path), str(path)) for part, path in files.items()}
     rest = parts.pop("train")
-    missing = [part for part in ("test", "validation") if part not in parts]
+    wanted: tuple[Part, ...] = ("test", "validation")
+    missing = [part for part in wanted if part not in parts]
     for part in missing:  # from the end of the training rows, as `SplitRule.ORDER` would
         cut = len(rest) - max(1, round(len(rest) * HELD_OUT))
         rest, parts[part] = rest.take(slice(0, cut)), rest.take(slice(cut, None))

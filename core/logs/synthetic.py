@@ -105,20 +105,23 @@ def _rank(rng: np.random.Generator, size: int) -> np.ndarray:
     """int64 [BLOCK] in 0 .. size - 1 by the power law (its continuous form, inverted)."""
     power = 1 - EXPONENT
     u = rng.random(BLOCK)
-    return np.minimum(((1 + u * ((size + 1) ** power - 1)) ** (1 / power)).astype(np.int64) - 1, size - 1)
+    position: np.ndarray = (1 + u * ((size + 1) ** power - 1)) ** (1 / power)
+    rank: np.ndarray = np.minimum(position.astype(np.int64) - 1, size - 1)
+    return rank
 
 
 def _raw_id(field: int, rank: np.ndarray) -> np.ndarray:
     """int64: an unsigned 32-bit id without visible order; one to one within a field."""
-    x = (rank.astype(np.uint64) * np.uint64(0x9E3779B1) + np.uint64(field * 0x85EBCA6B)) & np.uint64(
-        0xFFFFFFFF
-    )
+    low = np.uint64(0xFFFFFFFF)
+    x = (rank.astype(np.uint64) * np.uint64(0x9E3779B1) + np.uint64(field * 0x85EBCA6B)) & low
     x ^= x >> np.uint64(16)
-    return ((x * np.uint64(0xC2B2AE35)) & np.uint64(0xFFFFFFFF)).astype(np.int64)
+    raw: np.ndarray = ((x * np.uint64(0xC2B2AE35)) & low).astype(np.int64)
+    return raw
 
 
 def _mix(x: np.ndarray) -> np.ndarray:
     """uint64: the finaliser of SplitMix64 (Steele, Lea and Flood 2014)."""
     x = (x ^ (x >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
     x = (x ^ (x >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
-    return x ^ (x >> np.uint64(31))
+    x ^= x >> np.uint64(31)
+    return x

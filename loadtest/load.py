@@ -1,0 +1,69 @@
+"""When calls are sent: on a schedule that never waits for replies, or by callers who do.
+
+Knows time. Does not know what is sent nor what becomes of it.
+"""
+
+import asyncio
+import time
+from collections.abc import Awaitable, Callable
+
+import numpy as np
+
+from tablefold.loadtest.alarm import Alarm
+from tablefold.loadtest.caller import CLIENT_LIMIT, OK, Call
+
+IN_FLIGHT_LIMIT = 10_000
+"""Of the open loop: a bound on this client's memory. A call beyond it is counted, not sent."""
+PAUSE_AFTER_ERROR = 0.01
+"""Seconds a caller of the closed loop waits after a failed call, lest it hammer a dead server."""
+
+Send = Callable[[float | None], Awaitable[Call]]
+Record = Callable[[Call], None]
+
+
+def poisson(rate: float, seconds: float, rng: np.random.Generator) -> np.ndarray:
+    """float64 [round(rate * seconds)]: sorted moments in [0, seconds).
+
+    A Poisson process given its count is that many uniform draws, sorted: gaps as irregular as they
+    should be, and exactly the rate that was asked for.
+    """
+    return np.sort(rng.uniform(0.0, seconds, size=round(rate * seconds)))
+
+
+async def open_loop(send: Send, record: Record, moments: np.ndarray) -> None:
+    """Send a call at each moment (`time.perf_counter()`, sorted), then wait for what is in flight."""
+    in_flight = 0
+
+    async def one(due: float) -> None:
+        nonlocal in_flight
+        try:
+            record(await send(due))
+        finally:
+            in_flight -= 1
+
+    with Alarm() as alarm:
+        async with asyncio.TaskGroup() as tasks:
+            for due in moments.tolist():
+                await alarm.until(due)
+                if in_flight >= IN_FLIGHT_LIMIT:
+                    now = time.perf_counter()
+                    record(Call(due, now, now, CLIENT_LIMIT))
+                    continue
+                in_flight += 1
+                tasks.create_task(one(due))
+
+
+async def closed_loop(send: Send, record: Record, callers: int, start: float, end: float) -> None:
+    """That many callers from `start` to `end`, each sending its next call when the last was answered."""
+
+    async def one() -> None:
+        while time.perf_counter() < end:
+            call = await send(None)
+            record(call)
+            if call.code != OK:
+                await asyncio.sleep(PAUSE_AFTER_ERROR)
+
+    await asyncio.sleep(max(0.0, start - time.perf_counter()))
+    async with asyncio.TaskGroup() as tasks:
+        for _ in range(callers):
+            tasks.create_task(one())

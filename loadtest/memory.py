@@ -1,0 +1,124 @@
+"""The server's memory over time: who can be asked, and what the answers add up to.
+
+Knows the kernel's figures (`processes`) and Tablefold's own GetFootprint. Does not know load.
+"""
+
+import asyncio
+import time
+from typing import Literal, NamedTuple, Protocol
+
+import grpc.aio
+
+from tablefold.loadtest.connection import Address
+from tablefold.loadtest.processes import LocalProcesses, ProcessMemory
+from tablefold.protos import tablefold_pb2 as pb
+
+LARGEST_SHARE = 0.02
+"""Of the time may go into measuring: reading a big process's page tables is not free for the server."""
+
+
+class MemorySource(Protocol):
+    """Somebody who can tell the memory of the server's processes."""
+
+    source: Literal["kernel", "server"]
+    """Where the figures come from."""
+    period: float
+    """Seconds between two readings, at least."""
+
+    async def read(self) -> list[ProcessMemory]:
+        """Every process of the server; empty if it is gone."""
+
+
+class Sample(NamedTuple):
+    """All processes together, in bytes."""
+
+    second: float
+    """From the start of the measured window; negative in warm-up."""
+    resident: int
+    resident_peak: int
+    """The highest since the sample before."""
+    anonymous: int
+    file_backed: int
+    proportional: int | None
+
+
+class FootprintCall:
+    """A server elsewhere that speaks tablefold.v1."""
+
+    source: Literal["kernel", "server"] = "server"
+    period = 1.0
+
+    def __init__(self, channel: grpc.aio.Channel) -> None:
+        self._ask = channel.unary_unary(
+            "/tablefold.v1.Tablefold/GetFootprint",
+            request_serializer=pb.GetFootprintRequest.SerializeToString,
+            response_deserializer=pb.GetFootprintResponse.FromString,
+        )
+
+    async def read(self) -> list[ProcessMemory]:
+        """The processes the server tells of; empty if it does not answer."""
+        try:
+            reply: pb.GetFootprintResponse = await self._ask(pb.GetFootprintRequest(), timeout=2.0)
+        except grpc.aio.AioRpcError:
+            return []
+        return [
+            ProcessMemory(
+                pid=each.pid,
+                resident=each.resident_bytes,
+                resident_peak=each.resident_peak_bytes,
+                anonymous=each.anonymous_bytes,
+                file_backed=each.file_backed_bytes,
+                proportional=each.proportional_bytes or None,
+            )
+            for each in reply.processes
+        ]
+
+
+async def find_memory(address: Address, channel: grpc.aio.Channel) -> MemorySource | None:
+    """Who can tell: the kernel if the server is on this machine, else the server; None if nobody can."""
+    if (local := await asyncio.to_thread(LocalProcesses.find, address)) is not None:
+        return local
+    call = FootprintCall(channel)
+    return call if await call.read() else None
+
+
+class MemoryWatch:
+    """Samples of a source until cancelled."""
+
+    def __init__(self, source: MemorySource, start: float) -> None:
+        self._source = source
+        self._start = start
+        self._peaks: dict[int, int] = {}
+        self.samples: list[Sample] = []
+
+    async def run(self) -> None:
+        """Sample for ever, `period` apart or further where measuring takes long."""
+        while True:
+            before = time.perf_counter()
+            await self.sample()
+            took = time.perf_counter() - before
+            await asyncio.sleep(max(self._source.period, took / LARGEST_SHARE))
+
+    async def sample(self) -> None:
+        """Take one sample now, unless the server is gone."""
+        processes = await self._source.read()
+        if not processes:
+            return
+        shares = [each.proportional for each in processes if each.proportional is not None]
+        self.samples.append(
+            Sample(
+                second=round(time.perf_counter() - self._start, 3),
+                resident=sum(each.resident for each in processes),
+                resident_peak=sum(self._peak(each) for each in processes),
+                anonymous=sum(each.anonymous for each in processes),
+                file_backed=sum(each.file_backed for each in processes),
+                proportional=sum(shares) if len(shares) == len(processes) else None,
+            )
+        )
+
+    def _peak(self, process: ProcessMemory) -> int:
+        """The highest since the sample before: the kernel's mark if it rose, for it sees every spike."""
+        mark = self._peaks.get(process.pid)
+        self._peaks[process.pid] = process.resident_peak
+        rose = mark is not None and process.resident_peak > mark
+        return process.resident_peak if rose else process.resident

@@ -1,0 +1,54 @@
+"""The wire, as one small seam: rows to request bytes, reply bytes to probabilities.
+
+Knows what a protocol has to offer. Does not know any protocol (`oip`, `native`), nor who calls when.
+A new protocol is one class with these members and one line in `connection.PROTOCOLS`.
+"""
+
+from typing import NamedTuple, Protocol
+
+import numpy as np
+
+from tablefold.errors import TablefoldError
+
+
+class BadReply(TablefoldError):
+    """A reply that is not one finite number for each row; counted under `BAD_REPLY`."""
+
+
+class Answer(NamedTuple):
+    """What a reply says."""
+
+    probability: np.ndarray
+    """float32 [rows], finite."""
+    queue_seconds: float | None = None
+    """How long the rows waited in the server; None where the protocol does not tell."""
+    compute_seconds: float | None = None
+    """How long the engine took; None where the protocol does not tell."""
+
+
+class Wire(Protocol):
+    """One model of one server, spoken to in one protocol."""
+
+    method: str
+    """gRPC's full name of the scoring call: /package.Service/Call."""
+    version: str
+    """The model's version as the server names it; empty if it does not say."""
+    dense_columns: int
+    """N, the columns of `dense`."""
+    id_columns: int
+    """C, the columns of `ids`."""
+
+    def request(self, dense: np.ndarray, ids: np.ndarray) -> bytes:
+        """The serialised call that scores float32 [rows, N] and int64 [rows, C]."""
+
+    def answer(self, reply: bytes, rows: int) -> Answer:
+        """What a serialised reply says. Raises BadReply unless it holds `rows` finite numbers."""
+
+
+def checked(probability: np.ndarray, rows: int) -> np.ndarray:
+    """The same array, float32 [rows]. Raises BadReply where a number is absent, too many or not finite."""
+    if probability.size != rows:
+        raise BadReply(f"the reply holds {probability.size} probabilities for {rows} rows")
+    if not np.isfinite(probability).all():
+        raise BadReply("the reply holds a probability that is not a finite number")
+    return probability.reshape(rows)

@@ -1,0 +1,167 @@
+"""A server with known habits, in a process of its own: `python fake_server.py '{"delay": [0.01, 0.05]}'`.
+
+It speaks both protocols on one port, prints that port, and scores a row by its first id: (id % 1000) / 1000.
+"""
+
+import asyncio
+import json
+import os
+import random
+import sys
+import time
+
+import grpc
+import numpy as np
+import psutil
+
+from tablefold.bundle import GoldenRows, Manifest, Method
+from tablefold.footprint import Footprint, Parts
+from tablefold.protos import inference_pb2 as oip
+from tablefold.protos import inference_pb2_grpc as oip_grpc
+from tablefold.protos import tablefold_pb2 as own
+from tablefold.protos import tablefold_pb2_grpc as own_grpc
+from tablefold.schema import CategoricalFeature, DenseFeature, Encoding, FeatureSchema
+
+MODEL = "ctr"
+SCHEMA = FeatureSchema(
+    name="criteo",
+    dense=tuple(DenseFeature(name=f"I{i}") for i in range(1, 14)),
+    categorical=tuple(CategoricalFeature(name=f"C{i}", encoding=Encoding.HEX32) for i in range(1, 27)),
+)
+
+
+class Habits:
+    """What every scoring call goes through, whatever its protocol."""
+
+    def __init__(
+        self,
+        *,
+        delay: tuple[float, float] = (0.0, 0.0),
+        shed_every: int = 0,
+        stall: tuple[float, float] = (0.0, 0.0),
+        refuse: str = "",
+        spoil: str = "",
+        speaks: tuple[str, ...] = ("oip", "tablefold"),
+        tensors: str = "two",
+    ) -> None:
+        self.delay = delay
+        self.shed_every = shed_every
+        self.stall = stall
+        self.refuse = refuse
+        self.spoil = spoil
+        self.speaks = speaks
+        self.tensors = tensors
+        self.calls = 0
+        self.shed = 0
+        self.first = 0.0
+        self.random = random.Random(1)
+
+    async def go_through(self, context: grpc.aio.ServicerContext) -> None:
+        now = time.perf_counter()
+        self.calls += 1
+        self.first = self.first or now
+        if self.refuse:
+            await context.abort(grpc.StatusCode[self.refuse], "as it was told to")
+        if self.shed_every and self.calls % self.shed_every == 0:
+            self.shed += 1
+            await context.abort(grpc.StatusCode.RESOURCE_EXHAUSTED, "the queue is full")
+        begins, lasts = self.stall
+        left = self.first + begins + lasts - now
+        if 0 < left <= lasts:
+            await asyncio.sleep(left)
+        if self.delay[1]:
+            await asyncio.sleep(self.random.uniform(*self.delay))
+
+    def score(self, ids: np.ndarray) -> np.ndarray:
+        scores = (ids % 1000 / 1000).astype(np.float32)
+        if self.spoil == "nan":
+            scores[-1] = np.nan
+        return scores[:-1] if self.spoil == "short" else scores
+
+
+class Oip(oip_grpc.GRPCInferenceServiceServicer):
+    def __init__(self, habits: Habits) -> None:
+        self.habits = habits
+
+    async def ModelMetadata(self, request, context):  # noqa: N802
+        if request.name != MODEL:
+            await context.abort(grpc.StatusCode.NOT_FOUND, f"there is no model {request.name!r}")
+        tensor = oip.ModelMetadataResponse.TensorMetadata
+        if self.habits.tensors == "many":
+            inputs = [tensor(name=f.name, datatype="INT32", shape=[-1]) for f in SCHEMA.categorical]
+            inputs += [tensor(name=f.name, datatype="FP64", shape=[-1, 1]) for f in SCHEMA.dense]
+        elif self.habits.tensors == "text":
+            inputs = [tensor(name="prompt", datatype="BYTES", shape=[-1, 1])]
+        else:
+            inputs = [
+                tensor(name="dense", datatype="FP32", shape=[-1, 13]),
+                tensor(name="ids", datatype="INT64", shape=[-1, 26]),
+            ]
+        outputs = [tensor(name="probability", datatype="FP32", shape=[-1])]
+        return oip.ModelMetadataResponse(name=MODEL, versions=["9", "10"], inputs=inputs, outputs=outputs)
+
+    async def ModelInfer(self, request, context):  # noqa: N802
+        await self.habits.go_through(context)
+        if self.habits.tensors == "many":
+            ids = np.frombuffer(request.raw_input_contents[0], "<i4")
+        else:
+            ids = np.frombuffer(request.raw_input_contents[1], "<i8").reshape(request.inputs[1].shape)[:, 0]
+        scores = self.habits.score(ids)
+        reply = oip.ModelInferResponse(model_name=MODEL, raw_output_contents=[scores.tobytes()])
+        reply.outputs.add(name="probability", datatype="FP32", shape=[len(scores)])
+        return reply
+
+
+class Own(own_grpc.TablefoldServicer):
+    def __init__(self, habits: Habits) -> None:
+        self.habits = habits
+
+    async def GetModel(self, request, context):  # noqa: N802
+        if request.model != MODEL:
+            await context.abort(grpc.StatusCode.NOT_FOUND, f"there is no model {request.model!r}")
+        manifest = Manifest(
+            name=MODEL,
+            version=10,
+            feature_schema=SCHEMA,
+            method=Method(name="full", dim=4, rows=10, distinct_ids=10, known_ids=10),
+            row_type="fp32",
+            footprint=Footprint(parts=Parts(), baseline_fp32=160),
+            golden=GoldenRows(dense=[], ids=[], probability=[]),
+            files={},
+        )
+        return own.GetModelResponse(name=MODEL, version=10, manifest_json=manifest.model_dump_json())
+
+    async def Predict(self, request, context):  # noqa: N802
+        await self.habits.go_through(context)
+        ids = next(np.array(f.ids.values) for f in request.candidates if f.name == "C1")
+        scores = self.habits.score(ids)
+        return own.PredictResponse(probability=scores, version=10, queue_seconds=0.002, compute_seconds=0.004)
+
+    async def GetFootprint(self, request, context):  # noqa: N802
+        memory = psutil.Process().memory_info()
+        process = own.GetFootprintResponse.Process(
+            pid=os.getpid(), resident_bytes=memory.rss, resident_peak_bytes=memory.rss
+        )
+        return own.GetFootprintResponse(processes=[process])
+
+
+async def main() -> None:
+    habits = Habits(**json.loads(sys.argv[1]))
+    server = grpc.aio.server()
+    if "oip" in habits.speaks:
+        oip_grpc.add_GRPCInferenceServiceServicer_to_server(Oip(habits), server)
+    if "tablefold" in habits.speaks:
+        own_grpc.add_TablefoldServicer_to_server(Own(habits), server)
+    port = server.add_insecure_port("127.0.0.1:0")
+    await server.start()
+    print(port, flush=True)
+    await server.wait_for_termination()
+
+
+if __name__ == "__main__":
+    try:
+        import uvloop
+
+        uvloop.run(main())
+    except ImportError:
+        asyncio.run(main())

@@ -1,0 +1,103 @@
+"""`tablefold loadtest` on the command line: the JSON line, the page and the card."""
+
+import json
+import re
+
+import pytest
+import typer
+from typer.testing import CliRunner
+
+from tablefold.errors import UsageError
+from tablefold.loadtest.cli import loadtest
+
+app = typer.Typer()
+app.command()(loadtest)
+
+
+def call(*words: str):
+    """Stdout of the command; its UsageError raised."""
+    result = CliRunner().invoke(app, words)
+    if result.exception is not None:
+        raise result.exception
+    return result.stdout
+
+
+@pytest.fixture(scope="module")
+def written(start_fake, tmp_path_factory):
+    """A short run over real-looking rows with a server that sheds: its JSON, its page and its card."""
+    folder = tmp_path_factory.mktemp("report")
+    shedding = start_fake(delay=[0.002, 0.004], shed_every=20)
+    words = ["--server", shedding.address, "--model", "ctr", "--protocol", "tablefold", "--rate", "100"]
+    words += ["--duration", "2", "--warmup", "0.3", "--seed", "5", "--data", "synthetic:2000"]
+    card = call(*words, "--json", str(folder / "r.json"), "--html", str(folder / "r.html"))
+    return (folder / "r.json").read_text(), (folder / "r.html").read_text(), card
+
+
+def test_json_is_one_line_with_the_figures_promised(written):
+    text = written[0]
+    assert text.count("\n") == 1
+    figures = json.loads(text)
+    assert {"offered_rps", "achieved_rps", "rows_per_second", "latency_ms", "errors"} <= set(figures)
+    assert {"p50", "p90", "p99", "p999", "max"} <= set(figures["latency_ms"])
+    assert all(figures["latency_ms"][name] > 0 for name in ("p50", "p90", "p99", "p999", "max"))
+    assert figures["server_memory_bytes"]["resident_peak"] > 10e6
+    assert figures["offered_rps"] == 100
+    assert figures["errors"] == {"RESOURCE_EXHAUSTED": pytest.approx(10, abs=1)}
+    assert figures["seed"] == 5
+    assert figures["interrupted"] is False
+    assert isinstance(figures["valid"], bool)
+
+
+def test_the_page_stands_alone(written):
+    page = written[1]
+    references = re.findall(r"https?://[^\s\"'<>]*", page)
+    assert set(references) <= {"http://www.w3.org/2000/svg", "http://www.w3.org/1999/xlink"}
+    assert "<script" not in page
+    assert not re.search(r"<(link|img|iframe)\b", page)
+    assert not re.search(r"url\((?!#)", page)
+
+
+def test_the_page_has_every_section_with_the_verdict_first(written):
+    page = written[1]
+    headings = [
+        "What ran", "Latency", "Latency over time", "Errors", "Memory of the server",
+        "Where the server spent the time", "This client", "How to repeat",
+    ]  # fmt: skip
+    assert re.findall(r"<h2>(.*?)</h2>", page) == headings
+    assert page.index('class="verdict"') < page.index("<h2>")
+    assert page.count('role="img"') == 3
+    assert "RESOURCE_EXHAUSTED" in page
+    assert "tablefold loadtest --server" in page
+    assert "--seed 5" in page
+
+
+def test_the_card_tells_the_same(written):
+    figures, card = json.loads(written[0]), written[2]
+    assert f"{figures['latency_ms']['p99']:,.2f}" in card
+    assert "RESOURCE_EXHAUSTED" in card
+    assert "resident at peak" in card
+
+
+def test_defaults_are_a_closed_loop_over_the_open_protocol(quick, tmp_path):
+    file = tmp_path / "r.json"
+    call(
+        "--server", quick.address, "--model", "ctr", "--duration", "0.5", "--warmup", "0", "--json", str(file)
+    )
+    figures = json.loads(file.read_text())
+    assert (figures["mode"], figures["protocol"], figures["rows_per_call"]) == ("closed", "oip", 270)
+    assert figures["offered_rps"] == figures["achieved_rps"] > 0
+    assert figures["load"] == "closed loop, 8 callers"
+
+
+def test_rate_and_concurrency_exclude_one_another(nobody):
+    with pytest.raises(UsageError, match="exclude one another"):
+        call("--server", nobody, "--model", "ctr", "--rate", "5", "--concurrency", "2")
+
+
+@pytest.mark.parametrize("option", ["--json", "--html"])
+def test_a_report_that_cannot_be_written_is_refused_before_the_run(nobody, tmp_path, option):
+    # Nobody listens there: the path is looked at first.
+    with pytest.raises(UsageError, match="there is no folder"):
+        call("--server", nobody, "--model", "ctr", option, str(tmp_path / "no" / "such" / "file"))
+    with pytest.raises(UsageError, match="is a folder"):
+        call("--server", nobody, "--model", "ctr", option, str(tmp_path))

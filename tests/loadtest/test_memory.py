@@ -1,0 +1,111 @@
+"""The server's memory: the kernel's figures here, the server's own elsewhere, and no guess otherwise."""
+
+import asyncio
+import subprocess
+import sys
+import time
+
+import grpc.aio
+import psutil
+import pytest
+
+from tablefold.loadtest.connection import Address
+from tablefold.loadtest.memory import FootprintCall, MemoryWatch, find_memory
+from tablefold.loadtest.processes import LocalProcesses, ProcessMemory, read_process
+
+MIB = 2**20
+
+
+def memory(pid, resident, peak):
+    return ProcessMemory(pid, resident, peak, anonymous=1, file_backed=2, proportional=3)
+
+
+class Script:
+    """A source that reads from a list."""
+
+    source = "kernel"
+    period = 0.0
+
+    def __init__(self, *readings):
+        self.readings = list(readings)
+
+    async def read(self):
+        return self.readings.pop(0)
+
+
+async def watched(*readings):
+    watch = MemoryWatch(Script(*readings), start=time.perf_counter())
+    for _ in readings:
+        await watch.sample()
+    return watch.samples
+
+
+async def test_a_spike_between_two_samples_is_not_missed():
+    samples = await watched([memory(1, 100, 150)], [memory(1, 100, 400)], [memory(1, 110, 400)])
+    # The mark from before the run (150, while loading) is not the run's; the rise to 400 is.
+    assert [sample.resident_peak for sample in samples] == [100, 400, 110]
+    assert [sample.resident for sample in samples] == [100, 100, 110]
+
+
+async def test_processes_add_up_and_a_dead_server_ends_the_curve():
+    samples = await watched([memory(1, 100, 100), memory(2, 50, 60)], [memory(1, 100, 100)], [])
+    assert [sample.resident for sample in samples] == [150, 100]
+    assert samples[0].proportional == 6
+
+
+def test_the_kernels_figures_agree_with_psutil():
+    mine = read_process(psutil.Process().pid)
+    told = psutil.Process().memory_full_info()
+    assert mine.resident == pytest.approx(told.rss, rel=0.05)
+    assert mine.proportional == pytest.approx(told.pss, rel=0.05)
+    assert mine.resident_peak >= mine.resident * 0.95
+    assert mine.anonymous + mine.file_backed == pytest.approx(mine.resident, rel=0.01)
+    assert read_process(2**22 + 1) is None
+
+
+def test_children_of_the_listener_count(unused_tcp_port):
+    grandchild = f"x = bytes(range(256)) * {40 * 4096}; import time; print('up', flush=True); time.sleep(60)"
+    parent = (
+        f"import socket, subprocess, sys; s = socket.create_server(('127.0.0.1', {unused_tcp_port}));"
+        f"p = subprocess.Popen([sys.executable, '-c', {grandchild!r}]); p.wait()"
+    )
+    with subprocess.Popen([sys.executable, "-c", parent], stdout=subprocess.PIPE) as process:
+        process.stdout.readline()
+        found = LocalProcesses.find(Address("localhost", unused_tcp_port))
+        readings = asyncio.run(found.read())
+        for each in readings:
+            psutil.Process(each.pid).kill()
+    assert process.pid in {each.pid for each in readings}
+    assert len(readings) == 2
+    assert sum(each.resident for each in readings) > 40 * MIB
+
+
+async def test_a_server_on_this_machine_is_weighed_by_the_kernel(quick):
+    address = Address.parse(quick.address)
+    async with grpc.aio.insecure_channel(quick.address) as channel:
+        source = await find_memory(address, channel)
+        assert source.source == "kernel"
+        (process,) = await source.read()
+        assert process.pid == quick.process.pid
+
+
+async def test_a_server_elsewhere_is_asked(quick, monkeypatch):
+    monkeypatch.setattr(LocalProcesses, "find", lambda address: None)
+    async with grpc.aio.insecure_channel(quick.address) as channel:
+        source = await find_memory(Address.parse(quick.address), channel)
+        assert isinstance(source, FootprintCall)
+        (process,) = await source.read()
+        assert process.resident > 10 * MIB
+        assert process.proportional is None
+
+
+async def test_nobody_can_tell(start_fake, monkeypatch):
+    monkeypatch.setattr(LocalProcesses, "find", lambda address: None)
+    silent = start_fake(speaks=["oip"])
+    async with grpc.aio.insecure_channel(silent.address) as channel:
+        assert await find_memory(Address.parse(silent.address), channel) is None
+
+
+def test_a_forwarded_port_is_nobodys_memory(quick, monkeypatch):
+    monkeypatch.setattr("tablefold.loadtest.processes.FORWARDERS", {psutil.Process(quick.process.pid).name()})
+    assert LocalProcesses.find(Address.parse(quick.address)) is None

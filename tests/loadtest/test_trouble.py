@@ -1,0 +1,164 @@
+"""Whatever goes wrong is counted by its code or refused in plain words, and what was measured is kept."""
+
+import asyncio
+import os
+import signal
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from tablefold.errors import UsageError
+from tablefold.loadtest.load import CLIENT_LIMIT, open_loop
+from tablefold.loadtest.plan import Plan
+from tablefold.loadtest.run import run
+
+BASE = Plan(server="-", model="ctr", rows=5, rate=100.0, duration=2.0, warmup=0.2)
+
+
+async def measure(address, **options):
+    return await run(replace(BASE, server=address, **options), progress=lambda second, recorder: None)
+
+
+async def test_every_shed_call_is_counted_by_its_code(start_fake):
+    shedding = start_fake(shed_every=10)
+    result = await measure(shedding.address, rate=200.0)
+    assert set(result.errors) == {"RESOURCE_EXHAUSTED"}
+    # Every tenth of 400, give or take the one at either end of the window.
+    assert result.errors["RESOURCE_EXHAUSTED"] == pytest.approx(40, abs=1)
+    assert result.calls.ok + result.calls.failed == result.calls.due == 400
+    assert result.latency_ms.count == result.calls.ok
+    assert "RESOURCE_EXHAUSTED" in result.verdict
+
+
+async def test_a_call_that_runs_into_its_deadline_counts_in_full(start_fake):
+    slow = start_fake(delay=[0.6, 0.7])
+    result = await measure(slow.address, rate=20.0, duration=1.0, timeout=0.3)
+    assert result.errors == {"DEADLINE_EXCEEDED": 20}
+    assert result.latency_ms.p50 == pytest.approx(300, rel=0.1)
+    assert result.achieved_rps == 0
+
+
+@pytest.mark.parametrize("protocol", ["oip", "tablefold"])
+@pytest.mark.parametrize("spoil", ["nan", "short"])
+async def test_a_reply_that_is_not_one_number_a_row_is_refused_before_the_run(start_fake, protocol, spoil):
+    spoiling = start_fake(spoil=spoil)
+    with pytest.raises(UsageError, match="does not answer as a recommender should"):
+        await measure(spoiling.address, protocol=protocol)
+
+
+async def test_a_server_killed_midway_leaves_partial_results(start_fake):
+    doomed = start_fake(delay=[0.001, 0.002])
+    task = asyncio.create_task(measure(doomed.address))
+    await asyncio.sleep(1.4)
+    doomed.kill()
+    result = await task
+    assert result.calls.ok > 20
+    assert result.errors["UNAVAILABLE"] > 20
+    assert result.calls.due == 200
+    assert result.latency_ms.p50 < 100
+    assert result.server_memory_bytes.resident_peak > 10e6
+    assert not result.interrupted
+
+
+async def test_a_dead_server_is_not_hammered_by_the_closed_loop(start_fake):
+    doomed = start_fake()
+    task = asyncio.create_task(measure(doomed.address, rate=None, concurrency=4))
+    await asyncio.sleep(1.2)
+    doomed.kill()
+    result = await task
+    assert 0 < result.errors["UNAVAILABLE"] < 4 * 2.0 / 0.01 + 10
+
+
+async def test_ctrl_c_keeps_what_was_measured(quick):
+    task = asyncio.create_task(measure(quick.address, duration=60.0))
+    await asyncio.sleep(2.0)
+    os.kill(os.getpid(), signal.SIGINT)
+    result = await asyncio.wait_for(task, timeout=5)
+    assert result.interrupted
+    assert 0.5 < result.seconds < 3.0
+    assert result.offered_rps == pytest.approx(100, rel=0.35)
+    assert result.latency_ms.count == result.calls.ok > 20
+
+
+async def test_the_open_loop_bounds_its_calls_in_flight(monkeypatch):
+    monkeypatch.setattr("tablefold.loadtest.load.IN_FLIGHT_LIMIT", 3)
+    release, calls = asyncio.Event(), []
+
+    async def send(due):
+        await release.wait()
+        return type("Call", (), {"code": "OK"})()
+
+    load = asyncio.create_task(open_loop(send, calls.append, np.zeros(10)))
+    await asyncio.sleep(0.05)
+    release.set()
+    await load
+    codes = [call.code for call in calls]
+    assert codes.count(CLIENT_LIMIT) == 7
+    assert codes.count("OK") == 3
+
+
+async def test_refused_connection(nobody):
+    with pytest.raises(UsageError, match=f"no server answers at {nobody}"):
+        await measure(nobody)
+
+
+@pytest.mark.parametrize("protocol", ["oip", "tablefold"])
+async def test_unknown_model(quick, protocol):
+    with pytest.raises(UsageError, match="has no model 'nosuch'"):
+        await measure(quick.address, model="nosuch", protocol=protocol)
+
+
+@pytest.mark.parametrize(("spoken", "asked"), [("oip", "tablefold"), ("tablefold", "oip")])
+async def test_wrong_protocol_names_the_other(start_fake, spoken, asked):
+    server = start_fake(speaks=[spoken])
+    with pytest.raises(UsageError, match=f"does not speak '{asked}'.*--protocol {spoken}"):
+        await measure(server.address, protocol=asked)
+
+
+async def test_a_server_that_refuses_the_requests_is_quoted(start_fake):
+    picky = start_fake(refuse="INVALID_ARGUMENT")
+    with pytest.raises(UsageError, match="refused with INVALID_ARGUMENT: as it was told to"):
+        await measure(picky.address)
+
+
+async def test_a_model_of_another_kind(start_fake):
+    with pytest.raises(UsageError, match="input 'prompt' of model 'ctr' is BYTES"):
+        await measure(start_fake(tensors="text").address)
+
+
+@pytest.mark.parametrize(
+    ("options", "problem"),
+    [
+        ({"rate": 5.0, "concurrency": 2}, "exclude one another"),
+        ({"rows": 0}, "--rows must be above 0"),
+        ({"rate": -1.0}, "--rate must be above 0"),
+        ({"rate": float("nan")}, "--rate must be above 0"),
+        ({"rate": None, "concurrency": 0}, "--concurrency must be above 0"),
+        ({"duration": 0.0}, "--duration must be above 0"),
+        ({"warmup": -1.0}, "--warmup must be 0 or above"),
+        ({"rate": 0.1, "duration": 1.0}, "less than one call"),
+    ],
+)
+def test_plans_that_cannot_be(options, problem):
+    with pytest.raises(UsageError, match=problem):
+        replace(BASE, **options)
+
+
+@pytest.mark.parametrize(
+    "server", ["", "localhost", "localhost:", ":80", "host:http", "host:0", "host:70000"]
+)
+async def test_addresses_that_cannot_be(server):
+    with pytest.raises(UsageError, match="is not HOST:PORT"):
+        await measure(server)
+
+
+async def test_data_of_other_columns_names_both_counts(quick, tmp_path):
+    (tmp_path / "clicks.csv").write_text("click,user\n1,5\n0,6\n1,7\n0,8\n")
+    schema = tmp_path / "tiny.toml"
+    schema.write_text(
+        'name = "tiny"\nlabel = "click"\n[files]\nformat = "csv"\npath = "clicks.csv"\n'
+        '[[categorical]]\nname = "user"\nencoding = "int"\n'
+    )
+    with pytest.raises(UsageError, match=r"tiny.toml has 0 dense and 1 id columns.*reads 13 and 26"):
+        await measure(quick.address, data=str(schema))

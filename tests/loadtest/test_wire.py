@@ -1,0 +1,112 @@
+"""The two protocols say the same to a server; any server of the open one can be spoken to."""
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as arrays
+
+from tablefold.loadtest.connection import Address, channel, open_wire
+from tablefold.loadtest.native import NativeWire
+from tablefold.loadtest.oip import OipWire
+from tablefold.loadtest.traffic import random_rows, request_pool
+from tablefold.loadtest.wire import BadReply
+from tablefold.protos import inference_pb2 as oip
+from tablefold.protos import tablefold_pb2 as own
+from tablefold.schema import CategoricalFeature, DenseFeature, FeatureSchema
+
+TENSOR = oip.ModelMetadataResponse.TensorMetadata
+SCHEMA = FeatureSchema(
+    name="shop",
+    dense=(DenseFeature(name="price"), DenseFeature(name="age")),
+    categorical=(
+        CategoricalFeature(name="user", encoding="int"),
+        CategoricalFeature(name="tags", encoding="string", slots=3),
+    ),
+)
+
+
+def metadata(*inputs, outputs=(("probability", "FP32", [-1]),)):
+    return oip.ModelMetadataResponse(
+        inputs=[TENSOR(name=n, datatype=t, shape=s) for n, t, s in inputs],
+        outputs=[TENSOR(name=n, datatype=t, shape=s) for n, t, s in outputs],
+    )
+
+
+TWO = metadata(("dense", "FP32", [-1, 2]), ("ids", "INT64", [-1, 4]))
+
+
+@given(st.data(), st.integers(1, 7))
+def test_both_protocols_carry_the_rows_unchanged(data, rows):
+    ids = data.draw(arrays.arrays(np.int64, (rows, 4)))
+    dense = data.draw(arrays.arrays(np.float32, (rows, 2), elements=st.floats(width=32)))
+    two = oip.ModelInferRequest.FromString(OipWire("m", TWO).request(dense, ids))
+    assert [list(tensor.shape) for tensor in two.inputs] == [[rows, 2], [rows, 4]]
+    assert two.raw_input_contents[0] == dense.tobytes()
+    assert two.raw_input_contents[1] == ids.tobytes()
+    named = own.PredictRequest.FromString(NativeWire("m", "1", SCHEMA).request(dense, ids))
+    price, age, user, tags = named.candidates
+    assert [each.name for each in named.candidates] == ["price", "age", "user", "tags"]
+    assert np.array_equal(price.numbers.values, dense[:, 0], equal_nan=True)
+    assert np.array_equal(age.numbers.values, dense[:, 1], equal_nan=True)
+    assert user.ids.values == ids[:, 0].tolist()
+    assert tags.ids.values == ids[:, 1:].ravel().tolist()
+
+
+def test_a_tensor_for_each_column_is_filled_in_the_models_order():
+    columns = metadata(("b", "INT32", [-1]), ("x", "FP64", [-1, 1]), ("a", "INT64", [-1, 2]))
+    wire = OipWire("m", columns)
+    assert (wire.dense_columns, wire.id_columns) == (1, 3)
+    ids = np.array([[1, 2, 3], [4, 5, 6]])
+    request = oip.ModelInferRequest.FromString(wire.request(np.array([[0.5], [1.5]], "f4"), ids))
+    assert [list(tensor.shape) for tensor in request.inputs] == [[2], [2, 1], [2, 2]]
+    assert np.frombuffer(request.raw_input_contents[0], "<i4").tolist() == [1, 4]
+    assert np.frombuffer(request.raw_input_contents[1], "<f8").tolist() == [0.5, 1.5]
+    assert np.frombuffer(request.raw_input_contents[2], "<i8").tolist() == [2, 3, 5, 6]
+
+
+async def test_a_model_without_dense_features_has_an_empty_tensor_or_none():
+    for inputs in ([("dense", "FP32", [-1, 0])], []):
+        wire = OipWire("m", metadata(*inputs, ("ids", "INT64", [-1, 4])))
+        assert wire.dense_columns == 0
+        assert wire.request(np.empty((3, 0), "f4"), np.ones((3, 4), "i8"))
+
+
+@pytest.mark.parametrize("raw", [True, False])
+def test_a_reply_may_be_raw_or_not(raw):
+    reply = oip.ModelInferResponse()
+    output = reply.outputs.add(name="probability", datatype="FP32", shape=[2, 1])
+    if raw:
+        reply.raw_output_contents.append(np.array([0.25, 0.5], "<f4").tobytes())
+    else:
+        output.contents.fp32_contents.extend([0.25, 0.5])
+    wire = OipWire("m", TWO)
+    assert wire.answer(reply.SerializeToString(), 2).probability.tolist() == [0.25, 0.5]
+    with pytest.raises(BadReply, match="3 rows"):
+        wire.answer(reply.SerializeToString(), 3)
+
+
+async def test_a_server_with_many_tensors_answers(start_fake):
+    many = start_fake(tensors="many")
+    async with channel(Address.parse(many.address)) as connection:
+        wire = await open_wire(connection, Address.parse(many.address), "oip", "ctr")
+        rng = np.random.default_rng(0)
+        rows = random_rows(wire, rng)
+        call = connection.unary_unary(wire.method, request_serializer=None, response_deserializer=None)
+        reply = await call(wire.request(rows.dense[:9], rows.ids[:9]))
+        expected = (rows.ids[:9, 0] % 1000 / 1000).astype("f4")
+        assert np.array_equal(wire.answer(reply, 9).probability, expected)
+        assert wire.version == "10"
+
+
+def test_random_rows_have_a_power_law_and_requests_differ():
+    wire = OipWire("m", TWO)
+    rows = random_rows(wire, np.random.default_rng(3))
+    assert rows.ids.min() == 1
+    assert rows.ids.max() > 500_000
+    # P(id) ~ 1/id: as many ids below 1,000 as above.
+    assert np.mean(rows.ids < 1000) == pytest.approx(0.5, abs=0.02)
+    assert rows.dense.min() > 0
+    pool = request_pool(wire, rows, 20, np.random.default_rng(4))
+    assert len(set(pool)) == len(pool) == 1024
+    assert pool == request_pool(wire, rows, 20, np.random.default_rng(4))
