@@ -23,7 +23,7 @@ check: .venv/.installed
 
 # Bytes, seconds and rows a second of the lookup and the whole graph, beside bare alternatives.
 bench: .venv/.installed
-	$(BIN)/python examples/bench.py
+	$(BIN)/python bench/graph.py
 
 # Write the generated code beside its source again.
 generate: build/protos

@@ -5,6 +5,9 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+LARGE_BATCH = 2048
+"""Rows of a step where the log has enough for a hundred of them."""
+
 if TYPE_CHECKING:
     from rich.progress import Progress
 
@@ -30,7 +33,10 @@ def train(
     ] = 10,
     epochs: Annotated[int, typer.Option(min=1, help="At most this many passes over the rows.")] = 3,
     seed: Annotated[int, typer.Option(help="Repeats a run.")] = 0,
-    batch_rows: Annotated[int, typer.Option(min=1, help="Rows of a training step.")] = 2048,
+    batch_rows: Annotated[
+        int | None,
+        typer.Option(min=1, help="Rows of a training step.  [default: 2048, or 1 % of a small log]"),
+    ] = None,
     lr: Annotated[float, typer.Option(help="Learning rate of the network.")] = 1e-3,
     table_lr: Annotated[float, typer.Option(help="Learning rate of the table's rows.")] = 1e-2,
     split: Annotated[
@@ -53,12 +59,12 @@ def train(
     Method.parse(method)  # a wrong name is refused before the log is read
     if split not in (None, *SplitRule):
         raise UsageError(f"--split {split!r} is not known: give order or random")
-    config = TrainConfig(
-        method=method, dim=dim, inner_dim=inner_dim, row_ratio=row_ratio, epochs=epochs, seed=seed,
-        batch_rows=batch_rows, lr=lr, table_lr=table_lr,
-    )  # fmt: skip
     console = Console(stderr=True)
     schema, splits = read_splits(data, rule=SplitRule(split) if split else None, seed=seed)
+    config = TrainConfig(
+        method=method, dim=dim, inner_dim=inner_dim, row_ratio=row_ratio, epochs=epochs, seed=seed,
+        batch_rows=batch_rows or min(LARGE_BATCH, max(32, len(splits.train) // 100)), lr=lr, table_lr=table_lr,
+    )  # fmt: skip
     console.print(
         f"{data}: {len(splits.train):,} training, {len(splits.validation):,} validation and "
         f"{len(splits.test):,} test rows",

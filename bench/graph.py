@@ -1,0 +1,177 @@
+"""What the exported graph costs, beside what anybody would write first; one thread, one core.
+
+    python bench/graph.py [--ids 1000000]
+
+DLRM of Criteo's shape (26 features, 13 dense values, d = 16, MLPs 512-256-64 and 512-256). Ours starts from
+raw ids; the others are given rows. Each round times all of them once, so that the machine's noise hits all
+alike; the median is printed, and each figure as a ratio to ours.
+"""
+
+import argparse
+import io
+import json
+import time
+import warnings
+from collections.abc import Callable
+
+import numpy as np
+import onnx_ir as ir
+import onnxruntime
+import torch
+from onnx_ir.passes import Sequential
+from rich.console import Console
+from rich.table import Table
+
+from tablefold.exporter.graph import empty_model, parts_of, value_named
+from tablefold.exporter.lookup import ROWS, BuildLookup
+from tablefold.exporter.network import AttachNetwork
+from tablefold.exporter.row_types import RowType, pack
+from tablefold.exporter.rows import AttachRows
+from tablefold.logs.synthetic import FIELD_SIZES, SCHEMA
+from tablefold.trainer.collection import fuse
+from tablefold.trainer.dlrm import DLRM
+from tablefold.trainer.model import Head
+from tablefold.trainer.row_map import RowMap
+
+DIM, BATCHES, ROUNDS = 16, (1, 270, 4096), 60
+COLUMNS = SCHEMA.feature_of_column
+Run = Callable[[dict[str, np.ndarray]], object]
+
+
+class Plain(torch.nn.Module):
+    """The same model as everybody writes it: one embedding a feature, given rows of its own table."""
+
+    def __init__(self, head: Head, sizes: list[int]) -> None:
+        super().__init__()
+        self.tables = torch.nn.ModuleList(torch.nn.Embedding(size, DIM) for size in sizes)
+        self.head = head
+
+    def forward(self, dense: torch.Tensor, ids: torch.Tensor) -> torch.Tensor:
+        """dense float32 [B, 13], rows int64 [B, 26] -> probability [B]."""
+        vectors = torch.stack([table(ids[:, i]) for i, table in enumerate(self.tables)], dim=1)
+        return torch.sigmoid(self.head(dense, vectors))
+
+
+def session(model: bytes) -> Run:
+    """A run on one thread of the CPU."""
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads, options.log_severity_level = 1, 3
+    opened = onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
+    names = {each.name for each in opened.get_inputs()}
+    return lambda inputs: opened.run(None, {name: inputs[name] for name in names})
+
+
+def ours(maps: tuple[RowMap, ...], table: np.ndarray, head: Head) -> tuple[ir.Model, ir.Model]:
+    """The whole graph, and the lookup alone."""
+    lookup = BuildLookup(maps, COLUMNS)
+    rows = AttachRows(pack(table, RowType.FP32), COLUMNS, len(maps))
+    whole = Sequential(lookup, rows, AttachNetwork(head))(empty_model(SCHEMA)).model
+    alone = lookup(empty_model(SCHEMA)).model
+    alone.graph.outputs.append(value_named(alone, ROWS))
+    return whole, alone
+
+
+def plain_onnx(plain: Plain) -> bytes:
+    """torch.onnx of the plain model."""
+    batch, file = torch.export.Dim("batch", min=1), io.BytesIO()
+    example = (torch.zeros(2, 13), torch.zeros(2, len(plain.tables), dtype=torch.int64))
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        shapes = {"dense": {0: batch}, "ids": {0: batch}}
+        program = torch.onnx.export(plain, example, dynamo=True, dynamic_shapes=shapes, verbose=False)
+    assert program is not None
+    program.save(file)
+    return file.getvalue()
+
+
+def eager(plain: Plain) -> Run:
+    """PyTorch without a graph."""
+
+    @torch.inference_mode()
+    def run(inputs: dict[str, np.ndarray]) -> object:
+        return plain(torch.from_numpy(inputs["dense"]), torch.from_numpy(inputs["rows"])).numpy()
+
+    return run
+
+
+def seconds(runs: dict[str, Run], inputs: dict[str, np.ndarray]) -> dict[str, float]:
+    """Median time of a call, the contenders in turn."""
+    taken: dict[str, list[float]] = {name: [] for name in runs}
+    repeat = max(1, 200 // len(inputs["ids"]))
+    for _ in range(ROUNDS):
+        for name, run in runs.items():
+            started = time.perf_counter()
+            for _ in range(repeat):
+                run(inputs)
+            taken[name].append((time.perf_counter() - started) / repeat)
+    return {name: float(np.median(times)) for name, times in taken.items()}
+
+
+def main() -> None:
+    """Build, time, print a table and one line of JSON."""
+    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    parser.add_argument("--ids", type=int, default=1_000_000, help="ids of all features together")
+    wanted = parser.parse_args().ids
+    torch.set_num_threads(1)
+    torch.manual_seed(0)
+    rng = np.random.default_rng(0)
+    sizes = [max(3, min(size, round(size * wanted / sum(FIELD_SIZES)) or 3)) for size in FIELD_SIZES]
+    maps = fuse(
+        SCHEMA,
+        [
+            RowMap(
+                keys=np.sort(rng.choice(2**32, size, replace=False)) if size < 2**20
+                else np.unique(rng.integers(0, 2**62, size)),
+                rows=np.arange(size), hashed_first=size, hashed_rows=1,
+            )
+            for size in sizes
+        ],
+    )  # fmt: skip
+    head = Head(SCHEMA, DLRM(13, 26, DIM)).eval()
+    table = rng.normal(0, 0.1, (1 + sum(sizes) + 26, DIM)).astype(np.float32)
+    started = time.perf_counter()
+    whole, lookup = ours(maps, table, head)
+    built, known = time.perf_counter() - started, sum(sizes)
+    parts = parts_of(lookup)
+    dictionary = parts.total / known
+    plain = Plain(head, sizes).eval()
+    runs: dict[str, Run] = {
+        "ours, from raw ids": session(ir.to_proto(whole).SerializeToString()),
+        "ours, the lookup alone": session(ir.to_proto(lookup).SerializeToString()),
+        "torch.onnx, one embedding a feature": session_of_rows(plain_onnx(plain)),
+        "PyTorch eager, the same": eager(plain),
+    }
+    shown = Table(
+        title=f"{known:,} ids; dictionary and row map {dictionary:.2f} bytes an id, built in {built:.1f} s"
+    )
+    shown.add_column("")
+    results = {}
+    for batch in BATCHES:
+        shown.add_column(f"{batch} rows: us a call", justify="right")
+        shown.add_column("/ ours", justify="right")
+        picks = rng.integers(0, sizes, (batch, 26))
+        inputs = {
+            "dense": rng.exponential(5, (batch, 13)).astype(np.float32),
+            "ids": np.stack([maps[c].keys[picks[:, c]] for c in range(26)], axis=1),
+            "rows": picks,
+        }  # fmt: skip
+        results[batch] = seconds(runs, inputs)
+    for name in runs:
+        cells = [
+            cell
+            for times in results.values()
+            for cell in (f"{times[name] * 1e6:,.1f}", f"{times[name] / times['ours, from raw ids']:.2f}")
+        ]
+        shown.add_row(name, *cells)
+    Console(width=130).print(shown)
+    print(json.dumps({"ids": known, "bytes_an_id": dictionary, "build_seconds": built, "seconds": results}))
+
+
+def session_of_rows(model: bytes) -> Run:
+    """The plain graph takes rows under the name `ids`."""
+    run = session(model)
+    return lambda inputs: run({"dense": inputs["dense"], "ids": inputs["rows"]})
+
+
+if __name__ == "__main__":
+    main()
