@@ -61,9 +61,10 @@ def train(
         raise UsageError(f"--split {split!r} is not known: give order or random")
     console = Console(stderr=True)
     schema, splits = read_splits(data, rule=SplitRule(split) if split else None, seed=seed)
+    batch_rows = batch_rows or min(LARGE_BATCH, max(32, len(splits.train) // 100))
     config = TrainConfig(
         method=method, dim=dim, inner_dim=inner_dim, row_ratio=row_ratio, epochs=epochs, seed=seed,
-        batch_rows=batch_rows or min(LARGE_BATCH, max(32, len(splits.train) // 100)), lr=lr, table_lr=table_lr,
+        batch_rows=batch_rows, lr=lr, table_lr=table_lr,
     )  # fmt: skip
     console.print(
         f"{data}: {len(splits.train):,} training, {len(splits.validation):,} validation and "
