@@ -56,6 +56,10 @@ def footprint(
     typer.echo(f"full fp32 table / total: {footprint.compression:.2f}x, everything counted")
 
 
+EXTRAS = {"predict": "loadtest"}
+"""The extra of pip that a command needs, where it is not called like the command."""
+
+
 def main() -> None:
     """Run the command line. Exit codes: 0 done, 2 wrong usage or bad input, 1 anything else."""
     logging.basicConfig(format="%(asctime)s %(levelname)s %(name)s: %(message)s")
@@ -67,9 +71,10 @@ def main() -> None:
     except ModuleNotFoundError as error:
         if error.name is None or error.name.split(".")[0] == "tablefold":
             raise
+        extra = EXTRAS.get(sys.argv[1], sys.argv[1])
         _fail(
-            f"this command needs {error.name}, which is not installed: pip install 'tablefold[EXTRA]' with "
-            "the extra it belongs to (train, export, serve or loadtest)",
+            f"`tablefold {sys.argv[1]}` needs {error.name}, which is not installed: "
+            f"pip install 'tablefold[{extra}]'",
             code=2,
         )
 

@@ -8,8 +8,6 @@ from typing import Annotated
 
 import typer
 
-from tablefold.errors import UsageError
-
 
 def serve(
     repository: Annotated[Path, typer.Option(help="Folder of models, as `tablefold export` writes it.")],
@@ -38,13 +36,9 @@ def serve(
     Speaks tablefold.v1, the Open Inference Protocol v2, gRPC health and reflection on one port. Prints one
     line when it is ready.
     """
-    try:
-        from tablefold.server.app import Options, run
-        from tablefold.server.batcher import BatchLimits
-    except ModuleNotFoundError as error:
-        raise UsageError(
-            f"serving needs {error.name}, which is not installed: pip install 'tablefold[serve]'"
-        ) from error
+    from tablefold.server.app import Options, run
+    from tablefold.server.batcher import BatchLimits
+
     run(
         Options(
             repository=repository,

@@ -1,0 +1,44 @@
+"""The command line: helpful without its extras, quick to help, exact in its exit codes."""
+
+import subprocess
+import sys
+
+import pytest
+
+WITHOUT = "import sys; sys.modules[{module!r}] = None; sys.argv[1:] = {arguments!r}\n"
+WITHOUT += "from tablefold.cli import main; main()"
+
+
+def run(*arguments: str, without: str = "nothing") -> subprocess.CompletedProcess[str]:
+    script = WITHOUT.format(module=without, arguments=list(arguments))
+    return subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=False)
+
+
+@pytest.mark.parametrize(
+    ("command", "module", "extra"),
+    [
+        (["train", "--data", "synthetic:500", "--out", "x"], "torch", "train"),
+        (["export", "x", "--repository", "x", "--name", "x"], "onnx_ir", "export"),
+        (["serve", "--repository", "x"], "onnxruntime", "serve"),
+        (["predict", "--server", "x:1", "--model", "x", "--data", "synthetic:500"], "grpc", "loadtest"),
+        (["loadtest", "--server", "x:1", "--model", "x"], "grpc", "loadtest"),
+    ],
+)
+def test_a_missing_extra_is_named(command: list[str], module: str, extra: str) -> None:
+    done = run(*command, without=module)
+    assert done.returncode == 2
+    assert f" needs {module}" in done.stderr
+    assert f"which is not installed: pip install 'tablefold[{extra}]'" in done.stderr
+
+
+@pytest.mark.parametrize("command", ["train", "export", "serve", "predict", "loadtest", "footprint"])
+def test_help_needs_no_extra_at_all(command: str) -> None:
+    for module in ("torch", "onnxruntime", "grpc", "polars"):
+        done = run(command, "--help", without=module)
+        assert done.returncode == 0
+        assert "Usage" in done.stdout
+
+
+def test_wrong_usage_is_exit_code_2() -> None:
+    for arguments in (["bogus"], ["train"], ["train", "--dim", "0"]):
+        assert run(*arguments).returncode == 2
