@@ -14,6 +14,7 @@ from tablefold.errors import UsageError
 from tablefold.loadtest.connection import Address, channel, check_columns, open_wire, plain_words
 from tablefold.loadtest.wire import BadReply, Wire
 from tablefold.logs import Log, read_rows
+from tablefold.metrics import auc, logloss
 
 IN_FLIGHT = 4
 DEADLINE = 60.0
@@ -47,8 +48,11 @@ async def predict(
                 probability = await score(wire, connection, log, rows, progress)
             except BadReply as error:
                 raise UsageError(f"model {model!r} does not answer as it should: {error}") from error
-    auc, logloss = (None, None) if log.label is None else quality(log.label, probability)
-    return Scores(probability=probability, auc=auc, logloss=logloss)
+    if log.label is None or not len(log):
+        return Scores(probability=probability, auc=None, logloss=None)
+    return Scores(
+        probability=probability, auc=auc(log.label, probability), logloss=logloss(log.label, probability)
+    )
 
 
 async def score(
@@ -78,14 +82,3 @@ async def score(
             worker.cancel()
         await asyncio.gather(*workers, return_exceptions=True)
     return probability
-
-
-def quality(label: np.ndarray, probability: np.ndarray) -> tuple[float | None, float | None]:
-    """AUC (None if there is one class only) and log loss (None without rows)."""
-    from sklearn.metrics import log_loss, roc_auc_score
-
-    if not len(label):
-        return None, None
-    exact = probability.astype(np.float64)
-    auc = float(roc_auc_score(label, exact)) if len(np.unique(label)) == 2 else None
-    return auc, float(log_loss(label, exact, labels=[0.0, 1.0]))

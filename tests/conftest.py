@@ -9,27 +9,10 @@ import pytest
 from tablefold.logs import read_splits
 from tablefold.trainer.checkpoint import Checkpoint
 from tablefold.trainer.config import TrainConfig
-from tablefold.trainer.loop import EpochResult
 from tablefold.trainer.train import train
 
 METHODS = ("full", "hash", "mlet", "lhf", "lhf+mlet")
 REAL_DATA = Path(os.environ.get("TABLEFOLD_DATA", Path(__file__).parents[2] / "shared" / "data"))
-
-
-class Silent:
-    """An observer that remembers epochs and says nothing."""
-
-    def __init__(self) -> None:
-        self.epochs: list[EpochResult] = []
-
-    def started(self, stage: str, rows: int, table_rows: int) -> None:
-        pass
-
-    def batch(self, rows: int, loss: float) -> None:
-        pass
-
-    def epoch(self, result: EpochResult) -> None:
-        self.epochs.append(result)
 
 
 @pytest.fixture(scope="session")
@@ -58,7 +41,7 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., tuple[Che
                 method=method, dim=8, inner_dim=16, row_ratio=4, epochs=1, batch_rows=128,
                 bottom=(32,), top=(32,),
             )  # fmt: skip
-            done[method, data] = train(schema, splits, config, folder, Silent(), data=data), folder
+            done[method, data] = train(schema, splits, config, folder, data=data), folder
         return done[method, data]
 
     return get

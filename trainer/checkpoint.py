@@ -21,7 +21,7 @@ from safetensors.torch import load_file as load_tensors
 from safetensors.torch import save_file as save_tensors
 from torch import nn
 
-from tablefold.errors import CheckpointError
+from tablefold.errors import CheckpointError, UsageError
 from tablefold.logs import Log
 from tablefold.schema import FeatureSchema
 from tablefold.trainer.collection import EmbeddingCollection
@@ -80,8 +80,22 @@ def build_model(schema: FeatureSchema, config: TrainConfig, row_maps: tuple[RowM
     return CTRModel(EmbeddingCollection(schema, row_maps, table), network)
 
 
+def require_free(folder: Path) -> None:
+    """Nothing but an older checkpoint may stand where one is to be written. Raises UsageError."""
+    if (
+        folder.exists()
+        and not (folder / DESCRIPTION).is_file()
+        and (folder.is_file() or any(folder.iterdir()))
+    ):
+        raise UsageError(f"{folder} exists and is not a checkpoint; give another --out, or remove it")
+
+
 def save(checkpoint: Checkpoint, folder: Path) -> None:
-    """Write a checkpoint; an older one of the same name is replaced only once the new one is whole."""
+    """Write a checkpoint; an older one of the same name is replaced only once the new one is whole.
+
+    Raises UsageError rather than replace anything else.
+    """
+    require_free(folder)
     temporary = folder.with_name(f".{folder.name}.writing")
     shutil.rmtree(temporary, ignore_errors=True)
     temporary.mkdir(parents=True)

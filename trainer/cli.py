@@ -1,17 +1,12 @@
 """`tablefold train`: the command and what it shows while it runs."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
 LARGE_BATCH = 2048
 """Rows of a step where the log has enough for a hundred of them."""
-
-if TYPE_CHECKING:
-    from rich.progress import Progress
-
-    from tablefold.trainer.loop import EpochResult
 
 
 def train(
@@ -48,12 +43,12 @@ def train(
     The epoch with the best validation logloss is kept; test rows are read once, at the end.
     """
     from rich.console import Console
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
     from tablefold.errors import UsageError
     from tablefold.logs import SplitRule, read_splits
     from tablefold.trainer.config import TrainConfig
     from tablefold.trainer.method import Method
+    from tablefold.trainer.observer import Terminal
     from tablefold.trainer.train import train as run
 
     Method.parse(method)  # a wrong name is refused before the log is read
@@ -71,12 +66,8 @@ def train(
         f"{len(splits.test):,} test rows",
         highlight=False,
     )
-    columns = (
-        TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(),
-        TextColumn("rows  {task.fields[rate]}  logloss {task.fields[loss]:.4f}"), TimeRemainingColumn(),
-    )  # fmt: skip
-    with Progress(*columns, console=console, transient=True) as progress:
-        checkpoint = run(schema, splits, config, out, _Terminal(progress), data=data)
+    with Terminal(console) as terminal:
+        checkpoint = run(schema, splits, config, out, observer=terminal, data=data)
     metrics = checkpoint.description.metrics
     console.print(
         f"[green]wrote[/green] {out}: test AUC {metrics.get('test_auc', float('nan')):.4f}, "
@@ -84,34 +75,3 @@ def train(
         highlight=False,
         soft_wrap=True,
     )
-
-
-class _Terminal:
-    """A progress bar a stage, a line an epoch."""
-
-    def __init__(self, progress: "Progress") -> None:
-        self.progress, self.rows = progress, 0
-
-    def started(self, stage: str, rows: int, table_rows: int) -> None:
-        self.rows = rows
-        self.progress.console.print(f"{stage}: a table of {table_rows:,} rows", highlight=False)
-        self._new_bar("epoch 1")
-
-    def batch(self, rows: int, loss: float) -> None:
-        task = self.progress.tasks[-1]
-        speed = f"{task.speed:,.0f} rows/s" if task.speed else ""
-        self.progress.update(self.bar, advance=rows, loss=loss, rate=speed)
-
-    def epoch(self, result: "EpochResult") -> None:
-        self.progress.remove_task(self.bar)
-        auc = "" if result.validation_auc is None else f"AUC {result.validation_auc:.4f}, "
-        self.progress.console.print(
-            f"  epoch {result.epoch}: training logloss {result.train_logloss:.4f}; validation {auc}"
-            f"logloss {result.validation_logloss:.4f}{' (best so far)' if result.best else ''}",
-            highlight=False,
-            soft_wrap=True,
-        )
-        self._new_bar(f"epoch {result.epoch + 1}")
-
-    def _new_bar(self, name: str) -> None:
-        self.bar = self.progress.add_task(name, total=self.rows, loss=0.0, rate="", visible=True)

@@ -6,7 +6,6 @@ which ids are alike; its checkpoint is kept beside the second one, as `<name>.st
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Protocol
 
 import numpy as np
 import torch
@@ -21,21 +20,9 @@ from tablefold.trainer.checkpoint import Checkpoint, Description, RowMapRecord, 
 from tablefold.trainer.config import TrainConfig, first_stage
 from tablefold.trainer.loop import EpochResult, train_epochs, zero_unreached_rows
 from tablefold.trainer.method import Method, RowMapRequest, rows_for
+from tablefold.trainer.observer import Observer
 from tablefold.trainer.row_map import RowMap
 from tablefold.trainer.vocabulary import Vocabulary, count_vocabularies
-
-
-class Observer(Protocol):
-    """Whoever watches a run."""
-
-    def started(self, stage: str, rows: int, table_rows: int) -> None:
-        """A stage begins; an epoch has `rows` rows, the table `table_rows`."""
-
-    def batch(self, rows: int, loss: float) -> None:
-        """A batch is done."""
-
-    def epoch(self, result: EpochResult) -> None:
-        """An epoch is done."""
 
 
 def train(
@@ -43,16 +30,18 @@ def train(
     splits: Splits,
     config: TrainConfig,
     out: Path,
-    observer: Observer,
     *,
+    observer: Observer | None = None,
     data: str = "",
     stage: str = "training",
 ) -> Checkpoint:
     """Train by `config`, write the best epoch's checkpoint to `out` and return it.
 
     Test rows are read once, after the best epoch is chosen. Raises UsageError for data that cannot be
-    learned from, TrainingError for a run that cannot go on.
+    learned from and for an `out` that is something else, TrainingError for a run that cannot go on.
     """
+    observer = observer or Observer()
+    checkpoints.require_free(out)
     _require_both_labels(splits.train)
     method = Method.parse(config.method)
     vocabularies = count_vocabularies(schema, splits.train)
@@ -61,7 +50,9 @@ def train(
     def vectors_of(vocabulary: Vocabulary) -> np.ndarray:
         if not first:  # only a row map that asks for vectors pays for the first stage
             beside = out.with_name(f"{out.name}.stage1")
-            first.append(train(schema, splits, first_stage(config), beside, observer, stage="first stage"))
+            first.append(
+                train(schema, splits, first_stage(config), beside, observer=observer, stage="first stage")
+            )
         return _vectors(first[0], schema.categorical.index(vocabulary.feature), vocabulary.ids)
 
     row_maps = tuple(

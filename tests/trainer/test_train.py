@@ -15,12 +15,24 @@ from tablefold.trainer import checkpoint as checkpoints
 from tablefold.trainer.checkpoint import Checkpoint
 from tablefold.trainer.config import TrainConfig
 from tablefold.trainer.learned_hash import cluster
+from tablefold.trainer.loop import EpochResult
 from tablefold.trainer.method import Method
+from tablefold.trainer.observer import Observer
 from tablefold.trainer.train import train
-from tests.conftest import METHODS, Silent
+from tests.conftest import METHODS
 
 Trained = Callable[..., tuple[Checkpoint, Path]]
 SMALL = TrainConfig(dim=4, batch_rows=256, epochs=1, bottom=(8,), top=(8,))
+
+
+class Watching(Observer):
+    """Remembers epochs."""
+
+    def __init__(self) -> None:
+        self.epochs: list[EpochResult] = []
+
+    def epoch(self, result: EpochResult) -> None:
+        self.epochs.append(result)
 
 
 def splits(rows: int = 2000) -> Splits:
@@ -74,7 +86,7 @@ def test_clustering_puts_alike_ids_together_and_frequent_ones_apart() -> None:
 
 def test_the_same_seed_gives_the_same_model(tmp_path: Path) -> None:
     a, b, other = (
-        train(synthetic.SCHEMA, splits(), SMALL.model_copy(update={"seed": seed}), tmp_path / "m", Silent())
+        train(synthetic.SCHEMA, splits(), SMALL.model_copy(update={"seed": seed}), tmp_path / "m")
         for seed in (1, 1, 2)
     )
     rows = a.validation
@@ -83,9 +95,9 @@ def test_the_same_seed_gives_the_same_model(tmp_path: Path) -> None:
 
 
 def test_the_best_epoch_is_kept_and_a_worse_one_ends_the_run(tmp_path: Path) -> None:
-    watched = Silent()
+    watched = Watching()
     config = SMALL.model_copy(update={"epochs": 12, "table_lr": 0.05})
-    checkpoint = train(synthetic.SCHEMA, splits(), config, tmp_path / "m", watched)
+    checkpoint = train(synthetic.SCHEMA, splits(), config, tmp_path / "m", observer=watched)
     losses = [epoch.validation_logloss for epoch in watched.epochs]
     assert len(losses) < 12
     assert losses[-1] > min(losses)
@@ -96,7 +108,7 @@ def test_a_loss_that_is_no_number_stops_the_run_and_says_where(tmp_path: Path) -
     data = splits(500)
     data.train.dense[7, 0] = np.inf
     with pytest.raises(TrainingError, match=r"the loss became \S+ in epoch 1, batch \d+: lower"):
-        train(synthetic.SCHEMA, data, SMALL, tmp_path / "m", Silent())
+        train(synthetic.SCHEMA, data, SMALL, tmp_path / "m")
     assert not (tmp_path / "m").exists()
 
 
@@ -109,7 +121,6 @@ def test_one_label_only_is_refused(tmp_path: Path) -> None:
             Splits(train=zeros, validation=data.validation, test=data.test),
             SMALL,
             tmp_path / "m",
-            Silent(),
         )
 
 
@@ -166,3 +177,15 @@ def test_the_command_reports_bad_input_with_exit_code_2(tmp_path: Path) -> None:
         assert done.returncode == 2, done.stderr
         assert says in done.stderr
         assert "Traceback" not in done.stderr
+
+
+def test_nothing_but_an_older_checkpoint_is_ever_replaced(tmp_path: Path) -> None:
+    precious = tmp_path / "thesis" / "chapter1.tex"
+    precious.parent.mkdir()
+    precious.write_text("years of work")
+    with pytest.raises(UsageError, match="exists and is not a checkpoint; give another --out"):
+        train(synthetic.SCHEMA, splits(500), SMALL, precious.parent)
+    assert precious.read_text() == "years of work"
+    for _ in range(2):
+        train(synthetic.SCHEMA, splits(500), SMALL, tmp_path / "m")
+    assert [path.name for path in tmp_path.iterdir() if path.name.startswith(".")] == []
