@@ -82,11 +82,8 @@ def build_model(schema: FeatureSchema, config: TrainConfig, row_maps: tuple[RowM
 
 def require_free(folder: Path) -> None:
     """Nothing but an older checkpoint may stand where one is to be written. Raises UsageError."""
-    if (
-        folder.exists()
-        and not (folder / DESCRIPTION).is_file()
-        and (folder.is_file() or any(folder.iterdir()))
-    ):
+    occupied = folder.is_file() or (folder.is_dir() and any(folder.iterdir()))
+    if occupied and not (folder / DESCRIPTION).is_file():
         raise UsageError(f"{folder} exists and is not a checkpoint; give another --out, or remove it")
 
 

@@ -50,3 +50,12 @@ def test_every_command_stands_in_the_readme() -> None:
     assert len(commands) == 6
     for name in commands:
         assert f"| `tablefold {name}` |" in readme
+
+
+def test_the_python_example_runs_as_printed(tmp_path: Path) -> None:
+    (example,) = re.findall(r"```python\n(.*?)```", (ROOT / "docs/data.md").read_text(), flags=re.DOTALL)
+    done = subprocess.run(
+        [sys.executable, "-c", example], cwd=tmp_path, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    assert done.stdout == "shop-repository/shop/1\n"
