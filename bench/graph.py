@@ -22,8 +22,9 @@ from onnx_ir.passes import Sequential
 from rich.console import Console
 from rich.table import Table
 
+from tablefold.exporter.dictionary import DictionaryKind
 from tablefold.exporter.graph import empty_model, parts_of, value_named
-from tablefold.exporter.lookup import ROWS, BuildLookup
+from tablefold.exporter.lookup import ROWS, BuildLookup, build_dictionary
 from tablefold.exporter.network import AttachNetwork
 from tablefold.exporter.row_types import RowType, pack
 from tablefold.exporter.rows import AttachRows
@@ -61,9 +62,11 @@ def session(model: bytes) -> Run:
     return lambda inputs: opened.run(None, {name: inputs[name] for name in names})
 
 
-def ours(maps: tuple[RowMap, ...], table: np.ndarray, head: Head) -> tuple[ir.Model, ir.Model]:
+def ours(
+    kind: DictionaryKind, maps: tuple[RowMap, ...], table: np.ndarray, head: Head
+) -> tuple[ir.Model, ir.Model]:
     """The whole graph, and the lookup alone."""
-    lookup = BuildLookup(maps, COLUMNS)
+    lookup = BuildLookup(maps, COLUMNS, build_dictionary(kind, maps, COLUMNS))
     rows = AttachRows(pack(table, RowType.FP32), COLUMNS, len(maps))
     whole = Sequential(lookup, rows, AttachNetwork(head))(empty_model(SCHEMA)).model
     alone = lookup(empty_model(SCHEMA)).model
@@ -107,6 +110,14 @@ def seconds(runs: dict[str, Run], inputs: dict[str, np.ndarray]) -> dict[str, fl
     return {name: float(np.median(times)) for name, times in taken.items()}
 
 
+def distinct(size: int, rng: np.random.Generator) -> np.ndarray:
+    """int64 [size] distinct 64-bit ids, ascending."""
+    keys = np.unique(rng.integers(0, 2**62, size))
+    while len(keys) < size:
+        keys = np.unique(np.concatenate([keys, rng.integers(0, 2**62, size - len(keys))]))
+    return keys
+
+
 def main() -> None:
     """Build, time, print a table and one line of JSON."""
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
@@ -115,56 +126,65 @@ def main() -> None:
     torch.set_num_threads(1)
     torch.manual_seed(0)
     rng = np.random.default_rng(0)
-    sizes = [max(3, min(size, round(size * wanted / sum(FIELD_SIZES)) or 3)) for size in FIELD_SIZES]
+    sizes = [max(3, min(size, round(size * wanted / sum(FIELD_SIZES)))) for size in FIELD_SIZES]
+    known = sum(sizes)
     maps = fuse(
         SCHEMA,
         [
-            RowMap(
-                keys=np.sort(rng.choice(2**32, size, replace=False)) if size < 2**20
-                else np.unique(rng.integers(0, 2**62, size)),
-                rows=np.arange(size), hashed_first=size, hashed_rows=1,
-            )
+            RowMap(keys=distinct(size, rng), rows=np.arange(size), hashed_first=size, hashed_rows=1)
             for size in sizes
         ],
-    )  # fmt: skip
-    head = Head(SCHEMA, DLRM(13, 26, DIM)).eval()
-    table = rng.normal(0, 0.1, (1 + sum(sizes) + 26, DIM)).astype(np.float32)
-    started = time.perf_counter()
-    whole, lookup = ours(maps, table, head)
-    built, known = time.perf_counter() - started, sum(sizes)
-    parts = parts_of(lookup)
-    dictionary = parts.total / known
-    plain = Plain(head, sizes).eval()
-    runs: dict[str, Run] = {
-        "ours, from raw ids": session(ir.to_proto(whole).SerializeToString()),
-        "ours, the lookup alone": session(ir.to_proto(lookup).SerializeToString()),
-        "torch.onnx, one embedding a feature": session_of_rows(plain_onnx(plain)),
-        "PyTorch eager, the same": eager(plain),
-    }
-    shown = Table(
-        title=f"{known:,} ids; dictionary and row map {dictionary:.2f} bytes an id, built in {built:.1f} s"
     )
+    head = Head(SCHEMA, DLRM(13, 26, DIM)).eval()
+    table = rng.normal(0, 0.1, (1 + known + 26, DIM)).astype(np.float32)
+    plain = Plain(head, sizes).eval()
+    runs: dict[str, Run] = {}
+    lookups: dict[str, dict[str, float]] = {}
+    for kind in DictionaryKind:
+        started = time.perf_counter()
+        whole, lookup = ours(kind, maps, table, head)
+        lookups[kind.value] = {
+            "bytes_an_id": parts_of(lookup).total / known,
+            "build_seconds": time.perf_counter() - started,
+        }
+        runs[f"ours, {kind}, from raw ids"] = session(ir.to_proto(whole).SerializeToString())
+        runs[f"ours, {kind}, the lookup alone"] = session(ir.to_proto(lookup).SerializeToString())
+    runs["torch.onnx, one embedding a feature"] = session_of_rows(plain_onnx(plain))
+    runs["PyTorch eager, the same"] = eager(plain)
+    results = {batch: seconds(runs, rows(batch, maps, sizes, rng)) for batch in BATCHES}
+    show(known, lookups, results)
+    print(json.dumps({"ids": known, "lookup": lookups, "seconds": results}))
+
+
+def rows(
+    batch: int, maps: tuple[RowMap, ...], sizes: list[int], rng: np.random.Generator
+) -> dict[str, np.ndarray]:
+    """Rows of known ids, raw and as rows of each feature's own table."""
+    picks = rng.integers(0, sizes, (batch, len(sizes)))
+    return {
+        "dense": rng.exponential(5, (batch, 13)).astype(np.float32),
+        "ids": np.stack([row_map.keys[picks[:, c]] for c, row_map in enumerate(maps)], axis=1),
+        "rows": picks,
+    }
+
+
+def show(known: int, lookups: dict[str, dict[str, float]], results: dict[int, dict[str, float]]) -> None:
+    """The table; every ratio is to our own graph with the exact dictionary."""
+    costs = [f"{kind} {cost['bytes_an_id']:.2f} bytes an id" for kind, cost in lookups.items()]
+    shown = Table(title=f"{known:,} ids; dictionary and row map: {', '.join(costs)}")
     shown.add_column("")
-    results = {}
-    for batch in BATCHES:
+    for batch in results:
         shown.add_column(f"{batch} rows: us a call", justify="right")
         shown.add_column("/ ours", justify="right")
-        picks = rng.integers(0, sizes, (batch, 26))
-        inputs = {
-            "dense": rng.exponential(5, (batch, 13)).astype(np.float32),
-            "ids": np.stack([maps[c].keys[picks[:, c]] for c in range(26)], axis=1),
-            "rows": picks,
-        }  # fmt: skip
-        results[batch] = seconds(runs, inputs)
-    for name in runs:
+    names = list(results[BATCHES[0]])
+    for name in names:
         cells = [
             cell
             for times in results.values()
-            for cell in (f"{times[name] * 1e6:,.1f}", f"{times[name] / times['ours, from raw ids']:.2f}")
+            for cell in (f"{times[name] * 1e6:,.1f}", f"{times[name] / times[names[0]]:.2f}")
         ]
         shown.add_row(name, *cells)
     Console(width=130).print(shown)
-    print(json.dumps({"ids": known, "bytes_an_id": dictionary, "build_seconds": built, "seconds": results}))
 
 
 def session_of_rows(model: bytes) -> Run:

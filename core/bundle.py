@@ -102,6 +102,10 @@ class Manifest(BaseModel):
     feature_schema: FeatureSchema
     method: Method
     row_type: Literal["fp32", "fp16", "int8", "int4"]
+    lookup: Literal["exact", "compact"] = "exact"
+    """The dictionary of ids: with its keys, or without (then unknown ids may pass for known ones)."""
+    false_hit_rate: Annotated[float, Field(ge=0, le=1)] = 0.0
+    """The largest share of a feature's unknown ids that pass for known ones; known ids are always right."""
     footprint: Footprint
     metrics: dict[str, float] = {}
     """Of the trained model, on rows it was not trained on: auc, logloss, ..."""

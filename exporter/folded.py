@@ -1,4 +1,4 @@
-"""The folded model in torch: what the graph must equal, operator for operator but in torch and numpy."""
+"""The folded model: row maps and one table, and the same in torch, which the graph must equal."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -6,12 +6,11 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
-from tablefold.logs import Log
 from tablefold.schema import FeatureSchema
 from tablefold.trainer.checkpoint import Checkpoint
-from tablefold.trainer.collection import EmbeddingCollection
+from tablefold.trainer.collection import EmbeddingCollection, fuse
 from tablefold.trainer.model import CTRModel
-from tablefold.trainer.row_map import RowMap
+from tablefold.trainer.row_map import RowMap, RowsOf
 from tablefold.trainer.table import SingleLayer
 
 
@@ -28,24 +27,18 @@ class Folded:
 
 def fold(checkpoint: Checkpoint) -> Folded:
     """Fold the checkpoint's collection."""
-    collection = checkpoint.model.collection
+    schema = checkpoint.description.feature_schema
     return Folded(
-        schema=checkpoint.description.feature_schema,
-        row_maps=collection.row_maps,
-        table=collection.table.fold().numpy(),
+        schema=schema,
+        row_maps=fuse(schema, checkpoint.row_maps),
+        table=checkpoint.model.collection.table.fold().numpy(),
     )
 
 
-def folded_model(checkpoint: Checkpoint, vectors: np.ndarray) -> CTRModel:
-    """The checkpoint's network on a table of given vectors float32 [R, d], as a torch model."""
-    row_maps: Sequence[RowMap] = checkpoint.row_maps
-    table = SingleLayer([row_map.num_rows for row_map in row_maps], vectors.shape[1])
+def folded_model(checkpoint: Checkpoint, rows_of: Sequence[RowsOf], vectors: np.ndarray) -> CTRModel:
+    """The checkpoint's network behind other row maps and a table of given vectors float32 [R, d]."""
+    table = SingleLayer([row_map.num_rows for row_map in checkpoint.row_maps], vectors.shape[1])
     with torch.no_grad():
         table.vectors.weight.copy_(torch.from_numpy(vectors))
-    schema = checkpoint.description.feature_schema
-    return CTRModel(EmbeddingCollection(schema, row_maps, table), checkpoint.model.head.network)
-
-
-def largest_difference(left: CTRModel, right: CTRModel, log: Log) -> float:
-    """The largest difference of a probability over the rows of a log."""
-    return float(np.abs(left.predict(log) - right.predict(log)).max(initial=0))
+    collection = EmbeddingCollection(checkpoint.description.feature_schema, rows_of, table)
+    return CTRModel(collection, checkpoint.model.head.network)

@@ -32,6 +32,11 @@ def constant(tape: Tape, name: str, array: np.ndarray | np.generic) -> ir.Value:
     return tape.initializer(ir.tensor(np.asarray(array), name=name))
 
 
+def cast(tape: Tape, value: ir.Value, to: ir.DataType) -> ir.Value:
+    """The value in another type; integers keep their low bits, floats are truncated."""
+    return tape.op("Cast", [value], {"to": to})
+
+
 def value_named(model: ir.Model, name: str) -> ir.Value:
     """An input or a node's output by its name. Raises KeyError if there is none."""
     for value in model.graph.inputs:

@@ -13,7 +13,7 @@ import numpy as np
 import onnx_ir as ir
 from onnx_ir.tape import Tape
 
-from tablefold.exporter.graph import constant
+from tablefold.exporter.graph import cast, constant
 
 
 class RowType(StrEnum):
@@ -93,7 +93,7 @@ def _unpack_int4(packed: PackedRows) -> np.ndarray:
 
 def _widen_int4(tape: Tape, gathered: ir.Value, packed: PackedRows) -> ir.Value:
     pairs = tape.op(
-        "Gather", [constant(tape, "scales/nibbles", NIBBLES), _cast(tape, gathered, ir.DataType.INT32)]
+        "Gather", [constant(tape, "scales/nibbles", NIBBLES), cast(tape, gathered, ir.DataType.INT32)]
     )
     shape = constant(tape, "tables/flat", np.array([0, 0, -1]))
     values = tape.op("Reshape", [pairs, shape])
@@ -106,12 +106,8 @@ def _widen_int4(tape: Tape, gathered: ir.Value, packed: PackedRows) -> ir.Value:
     return tape.op("Slice", [values, first, last, axis])
 
 
-def _cast(tape: Tape, value: ir.Value, to: ir.DataType) -> ir.Value:
-    return tape.op("Cast", [value], {"to": to})
-
-
 def _widen(tape: Tape, gathered: ir.Value, _: PackedRows) -> ir.Value:
-    return _cast(tape, gathered, ir.DataType.FLOAT)
+    return cast(tape, gathered, ir.DataType.FLOAT)
 
 
 _ROW_TYPES = {

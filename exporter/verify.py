@@ -1,6 +1,6 @@
 """The proof that a written bundle equals its checkpoint, row by row, in ONNX Runtime itself."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -9,6 +9,8 @@ import onnxruntime
 from tablefold.bundle import GRAPH, TOLERANCE
 from tablefold.errors import TablefoldError
 from tablefold.logs import Log
+from tablefold.schema import FeatureSchema
+from tablefold.trainer.row_map import RowMap, RowsOf
 
 BATCHES = (1, 2, 7)
 """Batch sizes besides the whole: a graph specialised to one size fails here."""
@@ -31,6 +33,22 @@ def graph_of(folder: Path) -> Predict:
         return np.asarray(probability)
 
     return predict
+
+
+def require_known_ids(row_maps: Sequence[RowMap], stored: Sequence[RowsOf], schema: FeatureSchema) -> None:
+    """A dictionary gives every known id of every feature its own row.
+
+    Raises VerificationError naming the feature, the id and both rows.
+    """
+    for feature, row_map, rows_of in zip(schema.categorical, row_maps, stored, strict=True):
+        got = rows_of(row_map.keys)
+        wrong = np.flatnonzero(got != row_map.rows)
+        if len(wrong):
+            first = int(wrong[0])
+            raise VerificationError(
+                f"dictionary, feature {feature.name!r}: id {row_map.keys[first]} must have row "
+                f"{row_map.rows[first]} and has {got[first]} ({len(wrong)} ids are wrong)"
+            )
 
 
 def require_equal(expected: Predict, actual: Predict, log: Log, what: str) -> None:

@@ -24,7 +24,7 @@ from torch import nn
 from tablefold.errors import CheckpointError, UsageError
 from tablefold.logs import Log
 from tablefold.schema import FeatureSchema
-from tablefold.trainer.collection import EmbeddingCollection
+from tablefold.trainer.collection import EmbeddingCollection, fuse
 from tablefold.trainer.config import TrainConfig
 from tablefold.trainer.dlrm import DLRM
 from tablefold.trainer.method import Method
@@ -77,7 +77,7 @@ def build_model(schema: FeatureSchema, config: TrainConfig, row_maps: tuple[RowM
     network: nn.Module = DLRM(
         len(schema.dense), len(schema.categorical), config.dim, bottom=config.bottom, top=config.top
     )
-    return CTRModel(EmbeddingCollection(schema, row_maps, table), network)
+    return CTRModel(EmbeddingCollection(schema, fuse(schema, row_maps), table), network)
 
 
 def require_free(folder: Path) -> None:

@@ -12,20 +12,23 @@ import torch
 from torch import Tensor, nn
 
 from tablefold.schema import FeatureSchema
-from tablefold.trainer.row_map import RowMap
+from tablefold.trainer.row_map import RowMap, RowsOf
 from tablefold.trainer.table import PADDING_ROWS, Table
 
 
 class EmbeddingCollection(nn.Module):
-    """One fused table, one lookup a batch, slots of multi-valued features summed."""
+    """One fused table, one lookup a batch, slots of multi-valued features summed.
+
+    `rows_of` are the features' row maps into the fused table, as `fuse` makes them.
+    """
 
     _feature_of_column: Tensor
 
-    def __init__(self, schema: FeatureSchema, row_maps: Sequence[RowMap], table: Table) -> None:
+    def __init__(self, schema: FeatureSchema, rows_of: Sequence[RowsOf], table: Table) -> None:
         super().__init__()
         self.schema = schema
         self.table = table
-        self.row_maps = fuse(schema, row_maps)
+        self.rows_of = tuple(rows_of)
         self.num_features = len(schema.categorical)
         self._pools = schema.id_columns > self.num_features
         self.register_buffer(
@@ -36,7 +39,7 @@ class EmbeddingCollection(nn.Module):
         """int64 [rows, C] raw ids -> int32 [rows, C] rows of the fused table; total for every int64."""
         rows = np.empty(ids.shape, np.int32)
         for column, feature in enumerate(self.schema.feature_of_column):
-            rows[:, column] = self.row_maps[feature](ids[:, column])
+            rows[:, column] = self.rows_of[feature](ids[:, column])
         return rows
 
     def forward(self, rows: Tensor) -> Tensor:

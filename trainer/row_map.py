@@ -6,6 +6,7 @@ row; the hashing trick knows nothing and hashes everything; a learned hash funct
 a row. Nothing after this file asks which of them it has.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Self
 
@@ -14,6 +15,9 @@ import numpy as np
 from tablefold.errors import CheckpointError
 from tablefold.schema import MISSING
 from tablefold.trainer.hashing import mix, reduce_to, scale_to
+
+RowsOf = Callable[[np.ndarray], np.ndarray]
+"""What a row map does: int64 raw ids, any shape -> int64 rows; every int64 has one."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -48,12 +52,15 @@ class RowMap:
 
     def __call__(self, ids: np.ndarray) -> np.ndarray:
         """int64 rows of int64 raw ids, any shape; every int64 has one."""
-        hashed = reduce_to(mix(ids, np.int64(self.salt)), scale_to(self.hashed_rows))
-        unknown = self.hashed_first + hashed
         if len(self.keys) == 0:
-            return unknown
+            return self.unknown(ids)
         place = np.minimum(np.searchsorted(self.keys, ids), len(self.keys) - 1)
-        return np.where(self.keys[place] == ids, self.rows[place], unknown)
+        return np.where(self.keys[place] == ids, self.rows[place], self.unknown(ids))
+
+    def unknown(self, ids: np.ndarray) -> np.ndarray:
+        """int64 rows of int64 raw ids as if none of them were known."""
+        mixed = mix(ids, np.int64(self.salt))
+        return self.hashed_first + reduce_to(mixed, scale_to(self.hashed_rows))
 
     def shifted(self, by: int) -> Self:
         """The same map into a larger table, where this feature's rows start at `by`."""

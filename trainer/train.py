@@ -98,7 +98,7 @@ def _require_both_labels(log: Log) -> None:
 
 def _vectors(checkpoint: Checkpoint, feature: int, ids: np.ndarray) -> np.ndarray:
     collection = checkpoint.model.collection
-    rows = torch.from_numpy(collection.row_maps[feature](ids))
+    rows = torch.from_numpy(collection.rows_of[feature](ids))
     return collection.table.fold()[rows].numpy()
 
 

@@ -14,12 +14,17 @@ import torch
 
 from tablefold.bundle import GRAPH, TOLERANCE, WEIGHTS, check_files, read_manifest
 from tablefold.errors import BundleError, CheckpointError, UsageError
-from tablefold.exporter.export import export
+from tablefold.exporter import static_function
+from tablefold.exporter.dictionary import DictionaryKind
+from tablefold.exporter.export import ExportOptions, export
 from tablefold.exporter.probes import probe_rows
 from tablefold.exporter.row_types import RowType
+from tablefold.exporter.static_function import Layout
 from tablefold.exporter.verify import VerificationError, graph_of, require_equal
+from tablefold.logs import Log
 from tablefold.trainer import checkpoint as checkpoints
 from tablefold.trainer.checkpoint import Checkpoint
+from tablefold.trainer.collection import fuse
 from tests.conftest import METHODS
 
 Trained = Callable[..., tuple[Checkpoint, Path]]
@@ -43,7 +48,8 @@ def test_the_graph_gives_torchs_probabilities_for_known_unknown_and_missing_ids(
     method: str, trained: Trained, exported: Callable[[str], Path]
 ) -> None:
     checkpoint, graph = trained(method)[0], graph_of(exported(method))
-    schema, maps = checkpoint.description.feature_schema, checkpoint.model.collection.row_maps
+    schema = checkpoint.description.feature_schema
+    maps = fuse(schema, checkpoint.row_maps)
     for log in (
         checkpoint.validation,
         probe_rows(checkpoint.validation, maps, schema.feature_of_column, 3000),
@@ -87,9 +93,8 @@ def test_the_baseline_is_every_distinct_id_of_the_training_rows(
 
 
 def test_the_same_checkpoint_gives_the_same_bytes(trained: Trained, tmp_path: Path) -> None:
-    one, two = (
-        export(trained("lhf+mlet")[0], tmp_path / name, "m", row_type=RowType.INT8) for name in ("a", "b")
-    )
+    options = ExportOptions(row_type=RowType.INT8, lookup=DictionaryKind.COMPACT)
+    one, two = (export(trained("lhf+mlet")[0], tmp_path / name, "m", options=options) for name in ("a", "b"))
     for file in (GRAPH, WEIGHTS, "manifest.json"):
         assert (one / file).read_bytes() == (two / file).read_bytes()
     assert str(Path.cwd()).encode() not in (one / GRAPH).read_bytes()
@@ -99,12 +104,51 @@ def test_the_same_checkpoint_gives_the_same_bytes(trained: Trained, tmp_path: Pa
 def test_fewer_bits_a_row_are_verified_and_their_cost_is_told(
     row_type: RowType, trained: Trained, exported: Callable[[str], Path], tmp_path: Path
 ) -> None:
-    manifest = read_manifest(export(trained("full")[0], tmp_path, "m", row_type=row_type))
+    options = ExportOptions(row_type=row_type)
+    manifest = read_manifest(export(trained("full")[0], tmp_path, "m", options=options))
     full = read_manifest(exported("full"))
     assert manifest.footprint.parts.tables < full.footprint.parts.tables
-    assert manifest.metrics["row_type_logloss_increase"] < 0.01
-    assert 0 < manifest.metrics["row_type_largest_change"] < 0.1
-    assert full.metrics["row_type_largest_change"] == 0
+    assert manifest.metrics["export_logloss_increase"] < 0.01
+    assert 0 < manifest.metrics["export_largest_change"] < 0.1
+    assert full.metrics["export_largest_change"] == 0
+
+
+@pytest.mark.parametrize("method", ["full", "lhf+mlet"])
+def test_a_compact_dictionary_is_right_for_known_ids_and_tells_its_rate_of_false_hits(
+    method: str, trained: Trained, exported: Callable[[str], Path], tmp_path: Path
+) -> None:
+    checkpoint = trained(method)[0]
+    folder = export(checkpoint, tmp_path, "m", options=ExportOptions(lookup=DictionaryKind.COMPACT))
+    manifest, exact = read_manifest(folder), read_manifest(exported(method))
+    assert manifest.lookup == "compact"
+    assert 0 < manifest.false_hit_rate <= 1 / 64
+    assert exact.false_hit_rate == 0
+    sizes = [m.footprint.parts.vocabulary + m.footprint.parts.row_maps for m in (manifest, exact)]
+    assert sizes[0] < sizes[1] / 2.5
+    # Rows made of ids in the dictionary give the checkpoint's probabilities.
+    maps = fuse(checkpoint.description.feature_schema, checkpoint.row_maps)
+    log, rng = checkpoint.validation, np.random.default_rng(0)
+    ids = np.stack([rng.choice(row_map.keys, len(log)) for row_map in maps], axis=1)
+    known = Log(dense=log.dense, ids=ids, label=None)
+    assert np.abs(graph_of(folder)(known) - checkpoint.model.predict(known)).max() <= TOLERANCE
+
+
+def test_a_dictionary_that_is_wrong_about_an_id_is_not_written(
+    trained: Trained, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    solve = static_function.solve
+
+    def one_word_wrong(h: np.ndarray, values: np.ndarray, bits: int, layout: Layout) -> np.ndarray | None:
+        words = solve(h, values, bits, layout)
+        assert words is not None
+        words[layout.slots(h[:1])[0, 0]] += 1
+        return words
+
+    monkeypatch.setattr("tablefold.exporter.static_function.solve", one_word_wrong)
+    says = r"dictionary, feature 'C\d+': id \S+ must have row \d+ and has"
+    with pytest.raises(VerificationError, match=says):
+        export(trained("lhf")[0], tmp_path, "m", options=ExportOptions(lookup=DictionaryKind.COMPACT))
+    assert not list(tmp_path.rglob("*.onnx"))
 
 
 def test_versions_count_up_and_none_is_overwritten(trained: Trained, tmp_path: Path) -> None:

@@ -1,5 +1,8 @@
 """Lookup and row passes: the graph gives what row maps and table give in numpy, for every int64."""
 
+from collections.abc import Sequence
+from itertools import product
+
 import numpy as np
 import onnx
 import onnx.reference
@@ -8,10 +11,12 @@ import onnxruntime
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from onnx_ir.passes import PreconditionError, Sequential
+from onnx_ir.passes import PreconditionError
+from onnx_ir.passes import Sequential as Passes
 
+from tablefold.exporter.dictionary import DictionaryKind
 from tablefold.exporter.graph import empty_model, parts_of, value_named
-from tablefold.exporter.lookup import ROWS, BuildLookup
+from tablefold.exporter.lookup import ROWS, BuildLookup, build_dictionary
 from tablefold.exporter.network import AttachNetwork
 from tablefold.exporter.probes import EDGES
 from tablefold.exporter.row_types import RowType, pack
@@ -20,7 +25,7 @@ from tablefold.schema import MISSING, CategoricalFeature, Encoding, FeatureSchem
 from tablefold.trainer.collection import fuse
 from tablefold.trainer.dlrm import DLRM
 from tablefold.trainer.model import Head
-from tablefold.trainer.row_map import RowMap
+from tablefold.trainer.row_map import RowMap, RowsOf
 
 INT64 = st.integers(-(2**63), 2**63 - 1)
 
@@ -53,16 +58,21 @@ def collections(draw: st.DrawFn) -> tuple[FeatureSchema, list[RowMap]]:
 
 
 def vectors_graph(
-    schema: FeatureSchema, maps: tuple[RowMap, ...], table: np.ndarray, row_type: RowType
-) -> tuple[ir.Model, np.ndarray]:
-    """A model from ids to vectors, and the vectors its stored rows stand for."""
+    schema: FeatureSchema,
+    maps: tuple[RowMap, ...],
+    table: np.ndarray,
+    row_type: RowType,
+    kind: DictionaryKind = DictionaryKind.EXACT,
+) -> tuple[ir.Model, Sequence[RowsOf], np.ndarray]:
+    """A model from ids to vectors; the row maps and the vectors that it stores."""
     packed = pack(table, row_type)
     columns = schema.feature_of_column
-    model = Sequential(BuildLookup(maps, columns), AttachRows(packed, columns, len(schema.categorical)))(
-        empty_model(schema)
-    ).model
+    dictionary = build_dictionary(kind, maps, columns)
+    model = Passes(
+        BuildLookup(maps, columns, dictionary), AttachRows(packed, columns, len(schema.categorical))
+    )(empty_model(schema)).model
     model.graph.outputs.append(value_named(model, VECTORS))
-    return model, packed.vectors()
+    return model, dictionary.row_maps, packed.vectors()
 
 
 def run(model: ir.Model, ids: np.ndarray) -> np.ndarray:
@@ -73,7 +83,7 @@ def run(model: ir.Model, ids: np.ndarray) -> np.ndarray:
 
 
 def expected_vectors(
-    schema: FeatureSchema, maps: tuple[RowMap, ...], table: np.ndarray, ids: np.ndarray
+    schema: FeatureSchema, maps: Sequence[RowsOf], table: np.ndarray, ids: np.ndarray
 ) -> np.ndarray:
     vectors = np.zeros((len(ids), len(schema.categorical), table.shape[1]), np.float32)
     for column, feature in enumerate(schema.feature_of_column):
@@ -82,9 +92,19 @@ def expected_vectors(
 
 
 @settings(max_examples=150, deadline=None)
-@given(collections(), st.sampled_from(list(RowType)), st.integers(1, 9), st.data())
+@given(
+    collections(),
+    st.sampled_from(list(RowType)),
+    st.sampled_from(list(DictionaryKind)),
+    st.integers(1, 9),
+    st.data(),
+)
 def test_a_graph_gives_the_vectors_of_its_row_maps_and_table(
-    collection: tuple[FeatureSchema, list[RowMap]], row_type: RowType, dim: int, data: st.DataObject
+    collection: tuple[FeatureSchema, list[RowMap]],
+    row_type: RowType,
+    kind: DictionaryKind,
+    dim: int,
+    data: st.DataObject,
 ) -> None:
     schema, unfused = collection
     maps = fuse(schema, unfused)
@@ -99,10 +119,12 @@ def test_a_graph_gives_the_vectors_of_its_row_maps_and_table(
         ),
         np.int64,
     )
-    model, stored = vectors_graph(schema, maps, table, row_type)
+    model, rows_of, stored = vectors_graph(schema, maps, table, row_type, kind)
     np.testing.assert_allclose(
-        run(model, ids), expected_vectors(schema, maps, stored, ids), atol=1e-5, rtol=1e-6
+        run(model, ids), expected_vectors(schema, rows_of, stored, ids), atol=1e-5, rtol=1e-6
     )
+    for row_map, as_stored in zip(maps, rows_of, strict=True):
+        assert np.array_equal(as_stored(row_map.keys), row_map.rows)
 
 
 def test_an_independent_evaluator_agrees() -> None:
@@ -117,28 +139,31 @@ def test_an_independent_evaluator_agrees() -> None:
     )
     table = np.random.default_rng(1).normal(0, 1, (20, 4)).astype(np.float32)
     ids = np.random.default_rng(2).choice(np.concatenate([EDGES, keys]), (50, 3))
-    for row_type in RowType:
-        model, stored = vectors_graph(schema, maps, table, row_type)
+    for row_type, kind in product(RowType, DictionaryKind):
+        model, rows_of, stored = vectors_graph(schema, maps, table, row_type, kind)
         evaluator = onnx.reference.ReferenceEvaluator(ir.to_proto(model))
         with np.errstate(over="ignore"):
             (got,) = evaluator.run(None, {"dense": np.zeros((50, 0), np.float32), "ids": ids})
-        np.testing.assert_allclose(got, expected_vectors(schema, maps, stored, ids), atol=1e-5)
+        np.testing.assert_allclose(got, expected_vectors(schema, rows_of, stored, ids), atol=1e-5)
 
 
 # Operators that the CPU and the CUDA provider of ONNX Runtime both have, for the types used here.
 ON_EVERY_DEVICE = {
-    "Add", "Cast", "Concat", "Equal", "Gather", "Gemm", "Log", "MatMul", "Mul", "Relu", "Reshape",
-    "Sigmoid", "Slice", "Squeeze", "Transpose", "Unsqueeze", "Where",
+    "Add", "Cast", "Concat", "Equal", "Gather", "Gemm", "Less", "Log", "MatMul", "Mod", "Mul", "ReduceSum",
+    "Relu", "Reshape", "Sigmoid", "Slice", "Squeeze", "Sub", "Transpose", "Unsqueeze", "Where",
 }  # fmt: skip
 
 
 @pytest.mark.parametrize("row_type", list(RowType))
 @pytest.mark.parametrize("dim", [3, 4])
-def test_every_operator_is_one_that_cpu_and_cuda_both_have(row_type: RowType, dim: int) -> None:
+@pytest.mark.parametrize("kind", list(DictionaryKind))
+def test_every_operator_is_one_that_cpu_and_cuda_both_have(
+    row_type: RowType, dim: int, kind: DictionaryKind
+) -> None:
     schema = feature_schema([1, 3])
     keys = np.arange(5)
     maps = fuse(schema, [RowMap(keys=keys, rows=keys, hashed_first=5, hashed_rows=u) for u in (1, 3)])
-    model, _ = vectors_graph(schema, maps, np.ones((20, dim), np.float32), row_type)
+    model, _, _ = vectors_graph(schema, maps, np.ones((20, dim), np.float32), row_type, kind)
     model.graph.outputs.clear()
     network = Head(schema, DLRM(0, 2, dim, bottom=(), top=(4,)))
     AttachNetwork(network)(model)
@@ -171,15 +196,17 @@ def test_passes_say_what_they_need() -> None:
     with pytest.raises(PreconditionError, match="attach the rows first"):
         AttachNetwork(Head(schema, DLRM(0, 2, 2)))(empty_model(schema))
     huge = RowMap(keys=np.zeros(0, np.int64), rows=np.zeros(0, np.int64), hashed_first=2**31, hashed_rows=1)
+    dictionary = build_dictionary(DictionaryKind.EXACT, [huge], schema.feature_of_column)
+    lookup = BuildLookup([huge], schema.feature_of_column, dictionary)
     with pytest.raises(PreconditionError, match="do not fit into 32 bits"):
-        BuildLookup([huge], schema.feature_of_column)(empty_model(schema))
+        lookup(empty_model(schema))
 
 
 def test_parts_count_every_array_once() -> None:
     schema = feature_schema([1])
     keys = np.arange(100)
     maps = fuse(schema, [RowMap(keys=keys, rows=keys, hashed_first=100, hashed_rows=1)])
-    model, _ = vectors_graph(schema, maps, np.ones((102, 4), np.float32), RowType.INT8)
+    model, _, _ = vectors_graph(schema, maps, np.ones((102, 4), np.float32), RowType.INT8)
     parts = parts_of(model)
     assert parts.tables == 102 * 4
     assert parts.scales == 102 * 4

@@ -17,6 +17,7 @@ from tablefold.exporter.export import export
 from tablefold.exporter.probes import probe_rows
 from tablefold.logs import Log, criteo
 from tablefold.trainer.checkpoint import Checkpoint
+from tablefold.trainer.collection import fuse
 from tests.path.conftest import serving
 
 METHODS = ("full", "hash", "mlet", "lhf")
@@ -71,8 +72,8 @@ def server(checkpoints: dict[str, Checkpoint], tmp_path_factory: pytest.TempPath
 def probes(checkpoints: dict[str, Checkpoint]) -> Log:
     """Rows with known, unknown, negative, huge and missing ids."""
     full = checkpoints["full"]
-    columns = full.description.feature_schema.feature_of_column
-    return probe_rows(full.validation, full.model.collection.row_maps, columns, 500)
+    schema = full.description.feature_schema
+    return probe_rows(full.validation, fuse(schema, full.row_maps), schema.feature_of_column, 500)
 
 
 @pytest.fixture(scope="module")

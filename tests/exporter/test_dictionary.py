@@ -1,0 +1,60 @@
+"""Dictionaries: every known id its own row in few bytes; unknown ids told apart, or nearly."""
+
+import numpy as np
+import pytest
+
+from tablefold.exporter.compact_dictionary import CompactDictionary
+from tablefold.exporter.dictionary import DictionaryKind
+from tablefold.exporter.graph import empty_model, parts_of
+from tablefold.exporter.lookup import BuildLookup, build_dictionary
+from tablefold.exporter.static_function import Layout, evaluate, solve
+from tablefold.logs.synthetic import SCHEMA
+from tablefold.trainer.hashing import mix
+from tablefold.trainer.row_map import RowMap
+
+SHAPES = {
+    **{f"multiples of 2^{k}": np.arange(-10_000, 10_000) << k for k in range(0, 46, 9)},
+    "hex32": np.unique(np.random.default_rng(0).integers(0, 2**32, 50_000)),
+    "ends": np.array([-(2**63), -1, 0, 2**53, 2**53 + 1, 2**63 - 1]),
+    "one": np.array([7]),
+    "none": np.zeros(0, np.int64),
+}
+
+
+@pytest.mark.parametrize("shape", SHAPES)
+def test_a_static_function_gives_every_key_its_value(shape: str) -> None:
+    keys = SHAPES[shape]
+    h, layout = mix(keys, np.int64(3)), Layout.of(len(keys))
+    values = np.random.default_rng(1).integers(0, 1 << 16, len(keys))
+    words = solve(h, values, 16, layout)
+    assert words is not None
+    assert np.array_equal(evaluate(words, h, 16, layout), values)
+
+
+def learned(ids: int, rows: int, seed: int) -> RowMap:
+    rng = np.random.default_rng(seed)
+    keys = np.unique(rng.integers(0, 2**32, ids))
+    known = 1 + rng.integers(0, rows, len(keys))
+    return RowMap(keys=keys, rows=known, hashed_first=rows + 1, hashed_rows=1)
+
+
+@pytest.mark.parametrize(("rows", "bits", "bytes_an_id"), [(1024, 16, 2.3), (100_000, 24, 3.4)])
+def test_unknown_ids_pass_as_often_as_stated(rows: int, bits: int, bytes_an_id: float) -> None:
+    row_map = learned(1_000_000, rows, seed=0)
+    dictionary = CompactDictionary([row_map], np.zeros(SCHEMA.id_columns, np.int64))
+    unknown = np.random.default_rng(5).integers(2**33, 2**62, 400_000)
+    passed = (dictionary.row_maps[0](unknown) != row_map.hashed_first).mean()
+    assert dictionary.false_hit_rate == pytest.approx(rows / 2**bits)
+    assert passed == pytest.approx(dictionary.false_hit_rate, rel=0.1)
+    assert np.array_equal(dictionary.row_maps[0](row_map.keys), row_map.rows)
+    model = empty_model(SCHEMA)
+    BuildLookup([row_map], np.zeros(SCHEMA.id_columns, np.int64), dictionary)(model)
+    assert parts_of(model).total / len(row_map.keys) < bytes_an_id
+
+
+def test_an_exact_dictionary_lets_no_unknown_id_pass() -> None:
+    row_map = learned(50_000, 1000, seed=1)
+    dictionary = build_dictionary(DictionaryKind.EXACT, [row_map], np.zeros(1, np.int64))
+    unknown = np.random.default_rng(5).integers(2**33, 2**62, 50_000)
+    assert dictionary.false_hit_rate == 0
+    assert (dictionary.row_maps[0](unknown) == row_map.hashed_first).all()
