@@ -19,7 +19,7 @@ check: .venv/.installed
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 	$(MAKE) --no-print-directory build/protos
-	for file in protos/*_pb2*; do cmp $$file build/protos/tablefold/$$file; done
+	for file in protos/*_pb2*; do cmp $$file build/protos/tablefold/$$file || exit 1; done
 
 # Bytes, seconds and rows a second of the lookup and the whole graph, beside bare alternatives.
 bench: .venv/.installed
