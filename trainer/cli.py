@@ -42,6 +42,7 @@ def train(
 
     The epoch with the best validation logloss is kept; test rows are read once, at the end.
     """
+    from pydantic import ValidationError
     from rich.console import Console
 
     from tablefold.errors import UsageError
@@ -57,10 +58,15 @@ def train(
     console = Console(stderr=True)
     schema, splits = read_splits(data, rule=SplitRule(split) if split else None, seed=seed)
     batch_rows = batch_rows or min(LARGE_BATCH, max(32, len(splits.train) // 100))
-    config = TrainConfig(
-        method=method, dim=dim, inner_dim=inner_dim, row_ratio=row_ratio, epochs=epochs, seed=seed,
-        batch_rows=batch_rows, lr=lr, table_lr=table_lr,
-    )  # fmt: skip
+    try:
+        config = TrainConfig(
+            method=method, dim=dim, inner_dim=inner_dim, row_ratio=row_ratio, epochs=epochs, seed=seed,
+            batch_rows=batch_rows, lr=lr, table_lr=table_lr,
+        )  # fmt: skip
+    except ValidationError as error:
+        first = error.errors()[0]
+        option = str(first["loc"][0]).replace("_", "-")
+        raise UsageError(f"--{option} {first['input']}: {first['msg']}") from error
     console.print(
         f"{data}: {len(splits.train):,} training, {len(splits.validation):,} validation and "
         f"{len(splits.test):,} test rows",

@@ -169,6 +169,8 @@ def test_the_command_reports_bad_input_with_exit_code_2(tmp_path: Path) -> None:
     for arguments, says in [
         (["--data", "synthetic:500", "--method", "magic"], "--method 'magic' is not known"),
         (["--data", "criteo:/no/such"], "/no/such does not exist"),
+        (["--data", "synthetic:500", "--table-lr", "-1"], "--table-lr -1.0: Input should be greater than 0"),
+        (["--data", "synthetic:500", "--split", "odd"], "--split 'odd' is not known"),
     ]:
         done = subprocess.run(
             [sys.executable, "-m", "tablefold", "train", "--out", str(tmp_path / "m"), *arguments],
