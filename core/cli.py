@@ -16,7 +16,7 @@ from rich.table import Table
 from rich.text import Text
 
 from tablefold.bundle import read_manifest
-from tablefold.errors import UsageError
+from tablefold.errors import TablefoldError, UsageError
 from tablefold.exporter.cli import export
 from tablefold.loadtest.cli import loadtest, predict
 from tablefold.server.cli import serve
@@ -66,8 +66,8 @@ def main() -> None:
     logging.getLogger("tablefold").setLevel(logging.INFO)
     try:
         app()
-    except UsageError as error:
-        _fail(str(error), code=2)
+    except TablefoldError as error:
+        _fail(str(error), code=2 if isinstance(error, UsageError) else 1)
     except ModuleNotFoundError as error:
         if error.name is None or error.name.split(".")[0] == "tablefold":
             raise

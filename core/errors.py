@@ -2,6 +2,7 @@
 
     TablefoldError
     ├── TrainingError         a run that cannot go on
+    ├── VerificationError     a bundle that is not its checkpoint
     ├── UsageError            wrong usage or bad input on the command line: exit code 2
     │   ├── SchemaError       a feature schema that cannot be
     │   ├── LogError          a line of a log that cannot be read (file, line, feature)
@@ -15,8 +16,9 @@
         ├── Unavailable       UNAVAILABLE
         └── EngineFault       INTERNAL
 
-A message says what was wrong, where, and what to do. Anything else that is raised is a bug:
-the command line exits with 1, the server answers INTERNAL with a fixed text and logs it.
+A message says what was wrong, where, and what to do; the command line prints it in one line and exits with
+2 (UsageError) or 1. Anything else that is raised is a bug: the command line exits with 1 and a traceback, the
+server answers INTERNAL with a fixed text and logs it.
 """
 
 from typing import ClassVar
@@ -28,6 +30,10 @@ class TablefoldError(Exception):
 
 class TrainingError(TablefoldError):
     """A training run that cannot go on, such as a loss that is no longer a number."""
+
+
+class VerificationError(TablefoldError):
+    """A bundle that does not give its checkpoint's probabilities; it is not written."""
 
 
 class UsageError(TablefoldError):

@@ -15,7 +15,7 @@ import numpy as np
 import onnx_ir as ir
 from onnx_ir.tape import Tape
 
-from tablefold.trainer.row_map import RowMap, RowsOf
+from tablefold.trainer.row_map import RowsOf
 
 
 class DictionaryKind(StrEnum):
@@ -44,8 +44,3 @@ def per_column(feature_of_column: np.ndarray, values: Sequence[int] | np.ndarray
     """One value a feature to one a column, [C]."""
     column: np.ndarray = np.asarray(values, dtype)[feature_of_column]
     return column
-
-
-def any_known(row_maps: Sequence[RowMap]) -> bool:
-    """Is there anything to put into a dictionary?"""
-    return any(len(row_map.keys) for row_map in row_maps)

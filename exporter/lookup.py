@@ -13,7 +13,7 @@ from onnx_ir.tape import Tape
 
 from tablefold.exporter import graph_hash
 from tablefold.exporter.compact_dictionary import CompactDictionary
-from tablefold.exporter.dictionary import Dictionary, DictionaryKind, any_known, per_column
+from tablefold.exporter.dictionary import Dictionary, DictionaryKind, per_column
 from tablefold.exporter.exact_dictionary import ExactDictionary
 from tablefold.exporter.graph import constant, value_named
 from tablefold.trainer.hashing import scale_to
@@ -29,8 +29,8 @@ DICTIONARIES: dict[DictionaryKind, type[ExactDictionary] | type[CompactDictionar
 def build_dictionary(
     kind: DictionaryKind, row_maps: Sequence[RowMap], feature_of_column: np.ndarray
 ) -> Dictionary:
-    """A dictionary of the ids that the row maps know; where they know none, the kind does not matter."""
-    return DICTIONARIES[kind if any_known(row_maps) else DictionaryKind.EXACT](row_maps, feature_of_column)
+    """A dictionary of the ids that the row maps know; they may know none."""
+    return DICTIONARIES[kind](row_maps, feature_of_column)
 
 
 class BuildLookup(InPlacePass):
@@ -54,7 +54,7 @@ class BuildLookup(InPlacePass):
     def call(self, model: ir.Model) -> PassResult:
         """Append the nodes."""
         tape, ids = Tape(model.graph), value_named(model, "ids")
-        if not any_known(self.row_maps):
+        if not any(len(row_map.keys) for row_map in self.row_maps):
             rows = self._hashed_rows(tape, ids)
         elif all(row_map.hashed_rows == 1 for row_map in self.row_maps):
             rows = self.dictionary.attach(tape, ids, otherwise=self._first_rows(tape))

@@ -7,7 +7,7 @@ import numpy as np
 import onnxruntime
 
 from tablefold.bundle import GRAPH, TOLERANCE
-from tablefold.errors import TablefoldError
+from tablefold.errors import VerificationError
 from tablefold.logs import Log
 from tablefold.schema import FeatureSchema
 from tablefold.trainer.row_map import RowMap, RowsOf
@@ -16,10 +16,6 @@ BATCHES = (1, 2, 7)
 """Batch sizes besides the whole: a graph specialised to one size fails here."""
 
 Predict = Callable[[Log], np.ndarray]
-
-
-class VerificationError(TablefoldError):
-    """A bundle that does not give its checkpoint's probabilities; it is not written."""
 
 
 def graph_of(folder: Path) -> Predict:

@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -37,6 +38,13 @@ def test_help_needs_no_extra_at_all(command: str) -> None:
         done = run(command, "--help", without=module)
         assert done.returncode == 0
         assert "Usage" in done.stdout
+
+
+def test_a_run_that_cannot_go_on_is_one_line_and_exit_code_1(tmp_path: Path) -> None:
+    done = run("train", "--data", "synthetic:1000", "--table-lr", "1e38", "--out", str(tmp_path / "x"))
+    assert done.returncode == 1
+    assert "error: the loss became" in done.stderr
+    assert "Traceback" not in done.stderr
 
 
 def test_wrong_usage_is_exit_code_2() -> None:

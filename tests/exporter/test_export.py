@@ -4,6 +4,7 @@ import json
 import subprocess
 import sys
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -13,17 +14,17 @@ import pytest
 import torch
 
 from tablefold.bundle import GRAPH, TOLERANCE, WEIGHTS, check_files, read_manifest
-from tablefold.errors import BundleError, CheckpointError, UsageError
+from tablefold.errors import BundleError, CheckpointError, UsageError, VerificationError
 from tablefold.exporter import static_function
 from tablefold.exporter.dictionary import DictionaryKind
 from tablefold.exporter.export import ExportOptions, export
 from tablefold.exporter.probes import probe_rows
 from tablefold.exporter.row_types import RowType
 from tablefold.exporter.static_function import Layout
-from tablefold.exporter.verify import VerificationError, graph_of, require_equal
+from tablefold.exporter.verify import graph_of, require_equal
 from tablefold.logs import Log
 from tablefold.trainer import checkpoint as checkpoints
-from tablefold.trainer.checkpoint import Checkpoint
+from tablefold.trainer.checkpoint import Checkpoint, build_model
 from tablefold.trainer.collection import fuse
 from tests.conftest import METHODS
 
@@ -149,6 +150,18 @@ def test_a_dictionary_that_is_wrong_about_an_id_is_not_written(
     with pytest.raises(VerificationError, match=says):
         export(trained("lhf")[0], tmp_path, "m", options=ExportOptions(lookup=DictionaryKind.COMPACT))
     assert not list(tmp_path.rglob("*.onnx"))
+
+
+def test_a_compact_dictionary_may_be_empty(trained: Trained, tmp_path: Path) -> None:
+    checkpoint = trained("hash")[0]
+    none = np.zeros(0, np.int64)
+    hashed = tuple(replace(row_map, keys=none, rows=none) for row_map in checkpoint.row_maps)
+    model = build_model(checkpoint.description.feature_schema, checkpoint.description.config, hashed)
+    options = ExportOptions(lookup=DictionaryKind.COMPACT)
+    folder = export(replace(checkpoint, row_maps=hashed, model=model), tmp_path, "m", options=options)
+    manifest = read_manifest(folder)
+    assert (manifest.lookup, manifest.false_hit_rate) == ("compact", 0)
+    assert manifest.footprint.parts.vocabulary == 0
 
 
 def test_versions_count_up_and_none_is_overwritten(trained: Trained, tmp_path: Path) -> None:
