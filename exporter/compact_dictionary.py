@@ -1,9 +1,13 @@
-"""The compact dictionary: one static function of all features' known ids, no keys at all.
+"""The compact dictionary: a static function of each feature's known ids, no keys at all.
 
 The function gives a known id its row, counted from the first row of its feature, and an unknown id a random
 word of w bits. A word that is no row of the feature is an unknown id; one that is, by chance, passes:
 rows / 2^w of a feature's unknown ids. The word has 16, 24 or 32 bits, whichever first keeps that below
-MAX_FALSE_HITS.
+MAX_FALSE_HITS in every feature.
+
+Words are kept in planes, low 16 bits first, each a function of its own, so that 24 bits take three bytes and
+no sum carries over. The highest plane is read as a signed number and starts at its lowest: one signed
+comparison then tells rows from other words, at every width.
 """
 
 from collections.abc import Sequence
@@ -17,17 +21,21 @@ from onnx_ir.tape import Tape
 from tablefold.errors import TablefoldError
 from tablefold.exporter import graph_hash, static_function
 from tablefold.exporter.dictionary import per_column
-from tablefold.exporter.graph import cast, constant
+from tablefold.exporter.graph import cast, constant, take
 from tablefold.exporter.static_function import SPREAD, Layout
 from tablefold.schema import MISSING
-from tablefold.trainer.hashing import mix, scale_to
+from tablefold.trainer.hashing import mix
 from tablefold.trainer.row_map import RowMap, RowsOf
 
 MAX_FALSE_HITS = 2.0**-6
 ATTEMPTS = 8
-Planes = tuple[type[np.uint8] | type[np.uint16], ...]
-PLANES: dict[int, Planes] = {16: (np.uint16,), 24: (np.uint16, np.uint8), 32: (np.uint16, np.uint16)}
-"""Words are stored low 16 bits first, each plane in an array of its own: 24 bits take three bytes."""
+LOW_PLANE = 16
+PLANES: dict[int, tuple[type[np.unsignedinteger], ...]] = {
+    16: (np.uint16,),
+    24: (np.uint16, np.uint8),
+    32: (np.uint16, np.uint16),
+}
+SIGNED = {np.uint8: ir.DataType.INT8, np.uint16: ir.DataType.INT16}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -60,81 +68,110 @@ class CompactDictionary:
         most = max(feature.rows for feature in self._features)
         self._bits = next(bits for bits in PLANES if bits == max(PLANES) or most <= MAX_FALSE_HITS * 2**bits)
         self.false_hit_rate = most / 2.0**self._bits
-        self._solve()
+        self._functions = [_Function.of(feature, self._bits) for feature in self._features]
         self.row_maps: Sequence[RowsOf] = [
-            partial(self._rows, feature, salt)
-            for feature, salt in zip(self._features, self._salts, strict=True)
+            partial(_rows, *pair) for pair in zip(self._features, self._functions, strict=True)
         ]
 
-    def _solve(self) -> None:
-        stored = [feature.row_map.rows > 0 for feature in self._features]
-        keys = [f.row_map.keys[use] for f, use in zip(self._features, stored, strict=True)]
-        values = [f.row_map.rows[use] - f.first for f, use in zip(self._features, stored, strict=True)]
-        self._layout = Layout.of(sum(map(len, keys)))
-        rng = np.random.default_rng(0)
-        for _ in range(ATTEMPTS):
-            self._salts = rng.integers(-(2**63), 2**63 - 1, len(keys))
-            mixed = np.concatenate([mix(k, salt) for k, salt in zip(keys, self._salts, strict=True)])
-            words = static_function.solve(mixed, np.concatenate(values), self._bits, self._layout)
-            if words is not None:
-                self._words = words
-                return
-        raise TablefoldError(f"no static function of {len(mixed)} ids was found in {ATTEMPTS} attempts")
-
-    def _rows(self, feature: _Feature, salt: np.int64, ids: np.ndarray) -> np.ndarray:
-        """What the graph gives, in numpy."""
-        word = static_function.evaluate(self._words, mix(ids, salt), self._bits, self._layout)
-        rows = np.where(word < feature.rows, word + feature.first, feature.row_map.unknown(ids))
-        return np.where(feature.padded & (ids == MISSING), 0, rows)
-
     def attach(self, tape: Tape, ids: ir.Value, otherwise: ir.Value) -> ir.Value:
-        """Three words are read for each id."""
-
-        def column(name: str, values: Sequence[int] | np.ndarray, dtype: type) -> ir.Value:
-            return constant(tape, name, per_column(self._feature_of_column, values, dtype))
-
-        mixed = graph_hash.mix(tape, ids, column("vocabulary/salt", self._salts, np.int64))
+        """Three words are read for each id and plane."""
+        salts = self._column([function.salt for function in self._functions], np.int64)
+        mixed = graph_hash.mix(tape, ids, constant(tape, "vocabulary/salt", salts))
         word = self._word(tape, self._slots(tape, mixed))
-        rows = column("vocabulary/known_rows", [f.rows for f in self._features], np.int64)
-        first = column("row_maps/first_row", [f.first for f in self._features], np.int64)
-        row = cast(tape, tape.op("Add", [word, first]), ir.DataType.INT32)
-        row = tape.op("Where", [tape.op("Less", [word, rows]), row, otherwise])
+        unsigned = 1 << self._bits - 1
+        bound = self._column([feature.rows - unsigned for feature in self._features], np.int32)
+        first = self._column([feature.first + unsigned for feature in self._features], np.int64)
+        row = tape.op("Add", [word, constant(tape, "row_maps/first_row", first.astype(np.int32))])
+        known = tape.op("Less", [word, constant(tape, "vocabulary/known_rows", bound)])
+        row = tape.op("Where", [known, row, otherwise])
         if not any(feature.padded for feature in self._features):
             return row
         missing = tape.op("Equal", [ids, constant(tape, "row_maps/missing", np.int64(MISSING))])
-        padded = column("row_maps/padded", [f.padded for f in self._features], np.int32)
-        empty = tape.op("Mul", [cast(tape, missing, ir.DataType.INT32), padded])
+        padded = self._column([feature.padded for feature in self._features], np.int32)
+        empty = tape.op(
+            "Mul", [cast(tape, missing, ir.DataType.INT32), constant(tape, "row_maps/padded", padded)]
+        )
         kept = tape.op("Sub", [constant(tape, "row_maps/one", np.int32(1)), empty])
         return tape.op("Mul", [row, kept])
 
+    def _column(self, values: Sequence[int], dtype: type) -> np.ndarray:
+        return per_column(self._feature_of_column, values, dtype)
+
     def _slots(self, tape: Tape, mixed: ir.Value) -> ir.Value:
-        """int64 [3, batch, C]: `Layout.slots`."""
-        layout = self._layout
-        scale = constant(tape, "vocabulary/segment_scale", scale_to(layout.segments))
-        slots = constant(tape, "vocabulary/segment_slots", np.int64(layout.segment_slots))
-        first = tape.op("Mul", [graph_hash.reduce(tape, mixed, scale), slots])
-        spread = tape.op("Mul", [mixed, constant(tape, "vocabulary/spread", SPREAD.reshape(3, 1, 1))])
-        within = graph_hash.reduce(
-            tape, spread, constant(tape, "vocabulary/slot_scale", scale_to(layout.segment_slots))
-        )
-        starts = np.arange(3).reshape(3, 1, 1) * layout.segment_slots
-        within = tape.op("Add", [within, constant(tape, "vocabulary/segment_starts", starts)])
-        return tape.op("Add", [within, first])
+        """int32 [3, batch, C]: `Layout.slots`, from where each feature's function starts."""
+        layouts = [function.layout for function in self._functions]
+        scales, shifts = zip(*(layout.scale_and_shift() for layout in layouts), strict=True)
+        segments = self._column([layout.segments for layout in layouts], np.int64)
+        size = self._column([layout.segment_slots for layout in layouts], np.int32)
+        sizes = [layout.num_slots for layout in layouts]
+        start = self._column(list(np.cumsum(sizes) - sizes), np.int32)
+
+        segment = graph_hash.reduce(tape, "vocabulary/segment", mixed, segments, 0)
+        first = tape.op("Mul", [segment, constant(tape, "vocabulary/segment_slots", size)])
+        first = tape.op("Add", [first, constant(tape, "vocabulary/first_slot", start)])
+        low = cast(tape, mixed, ir.DataType.INT32)
+        spread = tape.op("Mul", [low, constant(tape, "vocabulary/spread", SPREAD.reshape(3, 1, 1))])
+        scale = constant(tape, "vocabulary/slot_scale", np.array(scales)[self._feature_of_column])
+        within = tape.op("Mul", [cast(tape, spread, ir.DataType.FLOAT), scale])
+        shift = np.array(shifts)[self._feature_of_column].T[:, None]
+        within = tape.op("Add", [within, constant(tape, "vocabulary/slot_shift", shift)])
+        return tape.op("Add", [cast(tape, within, ir.DataType.INT32), first])
 
     def _word(self, tape: Tape, slots: ir.Value) -> ir.Value:
-        """int64 [batch, C]: the sum of three words modulo 2^bits."""
-        total: ir.Value | None = None
-        axis = constant(tape, "vocabulary/axis", np.array([0]))
+        """int32 [batch, C]: the words at three slots, summed up plane by plane, put together."""
+        planes = []
         for plane, dtype in enumerate(PLANES[self._bits]):
-            stored = ((self._words >> 16 * plane) & np.iinfo(dtype).max).astype(dtype)
-            words = constant(tape, f"vocabulary/words_{plane}", stored)
-            gathered = cast(tape, tape.op("Gather", [words, slots]), ir.DataType.INT32)
-            part = tape.op("ReduceSum", [gathered, axis], {"keepdims": 0})
-            part = cast(tape, part, ir.DataType.INT64)
-            if total is None:
-                total = part
-            else:
-                high = constant(tape, "vocabulary/high", np.int64(1 << 16))
-                total = tape.op("Add", [total, tape.op("Mul", [part, high])])
-        modulus = constant(tape, "vocabulary/modulus", np.int64(1 << self._bits))
-        return tape.op("Mod", [total, modulus])
+            words = np.concatenate([function.words[plane] for function in self._functions])
+            read = take(tape, constant(tape, f"vocabulary/words_{plane}", words), slots)
+            three = tape.op_multi_out(
+                "Split", [cast(tape, read, ir.DataType.INT32)], {"num_outputs": 3}, num_outputs=3
+            )
+            total = tape.op("Add", [tape.op("Add", three[:2]), three[2]])
+            highest = plane == len(PLANES[self._bits]) - 1
+            narrow = SIGNED[dtype] if highest else ir.DataType.UINT16
+            planes.append(cast(tape, cast(tape, total, narrow), ir.DataType.INT32))
+        word = planes[0]
+        if len(planes) > 1:
+            high = tape.op("Mul", [planes[1], constant(tape, "vocabulary/high", np.int32(1 << LOW_PLANE))])
+            word = tape.op("Add", [word, high])
+        by_column = constant(tape, "row_maps/by_column", np.array([-1, len(self._feature_of_column)]))
+        return tape.op("Reshape", [word, by_column])
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class _Function:
+    """The static function of one feature."""
+
+    salt: int
+    layout: Layout
+    words: list[np.ndarray]
+    """[slots], plane by plane."""
+
+    @classmethod
+    def of(cls, feature: _Feature, bits: int) -> "_Function":
+        stored = feature.row_map.rows > 0
+        keys = feature.row_map.keys[stored]
+        # The lowest signed number is 0.
+        value = feature.row_map.rows[stored] - feature.first + (1 << bits - 1)
+        planes = [(value >> LOW_PLANE * i).astype(dtype) for i, dtype in enumerate(PLANES[bits])]
+        layout = Layout.of(len(keys))
+        for salt in np.random.default_rng(0).integers(-(2**63), 2**63 - 1, ATTEMPTS):
+            words = static_function.solve(mix(keys, salt), planes, layout)
+            if words is not None:
+                return cls(salt=int(salt), layout=layout, words=words)
+        raise TablefoldError(f"no static function of {len(keys)} ids was found in {ATTEMPTS} attempts")
+
+    def __call__(self, ids: np.ndarray) -> np.ndarray:
+        """int64: the word of each id as a signed number, from the lowest one up."""
+        h, bits = mix(ids, np.int64(self.salt)), sum(8 * words.itemsize for words in self.words)
+        word = np.zeros(ids.shape, np.int64)
+        for plane, words in enumerate(self.words):
+            word += static_function.evaluate(words, h, self.layout).astype(np.int64) << LOW_PLANE * plane
+        return (word + (1 << bits - 1)) % (1 << bits)
+
+
+def _rows(feature: _Feature, function: _Function, ids: np.ndarray) -> np.ndarray:
+    """What the graph gives, in numpy."""
+    word = function(ids)
+    rows = np.where(word < feature.rows, word + feature.first, feature.row_map.unknown(ids))
+    return np.where(feature.padded & (ids == MISSING), 0, rows)

@@ -12,9 +12,8 @@ from onnx_ir.tape import Tape
 
 from tablefold.exporter import graph_hash, perfect_hash
 from tablefold.exporter.dictionary import per_column
-from tablefold.exporter.graph import cast, constant
+from tablefold.exporter.graph import cast, constant, take
 from tablefold.exporter.perfect_hash import PerfectHash
-from tablefold.trainer.hashing import scale_to
 from tablefold.trainer.row_map import RowMap
 
 
@@ -34,23 +33,26 @@ class ExactDictionary:
         keys = constant(tape, "vocabulary/keys", np.concatenate([keys for keys, _ in regions]))
         rows = constant(tape, "row_maps/rows", np.concatenate([rows for _, rows in regions]))
         seeds = constant(tape, "vocabulary/seeds", np.concatenate([hash_.seeds for hash_ in self._hashes]))
-        buckets = np.array([len(hash_.seeds) for hash_ in self._hashes])
-        slots = np.array([hash_.num_slots for hash_ in self._hashes])
+        salts = per_column(self._feature_of_column, [hash_.salt for hash_ in self._hashes], np.int64)
+        by_column = constant(tape, "row_maps/by_column", np.array([-1, len(self._feature_of_column)]))
 
-        def column(name: str, values: Sequence[int] | np.ndarray, dtype: type) -> ir.Value:
-            return constant(tape, f"vocabulary/{name}", per_column(self._feature_of_column, values, dtype))
+        def reduced(name: str, mixed: ir.Value, sizes: list[int], bits: int) -> ir.Value:
+            """Where in its feature's part of an array of `sizes` parts."""
+            first = np.cumsum(sizes) - sizes
+            size, start = (per_column(self._feature_of_column, each, np.int64) for each in (sizes, first))
+            return graph_hash.reduce(tape, f"vocabulary/{name}", mixed, size, start, bits=bits)
 
-        mixed = graph_hash.mix(tape, ids, column("salt", [hash_.salt for hash_ in self._hashes], np.int64))
-        bucket = graph_hash.reduce(tape, mixed, column("bucket_scale", scale_to(buckets), np.float64))
-        bucket = tape.op("Add", [bucket, column("first_bucket", np.cumsum(buckets) - buckets, np.int64)])
-        seed = cast(tape, tape.op("Gather", [seeds, bucket]), ir.DataType.INT64)
+        mixed = graph_hash.mix(tape, ids, constant(tape, "vocabulary/salt", salts))
+        bucket = reduced("bucket", mixed, [len(hash_.seeds) for hash_ in self._hashes], bits=64)
+        seed = cast(tape, take(tape, seeds, bucket), ir.DataType.INT32)
         step = constant(tape, "vocabulary/seed_step", perfect_hash.SEED_STEP)
         base = constant(tape, "vocabulary/seed_base", perfect_hash.SEED_BASE)
-        displaced = tape.op("Mul", [mixed, tape.op("Add", [tape.op("Mul", [seed, step]), base])])
-        slot = graph_hash.reduce(tape, displaced, column("slot_scale", scale_to(slots), np.float64))
-        slot = tape.op("Add", [slot, column("first_slot", np.cumsum(slots) - slots, np.int64)])
-        known = tape.op("Equal", [tape.op("Gather", [keys, slot]), ids])
-        return tape.op("Where", [known, tape.op("Gather", [rows, slot]), otherwise])
+        multiplier = tape.op("Add", [tape.op("Mul", [seed, step]), base])
+        multiplier = tape.op("Reshape", [multiplier, by_column])
+        displaced = tape.op("Mul", [cast(tape, mixed, ir.DataType.INT32), multiplier])
+        slot = reduced("slot", displaced, [hash_.num_slots for hash_ in self._hashes], bits=32)
+        key, row = (tape.op("Reshape", [take(tape, array, slot), by_column]) for array in (keys, rows))
+        return tape.op("Where", [tape.op("Equal", [key, ids]), row, otherwise])
 
 
 def _region(row_map: RowMap, hash_: PerfectHash) -> tuple[np.ndarray, np.ndarray]:

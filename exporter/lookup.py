@@ -16,7 +16,6 @@ from tablefold.exporter.compact_dictionary import CompactDictionary
 from tablefold.exporter.dictionary import Dictionary, DictionaryKind, per_column
 from tablefold.exporter.exact_dictionary import ExactDictionary
 from tablefold.exporter.graph import constant, value_named
-from tablefold.trainer.hashing import scale_to
 from tablefold.trainer.row_map import RowMap
 
 ROWS = "rows"
@@ -73,12 +72,13 @@ class BuildLookup(InPlacePass):
         return constant(tape, "row_maps/hashed_first", per_column(self.feature_of_column, first, np.int32))
 
     def _hashed_rows(self, tape: Tape, ids: ir.Value) -> ir.Value:
-        salts = [row_map.salt for row_map in self.row_maps]
-        sizes = [row_map.hashed_rows for row_map in self.row_maps]
-        salt = constant(tape, "row_maps/salt", per_column(self.feature_of_column, salts, np.int64))
-        scale = scale_to(per_column(self.feature_of_column, sizes, np.int64))
-        mixed = graph_hash.mix(tape, ids, salt)
-        hashed = graph_hash.reduce(
-            tape, mixed, constant(tape, "row_maps/hashed_scale", scale), ir.DataType.INT32
+        salts, sizes, first = (
+            per_column(self.feature_of_column, values, np.int64)
+            for values in (
+                [row_map.salt for row_map in self.row_maps],
+                [row_map.hashed_rows for row_map in self.row_maps],
+                [row_map.hashed_first for row_map in self.row_maps],
+            )
         )
-        return tape.op("Add", [hashed, self._first_rows(tape)])
+        mixed = graph_hash.mix(tape, ids, constant(tape, "row_maps/salt", salts))
+        return graph_hash.reduce(tape, "row_maps/hashed", mixed, sizes, first)

@@ -6,7 +6,7 @@ seed and one slot. Largest buckets are placed first, all buckets of one size at 
 
     h      = mix(key, salt)
     bucket = reduce(h, buckets)
-    slot   = reduce(h * (seed * SEED_STEP + SEED_BASE), slots)
+    slot   = reduce(low half of h * (seed * SEED_STEP + SEED_BASE), slots)          in 32 bits
 """
 
 from dataclasses import dataclass
@@ -14,10 +14,10 @@ from dataclasses import dataclass
 import numpy as np
 
 from tablefold.errors import TablefoldError
-from tablefold.trainer.hashing import mix, reduce_to, scale_to
+from tablefold.trainer.hashing import mix, reduce_to
 
-SEED_STEP = np.int64(-7070675565921424024)  # even, so that every seed's multiplier is odd
-SEED_BASE = np.int64(3935559000370003845)
+SEED_STEP = np.int32(-1640531526)  # even, so that every seed's multiplier is odd
+SEED_BASE = np.int32(1779033703)
 KEYS_PER_BUCKET = 4
 MAX_SEEDS = 1 << 16
 ATTEMPTS = 8
@@ -33,7 +33,7 @@ class PerfectHash:
     """uint16 [buckets]"""
     num_slots: int
     slots: np.ndarray
-    """int64 [n]: the slot of each key, all different."""
+    """int32 [n]: the slot of each key, all different."""
 
 
 def build(keys: np.ndarray) -> PerfectHash:
@@ -44,30 +44,30 @@ def build(keys: np.ndarray) -> PerfectHash:
     buckets, num_slots = len(keys) // KEYS_PER_BUCKET + 1, len(keys) + len(keys) // 32 + 1
     for salt in np.random.default_rng(0).integers(-(2**63), 2**63 - 1, ATTEMPTS):
         h = mix(keys, salt)
-        placed = _place_all(h, reduce_to(h, scale_to(buckets)), buckets, num_slots)
+        placed = _place_all(h.astype(np.int32), reduce_to(h, buckets), buckets, num_slots)
         if placed is not None:
             return PerfectHash(salt=int(salt), seeds=placed[0], num_slots=num_slots, slots=placed[1])
     raise TablefoldError(f"no perfect hash of {len(keys)} keys was found in {ATTEMPTS} attempts")
 
 
-def slots_of(h: np.ndarray, seed: np.ndarray, slot_scale: np.ndarray) -> np.ndarray:
-    """int64: the slots of mixed keys under seeds; the same steps as in the graph."""
+def slots_of(low: np.ndarray, seed: np.ndarray, num_slots: int) -> np.ndarray:
+    """int32: the slots of mixed keys' low halves (int32) under seeds (int32); the steps of the graph."""
     with np.errstate(over="ignore"):
-        return reduce_to(h * (seed * SEED_STEP + SEED_BASE), slot_scale)
+        return reduce_to(low * (seed * SEED_STEP + SEED_BASE), num_slots)
 
 
 def _place_all(
-    h: np.ndarray, bucket: np.ndarray, buckets: int, num_slots: int
+    low: np.ndarray, bucket: np.ndarray, buckets: int, num_slots: int
 ) -> tuple[np.ndarray, np.ndarray] | None:
     order = np.argsort(bucket, kind="stable")
     sizes = np.bincount(bucket, minlength=buckets)
     starts = np.cumsum(sizes) - sizes
     board = _Board(num_slots)
-    seeds, slots = np.zeros(buckets, np.uint16), np.empty(len(h), np.int64)
+    seeds, slots = np.zeros(buckets, np.uint16), np.empty(len(low), np.int32)
     for size in range(int(sizes.max()), 0, -1):
         those = np.flatnonzero(sizes == size)
         members = order[starts[those, None] + np.arange(size)]
-        placed = board.place(h[members])
+        placed = board.place(low[members])
         if placed is None:
             return None
         seeds[those], slots[members] = placed
@@ -78,21 +78,22 @@ class _Board:
     """The slots, and who has taken them."""
 
     def __init__(self, num_slots: int) -> None:
-        self.scale = scale_to(num_slots)
+        self.num_slots = num_slots
         self.taken = np.zeros(num_slots, bool)
         self.owner = np.empty(num_slots, np.int32)
 
-    def place(self, h: np.ndarray) -> tuple[np.ndarray, np.ndarray] | None:
-        """Seeds [A] and slots [A, size] for buckets of mixed keys int64 [A, size]; None if seeds run out."""
-        count, size = h.shape
-        seeds, slots = np.zeros(count, np.uint16), np.empty(h.shape, np.int64)
+    def place(self, low: np.ndarray) -> tuple[np.ndarray, np.ndarray] | None:
+        """Seeds [A] and slots [A, size] for buckets of keys int32 [A, size]; None if seeds run out."""
+        count, size = low.shape
+        seeds, slots = np.zeros(count, np.uint16), np.empty(low.shape, np.int32)
         pending, seed, trials = np.arange(count), 0, 4
         while len(pending):
             # Many buckets try one seed at a time; the last few, which are hard to place, try many.
             trials = min(2 * trials, max(1, TRIALS_AT_ONCE // (len(pending) * size)), MAX_SEEDS - seed)
             if trials == 0:
                 return None
-            tried = slots_of(h[pending, None, :], np.arange(seed, seed + trials)[:, None], self.scale)
+            trial = np.arange(seed, seed + trials, dtype=np.int32)[:, None]
+            tried = slots_of(low[pending, None, :], trial, self.num_slots)
             fits = ~self.taken[tried].any(axis=2)
             if size > 1:
                 fits &= (np.diff(np.sort(tried, axis=2), axis=2) != 0).all(axis=2)

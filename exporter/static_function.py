@@ -4,8 +4,10 @@ Every key has three slots; the sum of their words, modulo 2^w, is its value (Blo
 2004; slots as in binary fuse filters, Graf and Lemire 2022, with addition for exclusive or). What another
 key's slots sum up to is as good as random: the caller tells such a sum from a value by its size.
 
-    first = reduce(h, segments) * segment_slots
-    slot_i = first + i * segment_slots + reduce(h * SPREAD_i, segment_slots)        i = 0, 1, 2
+    first  = reduce(h, segments) * segment_slots
+    slot_i = first + i * segment_slots + (low half of h * SPREAD_i) scaled to 0 .. segment_slots,  i < 3
+
+The scaling is done in float32, which the rounding at its upper end may reach: the next slot, nobody's loss.
 """
 
 from dataclasses import dataclass
@@ -13,9 +15,9 @@ from math import ceil, log
 
 import numpy as np
 
-from tablefold.trainer.hashing import reduce_to, scale_to
+from tablefold.trainer.hashing import reduce_to
 
-SPREAD = np.array([-7070675565921424025, 3935559000370003845, -5808590958014384161])
+SPREAD = np.array([-1640531527, 1779033703, -2048144789], np.int32)
 """Odd, of no visible order: three hashes out of one."""
 Peeling = list[tuple[np.ndarray, np.ndarray]]
 """Keys and the slots they alone use, round by round."""
@@ -23,7 +25,7 @@ Peeling = list[tuple[np.ndarray, np.ndarray]]
 
 @dataclass(frozen=True)
 class Layout:
-    """Where slots lie: `segments` + 2 segments of `segment_slots` slots each."""
+    """Where slots lie: `segments` + 2 segments of `segment_slots` slots each, and one slot more."""
 
     segments: int
     segment_slots: int
@@ -31,7 +33,7 @@ class Layout:
     @property
     def num_slots(self) -> int:
         """All slots."""
-        return (self.segments + 2) * self.segment_slots
+        return (self.segments + 2) * self.segment_slots + 1
 
     @classmethod
     def of(cls, keys: int) -> "Layout":
@@ -41,19 +43,24 @@ class Layout:
         capacity = n * max(1.125, 0.875 + 0.25 * log(1e6) / log(n))
         return cls(max(1, ceil(capacity / segment_slots) - 2), segment_slots)
 
+    def scale_and_shift(self) -> tuple[np.float32, np.ndarray]:
+        """float32 a and b [3]: low * a + b_i is where slot i lies behind the first segment."""
+        shift = (np.arange(3) + 0.5) * self.segment_slots
+        return np.float32(self.segment_slots * 2.0**-32), shift.astype(np.float32)
+
     def slots(self, h: np.ndarray) -> np.ndarray:
-        """int64 [3, ...]: the three slots of mixed keys int64 [...]."""
-        first = reduce_to(h, scale_to(self.segments)) * self.segment_slots
-        shape = (3,) + (1,) * h.ndim
-        with np.errstate(over="ignore"):
-            spread = h[None] * SPREAD.reshape(shape)
-        starts = np.arange(3).reshape(shape) * self.segment_slots
-        slots: np.ndarray = first[None] + starts + reduce_to(spread, scale_to(self.segment_slots))
+        """int32 [3, ...]: the three slots of mixed keys int64 [...]."""
+        scale, shift = self.scale_and_shift()
+        first = reduce_to(h, self.segments) * np.int32(self.segment_slots)
+        slots, low = np.empty((3, *h.shape), np.int32), h.astype(np.int32)
+        for i in range(3):
+            slots[i] = first + ((low * SPREAD[i]).astype(np.float32) * scale + shift[i]).astype(np.int32)
         return slots
 
 
-def solve(h: np.ndarray, values: np.ndarray, bits: int, layout: Layout) -> np.ndarray | None:
-    """int64 [slots]: words below 2^bits whose sums are `values` int64 [n] for mixed keys `h` int64 [n].
+def solve(h: np.ndarray, values: list[np.ndarray], layout: Layout) -> list[np.ndarray] | None:
+    """Words [slots] whose sums are values [n], unsigned, for mixed keys `h` int64 [n]; for several arrays of
+    values at once. Words are of the values' type, whose width is w.
 
     None where these hashes do not work out; another salt will.
     """
@@ -62,29 +69,32 @@ def solve(h: np.ndarray, values: np.ndarray, bits: int, layout: Layout) -> np.nd
     if peeling is None:
         return None
     # Random where nothing is stored, so that the sums of unknown keys are random too.
-    words = np.random.default_rng(0).integers(0, 1 << bits, layout.num_slots)
+    rng = np.random.default_rng(0)
+    planes = [np.frombuffer(rng.bytes(layout.num_slots * v.itemsize), v.dtype).copy() for v in values]
     for keys, own in reversed(peeling):
-        others = words[slots[:, keys]].sum(axis=0) - words[own]
-        words[own] = (values[keys] - others) % (1 << bits)
-    return words
+        used = slots[:, keys]
+        for words, value in zip(planes, values, strict=True):
+            words[own] += value[keys] - words[used].sum(axis=0, dtype=words.dtype)
+    return planes
 
 
-def evaluate(words: np.ndarray, h: np.ndarray, bits: int, layout: Layout) -> np.ndarray:
-    """int64 [...]: the values of mixed keys int64 [...]; for an unknown one anything below 2^bits."""
-    total: np.ndarray = words[layout.slots(h)].sum(axis=0) % (1 << bits)
+def evaluate(words: np.ndarray, h: np.ndarray, layout: Layout) -> np.ndarray:
+    """The values of mixed keys int64 [...], in the type of the words; for an unknown key, anything."""
+    slots = layout.slots(h)
+    total: np.ndarray = words[slots].sum(axis=0, dtype=words.dtype)
     return total
 
 
 def _peel(slots: np.ndarray, num_slots: int) -> Peeling | None:
     """Take away keys that have a slot to themselves, again and again; None if some never have."""
     keys = slots.shape[1]
-    users = np.bincount(slots.ravel(), minlength=num_slots)
-    # The sum of a slot's keys is the key itself once only one is left. Sums of keys stay below 2^53.
-    user = np.zeros(num_slots, np.int64)
+    users = np.zeros(num_slots, np.int32)
+    user = np.zeros(num_slots, np.int64)  # the sum of a slot's keys: the key itself once only one is left
     for row in slots:
-        user += np.bincount(row, weights=np.arange(keys), minlength=num_slots).astype(np.int64)
+        users += np.bincount(row, minlength=num_slots).astype(np.int32)
+        user += np.bincount(row, np.arange(keys), num_slots).astype(np.int64)  # below 2^53, hence exact
     peeling: Peeling = []
-    own = np.flatnonzero(users == 1)
+    own = np.flatnonzero(users == 1).astype(np.int32)
     while len(own):
         peeled, first = np.unique(user[own], return_index=True)
         peeling.append((peeled, own[first]))

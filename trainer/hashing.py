@@ -12,7 +12,9 @@ import numpy as np
 MULTIPLIER = np.int64(-7046029254386353131)  # 2^64 / golden ratio, odd (Knuth's multiplicative hashing)
 OFFSET = np.int64(-4417276706812531889)  # odd, of no visible order
 HIGH_HALF = 2.0**-32
-SHIFT = 2.0**63
+SLACK = 2.0**-20
+"""Ranges are narrowed by this much, so that no rounding ever reaches their end; below 2^31 a float64 still
+tells numbers that are a quarter of it apart."""
 
 
 def mix(ids: np.ndarray, salt: np.ndarray | np.int64) -> np.ndarray:
@@ -24,12 +26,18 @@ def mix(ids: np.ndarray, salt: np.ndarray | np.int64) -> np.ndarray:
         return mixed
 
 
-def scale_to(size: np.ndarray | int) -> np.ndarray:
-    """float64: the factor that takes 0 .. 2^64 to 0 .. size, rounded so that `size` is never reached."""
-    return np.nextafter(np.asarray(size, np.float64) * 2.0**-64, np.float64(0))
+def scale_and_shift(
+    size: np.ndarray | int, first: np.ndarray | int = 0, *, bits: int = 64
+) -> tuple[np.ndarray, np.ndarray]:
+    """float64 a, b: h * a + b lies in first .. first + size, its end left out, for every signed h of `bits`
+    bits. `size` and `first` are integers, first + size below 2^31."""
+    scale = (np.asarray(size, np.float64) - SLACK) * 2.0**-bits
+    return scale, np.asarray(first, np.float64) + np.asarray(size, np.float64) / 2
 
 
-def reduce_to(mixed: np.ndarray, scale: np.ndarray) -> np.ndarray:
-    """int64 in 0 .. size - 1 from mixed values, by their high bits (Lemire's fast range, in float64)."""
-    reduced: np.ndarray = ((mixed.astype(np.float64) + SHIFT) * scale).astype(np.int64)
+def reduce_to(mixed: np.ndarray, size: np.ndarray | int, first: np.ndarray | int = 0) -> np.ndarray:
+    """int32 in first .. first + size - 1 from mixed values of any signed type, by their high bits (Lemire's
+    fast range, in float64)."""
+    scale, shift = scale_and_shift(size, first, bits=8 * mixed.dtype.itemsize)
+    reduced: np.ndarray = (mixed.astype(np.float64) * scale + shift).astype(np.int32)
     return reduced

@@ -14,7 +14,7 @@ import numpy as np
 
 from tablefold.errors import CheckpointError
 from tablefold.schema import MISSING
-from tablefold.trainer.hashing import mix, reduce_to, scale_to
+from tablefold.trainer.hashing import mix, reduce_to
 
 RowsOf = Callable[[np.ndarray], np.ndarray]
 """What a row map does: int64 raw ids, any shape -> int64 rows; every int64 has one."""
@@ -59,8 +59,10 @@ class RowMap:
 
     def unknown(self, ids: np.ndarray) -> np.ndarray:
         """int64 rows of int64 raw ids as if none of them were known."""
+        if self.hashed_rows == 1:
+            return np.full(ids.shape, self.hashed_first)
         mixed = mix(ids, np.int64(self.salt))
-        return self.hashed_first + reduce_to(mixed, scale_to(self.hashed_rows))
+        return reduce_to(mixed, self.hashed_rows, self.hashed_first).astype(np.int64)
 
     def shifted(self, by: int) -> Self:
         """The same map into a larger table, where this feature's rows start at `by`."""

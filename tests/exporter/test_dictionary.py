@@ -25,10 +25,13 @@ SHAPES = {
 def test_a_static_function_gives_every_key_its_value(shape: str) -> None:
     keys = SHAPES[shape]
     h, layout = mix(keys, np.int64(3)), Layout.of(len(keys))
-    values = np.random.default_rng(1).integers(0, 1 << 16, len(keys))
-    words = solve(h, values, 16, layout)
+    rng = np.random.default_rng(1)
+    values = [rng.integers(0, np.iinfo(dtype).max, len(keys), dtype) for dtype in (np.uint16, np.uint8)]
+    words = solve(h, values, layout)
     assert words is not None
-    assert np.array_equal(evaluate(words, h, 16, layout), values)
+    for plane, value in zip(words, values, strict=True):
+        assert plane.dtype == value.dtype
+        assert np.array_equal(evaluate(plane, h, layout), value)
 
 
 def learned(ids: int, rows: int, seed: int) -> RowMap:

@@ -139,10 +139,10 @@ def test_a_dictionary_that_is_wrong_about_an_id_is_not_written(
 ) -> None:
     solve = static_function.solve
 
-    def one_word_wrong(h: np.ndarray, values: np.ndarray, bits: int, layout: Layout) -> np.ndarray | None:
-        words = solve(h, values, bits, layout)
+    def one_word_wrong(h: np.ndarray, values: list[np.ndarray], layout: Layout) -> list[np.ndarray] | None:
+        words = solve(h, values, layout)
         assert words is not None
-        words[layout.slots(h[:1])[0, 0]] += 1
+        words[0][layout.slots(h[:1])[0, 0]] += 1
         return words
 
     monkeypatch.setattr("tablefold.exporter.static_function.solve", one_word_wrong)

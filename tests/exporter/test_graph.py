@@ -149,8 +149,8 @@ def test_an_independent_evaluator_agrees() -> None:
 
 # Operators that the CPU and the CUDA provider of ONNX Runtime both have, for the types used here.
 ON_EVERY_DEVICE = {
-    "Add", "Cast", "Concat", "Equal", "Gather", "Gemm", "Less", "Log", "MatMul", "Mod", "Mul", "ReduceSum",
-    "Relu", "Reshape", "Sigmoid", "Slice", "Squeeze", "Sub", "Transpose", "Unsqueeze", "Where",
+    "Add", "Cast", "Concat", "Equal", "Gather", "GatherElements", "Gemm", "Less", "Log", "MatMul", "Mul",
+    "Relu", "Reshape", "Sigmoid", "Slice", "Split", "Squeeze", "Sub", "Transpose", "Unsqueeze", "Where",
 }  # fmt: skip
 
 

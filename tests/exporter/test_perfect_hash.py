@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tablefold.exporter.perfect_hash import build, slots_of
-from tablefold.trainer.hashing import mix, reduce_to, scale_to
+from tablefold.trainer.hashing import mix, reduce_to
 
 INT64 = st.integers(-(2**63), 2**63 - 1)
 
@@ -15,8 +15,8 @@ def lookup(keys: np.ndarray) -> np.ndarray:
     """The slots of keys from the stored arrays alone, as a graph finds them."""
     hash_ = build(keys)
     h = mix(keys, np.int64(hash_.salt))
-    seeds = hash_.seeds[reduce_to(h, scale_to(len(hash_.seeds)))].astype(np.int64)
-    slots = slots_of(h, seeds, scale_to(hash_.num_slots))
+    seeds = hash_.seeds[reduce_to(h, len(hash_.seeds))].astype(np.int32)
+    slots = slots_of(h.astype(np.int32), seeds, hash_.num_slots)
     assert np.array_equal(slots, hash_.slots)
     assert slots.size == 0 or (slots.min() >= 0 and slots.max() < hash_.num_slots)
     return slots
