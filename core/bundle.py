@@ -24,8 +24,9 @@ MANIFEST = "manifest.json"
 GRAPH = "model.onnx"
 WEIGHTS = "model.onnx.data"
 TOLERANCE = 1e-5
-"""The largest difference of a probability between torch, the graph and the server (fp32 rows)."""
+"""The largest difference of a probability between torch, the graph and the server (fp32 network)."""
 
+RowType = Literal["fp32", "fp16", "int8", "int4"]
 FileName = Annotated[str, Field(pattern=r"^[A-Za-z0-9_][A-Za-z0-9_.-]*$", max_length=255)]
 """A plain name: no folder, nothing that climbs out of the bundle."""
 
@@ -101,7 +102,12 @@ class Manifest(BaseModel):
     version: Annotated[int, Field(ge=1)]
     feature_schema: FeatureSchema
     method: Method
-    row_type: Literal["fp32", "fp16", "int8", "int4"]
+    row_type: RowType
+    row_type_of: dict[str, RowType] = {}
+    """Of the features whose rows are stored otherwise."""
+    network_type: Literal["fp32", "fp16", "int8"] = "fp32"
+    tolerance: Annotated[float, Field(gt=0, lt=1)] = TOLERANCE
+    """How far a golden row's probability may be off on another machine or device."""
     lookup: Literal["exact", "compact"] = "exact"
     """The dictionary of ids: with its keys, or without (then unknown ids may pass for known ones)."""
     false_hit_rate: Annotated[float, Field(ge=0, le=1)] = 0.0

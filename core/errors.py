@@ -3,6 +3,7 @@
     TablefoldError
     ├── TrainingError         a run that cannot go on
     ├── VerificationError     a bundle that is not its checkpoint
+    ├── QualityError          a bundle that would cost more quality than was allowed
     ├── UsageError            wrong usage or bad input on the command line: exit code 2
     │   ├── SchemaError       a feature schema that cannot be
     │   ├── LogError          a line of a log that cannot be read (file, line, feature)
@@ -34,6 +35,10 @@ class TrainingError(TablefoldError):
 
 class VerificationError(TablefoldError):
     """A bundle that does not give its checkpoint's probabilities; it is not written."""
+
+
+class QualityError(TablefoldError):
+    """A bundle whose fewer bits cost more than was allowed; it is not written."""
 
 
 class UsageError(TablefoldError):

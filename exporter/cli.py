@@ -1,8 +1,9 @@
 """`tablefold export`: the command and what it shows while it runs."""
 
 import re
+from enum import StrEnum
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, TypeVar
 
 import typer
 
@@ -14,7 +15,18 @@ def export(
     version: Annotated[
         int | None, typer.Option(min=1, help="The version to write.  [default: the next free one]")
     ] = None,
-    row_type: Annotated[str, typer.Option(help="How rows are stored: fp32, fp16, int8 or int4.")] = "fp32",
+    row_type: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="[FEATURE=]TYPE",
+            help="How rows are stored: fp32, fp16, int8 or int4. Give it again as FEATURE=TYPE for a feature "
+            "that is to be stored otherwise.  [default: fp32]",
+        ),
+    ] = None,
+    network_type: Annotated[
+        str,
+        typer.Option(help="What the network computes in: fp32, fp16 (for GPUs) or int8 (for CPUs)."),
+    ] = "fp32",
     lookup: Annotated[
         str,
         typer.Option(
@@ -22,6 +34,10 @@ def export(
             "unknown id then passes for a known one, at the rate the manifest states."
         ),
     ] = "exact",
+    max_logloss_increase: Annotated[
+        float,
+        typer.Option(min=0, help="Write nothing if fewer bits cost more logloss on the validation rows."),
+    ] = 1e-3,
 ) -> None:
     """Fold a checkpoint into an ONNX graph that takes raw ids, prove it equal, write the bundle."""
     from rich.console import Console
@@ -31,30 +47,46 @@ def export(
     from tablefold.exporter.dictionary import DictionaryKind
     from tablefold.exporter.export import ExportOptions
     from tablefold.exporter.export import export as run
+    from tablefold.exporter.network_types import NetworkType
     from tablefold.exporter.row_types import RowType
     from tablefold.trainer.checkpoint import load
 
-    if row_type not in list(RowType):
-        raise UsageError(f"--row-type {row_type!r} is not known: give {', '.join(RowType)}")
-    if lookup not in list(DictionaryKind):
-        raise UsageError(f"--lookup {lookup!r} is not known: give {', '.join(DictionaryKind)}")
     if not re.fullmatch(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,127}", name):
         raise UsageError(f"--name {name!r}: use letters, digits, '_', '.' and '-'")
+    given = [each.rpartition("=") for each in row_type or []]
+    types = {feature: one_of(RowType, "--row-type", value) for feature, _, value in given}
+    options = ExportOptions(
+        row_type=types.pop("", RowType.FP32),
+        row_type_of=types,
+        network_type=one_of(NetworkType, "--network-type", network_type),
+        lookup=one_of(DictionaryKind, "--lookup", lookup),
+        max_logloss_increase=max_logloss_increase,
+    )
     console = Console(stderr=True)
     with console.status("reading the checkpoint") as status:
         folder = run(
-            load(checkpoint),
-            repository,
-            name,
-            version=version,
-            options=ExportOptions(row_type=RowType(row_type), lookup=DictionaryKind(lookup)),
-            on_step=status.update,
+            load(checkpoint), repository, name, version=version, options=options, on_step=status.update
         )
-    footprint = read_manifest(folder).footprint
+    manifest = read_manifest(folder)
+    footprint, metrics = manifest.footprint, manifest.metrics
     console.print(
         f"[green]wrote[/green] {folder}: verified equal to the checkpoint; "
         f"{footprint.parts.total:,} bytes, everything counted, where the bare fp32 table alone takes "
-        f"{footprint.baseline_fp32:,} ({footprint.compression:.2f}x)",
+        f"{footprint.baseline_fp32:,} ({footprint.compression:.2f}x); on validation rows logloss "
+        f"{metrics['export_logloss_increase']:+.5f}, no probability changed by more than "
+        f"{metrics['export_largest_change']:.4f}",
         highlight=False,
         soft_wrap=True,
     )
+
+
+Choice = TypeVar("Choice", bound=StrEnum)
+
+
+def one_of(choices: type[Choice], option: str, value: str) -> Choice:
+    """The choice of that name. Raises UsageError listing all of them."""
+    from tablefold.errors import UsageError
+
+    if value not in list(choices):
+        raise UsageError(f"{option} {value!r} is not known: give {', '.join(choices)}")
+    return choices(value)

@@ -1,31 +1,40 @@
 """Export: checkpoint -> fold -> passes -> bundle, proved before anybody can see it.
 
-The bundle is written under a temporary name, verified there, and renamed; a failed verification leaves
-nothing behind.
+The bundle is written under a temporary name, verified there, and renamed; a failed verification, or a quality
+that fewer bits cost too much of, leaves nothing behind.
 """
 
 import shutil
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Self
 
 import numpy as np
 import onnx_ir as ir
+import torch
 from onnx_ir.passes import Sequential
 
 from tablefold.bundle import GRAPH, MANIFEST, WEIGHTS, GoldenRows, Manifest, Method, digest
-from tablefold.errors import UsageError
+from tablefold.errors import QualityError, UsageError
 from tablefold.exporter import config_pbtxt
 from tablefold.exporter.dictionary import Dictionary, DictionaryKind
+from tablefold.exporter.element_gathers import QuickenElementGathers
 from tablefold.exporter.folded import Folded, fold, folded_model
 from tablefold.exporter.graph import empty_model, parts_of
-from tablefold.exporter.lookup import BuildLookup, build_dictionary
-from tablefold.exporter.network import AttachNetwork
+from tablefold.exporter.lookup import ROWS, BuildLookup, build_dictionary
+from tablefold.exporter.network import PROBABILITY, AttachNetwork, export_network
+from tablefold.exporter.network_types import NetworkType, QuantiseNetwork, half
 from tablefold.exporter.probes import probe_rows
-from tablefold.exporter.row_types import RowType, pack
-from tablefold.exporter.rows import AttachRows
-from tablefold.exporter.verify import graph_of, require_equal, require_known_ids
+from tablefold.exporter.row_types import RowType
+from tablefold.exporter.rows import VECTORS, AttachRows, StoredTable
+from tablefold.exporter.verify import (
+    graph_of,
+    require_equal,
+    require_known_ids,
+    require_rows,
+    require_vectors,
+)
 from tablefold.footprint import Footprint
 from tablefold.logs import Log
 from tablefold.metrics import auc, logloss
@@ -34,6 +43,7 @@ from tablefold.trainer.model import CTRModel
 
 VERIFIED_ROWS = 4096
 GOLDEN_ROWS = 32
+MAX_LOGLOSS_INCREASE = 1e-3
 
 OnStep = Callable[[str], None]
 """Told what is being done, before it is."""
@@ -41,10 +51,15 @@ OnStep = Callable[[str], None]
 
 @dataclass(frozen=True, kw_only=True)
 class ExportOptions:
-    """In how few bytes."""
+    """In how few bytes, and how much quality they may cost."""
 
     row_type: RowType = RowType.FP32
+    row_type_of: Mapping[str, RowType] = field(default_factory=dict)
+    """Of the features whose rows are to be stored otherwise."""
+    network_type: NetworkType = NetworkType.FP32
     lookup: DictionaryKind = DictionaryKind.EXACT
+    max_logloss_increase: float = MAX_LOGLOSS_INCREASE
+    """On the checkpoint's validation rows, against the trained model."""
 
 
 def export(
@@ -58,14 +73,14 @@ def export(
 ) -> Path:
     """Write `repository/name/version` and return that folder; None takes the next free version.
 
-    Raises UsageError for a version that exists, VerificationError for a bundle that is not its checkpoint.
+    Raises UsageError for a version that exists or a feature that does not, VerificationError for a bundle
+    that is not its checkpoint, QualityError for one that costs more than `max_logloss_increase`.
     """
     model_folder = repository / name
     folder = model_folder / str(version or _next_version(model_folder))
     if folder.exists():
         raise UsageError(f"{folder} exists; give another --version, or none for the next free one")
-    on_step("folding, building the graph")
-    draft = _Draft.of(checkpoint, options or ExportOptions())
+    draft = _Draft.of(checkpoint, options or ExportOptions(), on_step)
     temporary = model_folder / f".{folder.name}.writing"
     shutil.rmtree(temporary, ignore_errors=True)
     temporary.mkdir(parents=True)
@@ -74,7 +89,9 @@ def export(
         ir.save(draft.graph, temporary / GRAPH, external_data=WEIGHTS)
         on_step("verifying")
         golden = draft.verify(temporary)
-        manifest = draft.manifest(name, int(folder.name), golden, temporary)
+        on_step("judging on validation rows")
+        cost = draft.cost(temporary)
+        manifest = draft.manifest(name, int(folder.name), golden, cost, temporary)
         (temporary / MANIFEST).write_text(manifest.model_dump_json(indent=1) + "\n")
         (model_folder / "config.pbtxt").write_text(config_pbtxt.render(name, draft.folded.schema))
         temporary.rename(folder)
@@ -101,16 +118,20 @@ class _Draft:
     """The folded model in torch, with the rows and the row maps as the graph stores them."""
 
     @classmethod
-    def of(cls, checkpoint: Checkpoint, options: ExportOptions) -> Self:
+    def of(cls, checkpoint: Checkpoint, options: ExportOptions, on_step: OnStep) -> Self:
         """The passes in their order: fold, lookup, rows, network."""
+        on_step("folding")
         folded = fold(checkpoint)
         schema, columns = folded.schema, folded.schema.feature_of_column
-        packed = pack(folded.table, options.row_type)
+        table = StoredTable.of(folded.table, folded.feature_rows, _row_types(folded, options))
+        on_step("building the dictionary")
         dictionary = build_dictionary(options.lookup, folded.row_maps, columns)
+        reference = folded_model(checkpoint, dictionary.row_maps, table.vectors(), folded.projection)
+        on_step("building the graph")
         passes = Sequential(
             BuildLookup(folded.row_maps, columns, dictionary),
-            AttachRows(packed, columns, len(schema.categorical)),
-            AttachNetwork(checkpoint.model.head),
+            AttachRows(table, columns, len(schema.categorical), folded.projection),
+            AttachNetwork(_network(reference, checkpoint, options.network_type)),
         )
         return cls(
             checkpoint=checkpoint,
@@ -118,21 +139,29 @@ class _Draft:
             folded=folded,
             dictionary=dictionary,
             graph=passes(empty_model(schema)).model,
-            reference=folded_model(checkpoint, dictionary.row_maps, packed.vectors()),
+            reference=reference,
         )
 
     def verify(self, folder: Path) -> GoldenRows:
-        """The proof, on the files as written: fold against trained, dictionary against row maps, graph
-        against torch. Raises VerificationError."""
+        """The proof, on the files as written: fold against trained, and the graph against torch: known ids,
+        rows, vectors, probabilities. Raises VerificationError."""
         folded, validation = self.folded, self.checkpoint.validation
-        require_known_ids(folded.row_maps, self.dictionary.row_maps, folded.schema)
+        rows_of, vectors_of, graph = (graph_of(folder, v) for v in (ROWS, VECTORS, PROBABILITY))
+        require_known_ids(folded.row_maps, rows_of, folded.schema)
         real = validation.take(slice(0, VERIFIED_ROWS))
         probes = probe_rows(validation, folded.row_maps, folded.schema.feature_of_column, VERIFIED_ROWS)
-        unquantised = folded_model(self.checkpoint, folded.row_maps, folded.table)
-        trained, graph = self.checkpoint.model, graph_of(folder)
+        unquantised = folded_model(self.checkpoint, folded.row_maps, folded.table, folded.projection)
+        network_type = self.options.network_type
+        # A network in fewer bits has no equal in torch: it must agree with itself at every batch size here,
+        # and is judged by its quality.
+        expected = self.reference.predict if network_type is NetworkType.FP32 else graph
         for log, kind in ((real, "validation rows"), (probes, "random ids")):
-            require_equal(trained.predict, unquantised.predict, log, f"fold against trained, {kind}")
-            require_equal(self.reference.predict, graph, log, f"graph against torch, {kind}")
+            require_equal(self.checkpoint.model.predict, unquantised.predict, log, f"fold, {kind}")
+            require_rows(self.reference.collection, rows_of, log, kind)
+            require_vectors(self.reference.collection, vectors_of, log, kind)
+            require_equal(
+                expected, graph, log, f"graph against torch, {kind}", tolerance=network_type.tolerance
+            )
         half = GOLDEN_ROWS // 2
         rows = Log(
             dense=np.concatenate([real.dense[:half], probes.dense[:half]]),
@@ -141,9 +170,33 @@ class _Draft:
         )
         return GoldenRows.of(rows.dense, rows.ids, graph(rows))
 
-    def manifest(self, name: str, version: int, golden: GoldenRows, folder: Path) -> Manifest:
+    def cost(self, folder: Path) -> dict[str, float]:
+        """What fewer bits and false hits did to the validation rows of the checkpoint.
+
+        Raises QualityError past `max_logloss_increase`.
+        """
+        log = self.checkpoint.validation
+        trained, stored = self.checkpoint.model.predict(log), graph_of(folder)(log)
+        increase = logloss(log.labels, stored) - logloss(log.labels, trained)
+        change = float(np.abs(stored - trained).max())
+        cost = {"export_logloss_increase": increase, "export_largest_change": change}
+        before, after = auc(log.labels, trained), auc(log.labels, stored)
+        if before is not None and after is not None:
+            cost["export_auc_loss"] = before - after
+        if not increase <= self.options.max_logloss_increase:
+            told = ", ".join(f"{name.removeprefix('export_')} {value:.5f}" for name, value in cost.items())
+            raise QualityError(
+                f"these options cost too much on {len(log)} validation rows: {told}; at most "
+                f"{self.options.max_logloss_increase:g} of logloss is allowed. Nothing was written: store "
+                "rows or network in more bits, or allow more with --max-logloss-increase"
+            )
+        return cost
+
+    def manifest(
+        self, name: str, version: int, golden: GoldenRows, cost: dict[str, float], folder: Path
+    ) -> Manifest:
         """Everything about the bundle in `folder` but its arrays."""
-        description = self.checkpoint.description
+        description, options = self.checkpoint.description, self.options
         distinct = sum(record.distinct_ids for record in description.row_maps)
         dim = description.config.dim
         return Manifest(
@@ -157,25 +210,40 @@ class _Draft:
                 distinct_ids=distinct,
                 known_ids=sum(len(row_map.keys) for row_map in self.folded.row_maps),
             ),
-            row_type=self.options.row_type.value,
-            lookup=self.options.lookup.value,
+            row_type=options.row_type.value,
+            row_type_of={feature: row_type.value for feature, row_type in options.row_type_of.items()},
+            network_type=options.network_type.value,
+            tolerance=options.network_type.tolerance,
+            lookup=options.lookup.value,
             false_hit_rate=self.dictionary.false_hit_rate,
             footprint=Footprint(parts=parts_of(self.graph), baseline_fp32=distinct * dim * 4),
-            metrics=description.metrics | self._cost(),
+            metrics=description.metrics | cost,
             provenance=description.provenance | {"seed": str(description.config.seed)},
             golden=golden,
             files={file: digest(folder / file) for file in (GRAPH, WEIGHTS)},
         )
 
-    def _cost(self) -> dict[str, float]:
-        """What rows in fewer bits and false hits did to the validation rows of the checkpoint."""
-        log = self.checkpoint.validation
-        trained, stored = self.checkpoint.model.predict(log), self.reference.predict(log)
-        cost = {
-            "export_logloss_increase": logloss(log.labels, stored) - logloss(log.labels, trained),
-            "export_largest_change": float(np.abs(stored - trained).max()),
-        }
-        before, after = auc(log.labels, trained), auc(log.labels, stored)
-        if before is not None and after is not None:
-            cost["export_auc_loss"] = before - after
-        return cost
+
+def _row_types(folded: Folded, options: ExportOptions) -> list[RowType]:
+    names = [feature.name for feature in folded.schema.categorical]
+    strangers = sorted(set(options.row_type_of) - set(names))
+    if strangers:
+        raise UsageError(
+            f"--row-type names {strangers[0]!r}, which is no feature: there are {', '.join(names)}"
+        )
+    return [options.row_type_of.get(name, options.row_type) for name in names]
+
+
+def _network(reference: CTRModel, checkpoint: Checkpoint, network_type: NetworkType) -> ir.Model:
+    """The network's graph as it is to be served; int8 takes its scales from the vectors as stored."""
+    schema, dim = reference.collection.schema, checkpoint.description.config.dim
+    head = half(reference.head) if network_type is NetworkType.FP16 else reference.head
+    network = export_network(head, len(schema.dense), len(schema.categorical), dim)
+    network = QuickenElementGathers()(network).model
+    if network_type is not NetworkType.INT8:
+        return network
+    log = checkpoint.validation.take(slice(0, VERIFIED_ROWS))
+    with torch.inference_mode():
+        rows = torch.from_numpy(reference.collection.rows(log.ids).astype(np.int64))
+        vectors = reference.collection(rows).numpy()
+    return QuantiseNetwork(log.dense, vectors)(network).model

@@ -5,13 +5,14 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
+from torch import Tensor, nn
 
 from tablefold.schema import FeatureSchema
 from tablefold.trainer.checkpoint import Checkpoint
 from tablefold.trainer.collection import EmbeddingCollection, fuse
 from tablefold.trainer.model import CTRModel
 from tablefold.trainer.row_map import RowMap, RowsOf
-from tablefold.trainer.table import SingleLayer
+from tablefold.trainer.table import FoldedTable
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -21,24 +22,54 @@ class Folded:
     schema: FeatureSchema
     row_maps: tuple[RowMap, ...]
     """One a feature, into the fused table."""
+    feature_rows: tuple[int, ...]
+    """How many rows each feature has there, in the schema's order, behind the padding row."""
     table: np.ndarray
-    """float32 [R, d]"""
+    """float32 [R, w]"""
+    projection: np.ndarray | None
+    """float32 [F, w, d] where rows are stored narrower than d, else None and w = d."""
 
 
 def fold(checkpoint: Checkpoint) -> Folded:
     """Fold the checkpoint's collection."""
     schema = checkpoint.description.feature_schema
+    rows, projection = checkpoint.model.collection.table.fold()
     return Folded(
         schema=schema,
         row_maps=fuse(schema, checkpoint.row_maps),
-        table=checkpoint.model.collection.table.fold().numpy(),
+        feature_rows=tuple(row_map.num_rows for row_map in checkpoint.row_maps),
+        table=rows.numpy(),
+        projection=None if projection is None else projection.numpy(),
     )
 
 
-def folded_model(checkpoint: Checkpoint, rows_of: Sequence[RowsOf], vectors: np.ndarray) -> CTRModel:
-    """The checkpoint's network behind other row maps and a table of given vectors float32 [R, d]."""
-    table = SingleLayer([row_map.num_rows for row_map in checkpoint.row_maps], vectors.shape[1])
-    with torch.no_grad():
-        table.vectors.weight.copy_(torch.from_numpy(vectors))
+def folded_model(
+    checkpoint: Checkpoint, rows_of: Sequence[RowsOf], vectors: np.ndarray, projection: np.ndarray | None
+) -> CTRModel:
+    """The checkpoint's network behind other row maps and a table of given vectors float32 [R, w], which it
+    shares."""
+    table = _GivenTable(vectors, projection)
     collection = EmbeddingCollection(checkpoint.description.feature_schema, rows_of, table)
     return CTRModel(collection, checkpoint.model.head.network)
+
+
+class _GivenTable(nn.Module):
+    """A folded table as a `Table`."""
+
+    def __init__(self, vectors: np.ndarray, projection: np.ndarray | None) -> None:
+        super().__init__()
+        self.vectors: nn.Embedding = nn.Embedding.from_pretrained(  # type: ignore[no-untyped-call]
+            torch.from_numpy(vectors)
+        )
+        self.projection = None if projection is None else torch.from_numpy(projection)
+
+    def lookup(self, rows: Tensor) -> Tensor:
+        return self.vectors.forward(rows)
+
+    def project(self, pooled: Tensor) -> Tensor:
+        if self.projection is None:
+            return pooled
+        return torch.einsum("bfw,fwd->bfd", pooled, self.projection)
+
+    def fold(self) -> FoldedTable:
+        return FoldedTable(self.vectors.weight, self.projection)

@@ -1,8 +1,9 @@
-"""How the rows of the folded table are stored, and how a graph makes float32 vectors of them again.
+"""How the rows of a table are stored, and how a graph makes float32 vectors of them again.
 
 fp32, fp16   the row itself
-int8         symmetric, one float32 scale a row: v = q * max|v| / 127
-int4         symmetric, one float32 scale a row: v = q * max|v| / 7; two values a byte
+int8, int4   v = low + q * step with q in 0 .. 255 or 0 .. 15, the row's own float16 low and step: from its
+             least to its greatest value. At few dimensions that halves the squared error of a symmetric
+             float32 scale, in the same bytes.
 """
 
 from collections.abc import Callable
@@ -13,6 +14,7 @@ import numpy as np
 import onnx_ir as ir
 from onnx_ir.tape import Tape
 
+from tablefold.errors import TablefoldError
 from tablefold.exporter.graph import cast, constant
 
 
@@ -24,105 +26,110 @@ class RowType(StrEnum):
     INT8 = "int8"
     INT4 = "int4"
 
+    def bytes_of_row(self, width: int) -> int:
+        """Bytes of a row of `width` values, its scales included."""
+        return _BYTES[self](width)
+
+
+_BYTES: dict[RowType, Callable[[int], int]] = {
+    RowType.FP32: lambda width: 4 * width,
+    RowType.FP16: lambda width: 2 * width,
+    RowType.INT8: lambda width: width + 4,
+    RowType.INT4: lambda width: (width + 1) // 2 + 4,
+}
+
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class PackedRows:
-    """A folded table as it is stored."""
+    """A table as it is stored."""
 
     row_type: RowType
-    dim: int
+    width: int
     table: np.ndarray
-    """[R, d] float32, float16 or int8; uint8 [R, (d + 1) // 2] for int4."""
+    """[R, w] float32, float16 or uint8; uint8 [R, (w + 1) // 2] for int4."""
     scales: np.ndarray | None
-    """float32 [R, 1] of int8 and int4 rows."""
+    """float16 [R, 2] of int8 and int4 rows: step and low."""
 
     def vectors(self) -> np.ndarray:
-        """float32 [R, d]: what the stored rows stand for."""
-        values = _ROW_TYPES[self.row_type].unpack(self)
-        return values if self.scales is None else values * self.scales
+        """float32 [R, w]: what the stored rows stand for."""
+        if self.scales is None:
+            return self.table.astype(np.float32, copy=False)
+        codes = self.table if self.row_type is RowType.INT8 else _nibbles(self.table)[:, : self.width]
+        step, low = np.split(self.scales.astype(np.float32), 2, axis=1)
+        return codes.astype(np.float32) * step + low
 
     def lookup(self, tape: Tape, rows: ir.Value) -> ir.Value:
-        """The graph of `vectors()[rows]`: int32 [batch, C] -> float32 [batch, C, d]."""
+        """The graph of `vectors()[rows]`: int32 [batch, C] -> float32 [batch, C, w]."""
         table = constant(tape, f"tables/{self.row_type}", self.table)
-        values = _ROW_TYPES[self.row_type].widen(tape, tape.op("Gather", [table, rows]), self)
+        stored = tape.op("Gather", [table, rows])
+        if self.row_type is RowType.FP32:
+            return stored
+        values = cast(tape, stored, ir.DataType.FLOAT)
         if self.scales is None:
             return values
-        scales = constant(tape, "scales/rows", self.scales)
-        return tape.op("Mul", [values, tape.op("Gather", [scales, rows])])
+        if self.row_type is RowType.INT4:
+            values = self._nibbles(tape, values)
+        scales = tape.op("Gather", [constant(tape, f"scales/{self.row_type}", self.scales), rows])
+        step, low = tape.op_multi_out(
+            "Split", [cast(tape, scales, ir.DataType.FLOAT)], {"axis": 2, "num_outputs": 2}, num_outputs=2
+        )
+        return tape.op("Add", [tape.op("Mul", [values, step]), low])
+
+    def _nibbles(self, tape: Tape, pairs: ir.Value) -> ir.Value:
+        """`_nibbles` for bytes as float32: unpacking bits takes operators that CUDA lacks."""
+        high = tape.op("Floor", [tape.op("Mul", [pairs, constant(tape, "scales/low", np.float32(1 / 16))])])
+        low = tape.op("Sub", [pairs, tape.op("Mul", [high, constant(tape, "scales/high", np.float32(16))])])
+        values = tape.op("Concat", [low, high], {"axis": 2})
+        if self.width % 2 == 0:
+            return values
+        bounds = [
+            constant(tape, f"scales/{name}", np.array([number]))
+            for name, number in [("first", 0), ("last", self.width), ("axis", 2)]
+        ]
+        return tape.op("Slice", [values, *bounds])
 
 
 def pack(table: np.ndarray, row_type: RowType) -> PackedRows:
-    """A folded table float32 [R, d] in the given type."""
-    packed, scales = _ROW_TYPES[row_type].pack(table)
-    return PackedRows(row_type=row_type, dim=table.shape[1], table=packed, scales=scales)
+    """A table float32 [R, w] in the given type. Raises TablefoldError for values beyond float16."""
+    if row_type is not RowType.FP32 and not np.abs(table).max(initial=0) <= np.finfo(np.float16).max:
+        raise TablefoldError(f"rows with values beyond 65,504 cannot be stored as {row_type}: use fp32")
+    scales = None
+    width = table.shape[1]
+    match row_type:
+        case RowType.FP32:
+            stored = table
+        case RowType.FP16:
+            stored = table.astype(np.float16)
+        case RowType.INT8:
+            stored, scales = _codes(table, 255)
+        case RowType.INT4:
+            codes, scales = _codes(table, 15)
+            codes = np.pad(codes, ((0, 0), (0, width % 2)))
+            half = codes.shape[1] // 2
+            stored = codes[:, :half] | codes[:, half:] << 4
+    return PackedRows(row_type=row_type, width=width, table=stored, scales=scales)
 
 
-Packed = tuple[np.ndarray, np.ndarray | None]
+def _codes(table: np.ndarray, levels: int) -> tuple[np.ndarray, np.ndarray]:
+    """uint8 [R, w] in 0 .. levels, and float16 [R, 2] step and low.
+
+    Low is rounded down and step up, so that every value lies in their reach: none is off by more than half
+    a step.
+    """
+    low = _rounded(table.min(axis=1, keepdims=True), -np.inf)
+    step = _rounded((table.max(axis=1, keepdims=True) - low.astype(np.float32)) / levels, np.inf)
+    reach = table - low.astype(np.float32)
+    codes = np.rint(reach / np.where(step > 0, step, 1).astype(np.float32))
+    return np.clip(codes, 0, levels).astype(np.uint8), np.concatenate([step, low], axis=1)
 
 
-@dataclass(frozen=True)
-class _Storage:
-    pack: Callable[[np.ndarray], Packed]
-    unpack: Callable[[PackedRows], np.ndarray]
-    """Stored rows to float32 [R, d], not yet scaled."""
-    widen: Callable[[Tape, ir.Value, PackedRows], ir.Value]
-    """The same in a graph, for gathered rows: to float32 [batch, C, d]."""
+def _rounded(values: np.ndarray, towards: float) -> np.ndarray:
+    """float16 of float32, rounded towards minus or plus infinity; float32 again where it is used."""
+    nearest = values.astype(np.float16)
+    off = (nearest.astype(np.float32) - values) * np.sign(towards) < 0
+    return np.where(off, np.nextafter(nearest, np.float16(towards)), nearest)
 
 
-def _scaled(table: np.ndarray, largest: int) -> tuple[np.ndarray, np.ndarray]:
-    """int8 [R, d] within -largest .. largest, and scales float32 [R, 1]; a zero row has scale 1."""
-    reach = np.abs(table).max(axis=1, keepdims=True)
-    scales = np.where(reach > 0, reach / largest, 1).astype(np.float32)
-    return np.clip(np.rint(table / scales), -largest, largest).astype(np.int8), scales
-
-
-def _pack_int4(table: np.ndarray) -> Packed:
-    codes, scales = _scaled(table, 7)
-    codes = np.pad(codes + 8, ((0, 0), (0, codes.shape[1] % 2))).astype(np.uint8)
-    return codes[:, 0::2] | codes[:, 1::2] << 4, scales
-
-
-# Unpacking bits takes operators that CUDA lacks; looking both values of a byte up takes none.
-NIBBLES = np.array([[byte % 16 - 8, byte // 16 - 8] for byte in range(256)], np.float32)
-
-
-def _unpack_int4(packed: PackedRows) -> np.ndarray:
-    values: np.ndarray = NIBBLES[packed.table].reshape(len(packed.table), -1)
-    return values[:, : packed.dim]
-
-
-def _widen_int4(tape: Tape, gathered: ir.Value, packed: PackedRows) -> ir.Value:
-    pairs = tape.op(
-        "Gather", [constant(tape, "scales/nibbles", NIBBLES), cast(tape, gathered, ir.DataType.INT32)]
-    )
-    shape = constant(tape, "tables/flat", np.array([0, 0, -1]))
-    values = tape.op("Reshape", [pairs, shape])
-    if packed.dim % 2 == 0:
-        return values
-    first, last, axis = (
-        constant(tape, f"tables/{name}", np.array([number]))
-        for name, number in [("first", 0), ("last", packed.dim), ("axis", 2)]
-    )
-    return tape.op("Slice", [values, first, last, axis])
-
-
-def _widen(tape: Tape, gathered: ir.Value, _: PackedRows) -> ir.Value:
-    return cast(tape, gathered, ir.DataType.FLOAT)
-
-
-_ROW_TYPES = {
-    RowType.FP32: _Storage(
-        lambda table: (table, None), lambda packed: packed.table, lambda _, gathered, __: gathered
-    ),
-    RowType.FP16: _Storage(
-        lambda table: (table.astype(np.float16), None),
-        lambda packed: packed.table.astype(np.float32),
-        _widen,
-    ),
-    RowType.INT8: _Storage(
-        lambda table: _scaled(table, 127),
-        lambda packed: packed.table.astype(np.float32),
-        _widen,
-    ),
-    RowType.INT4: _Storage(_pack_int4, _unpack_int4, _widen_int4),
-}
+def _nibbles(pairs: np.ndarray) -> np.ndarray:
+    """The low four bits of every byte, then the high ones: uint8 [R, n] -> [R, 2 n]."""
+    return np.concatenate([pairs & 15, pairs >> 4], axis=1)

@@ -1,7 +1,12 @@
 """The row pass: rows int32 [batch, C] -> vectors float32 [batch, F, d].
 
-Gathers stored rows, makes floats of them, and sums the slots of multi-valued features.
+Gathers stored rows, makes floats of them, sums the slots of multi-valued features, and widens vectors that
+are stored narrower than d.
 """
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Self
 
 import numpy as np
 import onnx_ir as ir
@@ -10,19 +15,83 @@ from onnx_ir.tape import Tape
 
 from tablefold.exporter.graph import constant, value_named
 from tablefold.exporter.lookup import ROWS
-from tablefold.exporter.row_types import PackedRows
+from tablefold.exporter.row_types import PackedRows, RowType, pack
+from tablefold.trainer.table import PADDING_ROWS
 
 VECTORS = "vectors"
 
 
-class AttachRows(InPlacePass):
-    """Adds the table behind `rows` and leaves the value `vectors`."""
+@dataclass(frozen=True, kw_only=True, eq=False)
+class _Part:
+    """The rows of all features that are stored in one type, the padding row first."""
 
-    def __init__(self, packed: PackedRows, feature_of_column: np.ndarray, num_features: int) -> None:
+    features: np.ndarray
+    """int64: which features, ascending."""
+    shift: np.ndarray
+    """int32 [F]: a row of the fused table less this is the row in this part."""
+    fused: np.ndarray | slice
+    """int64 [rows]: the fused row of each row of this part."""
+    packed: PackedRows
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class StoredTable:
+    """A fused table as it is stored: one part for each row type in use."""
+
+    parts: tuple[_Part, ...]
+    rows: int
+
+    @classmethod
+    def of(cls, table: np.ndarray, feature_rows: Sequence[int], row_types: Sequence[RowType]) -> Self:
+        """`table` float32 [R, w]; the number of rows and the row type of each feature.
+
+        Raises TablefoldError for values that a row type cannot hold.
+        """
+        features = np.arange(len(row_types))
+        if len(set(row_types)) == 1:  # the usual case copies nothing
+            packed = pack(table, row_types[0])
+            shift = np.zeros(len(features), np.int32)
+            one = _Part(features=features, shift=shift, fused=slice(None), packed=packed)
+            return cls(parts=(one,), rows=len(table))
+        starts = PADDING_ROWS + np.cumsum([0, *feature_rows])
+        parts = []
+        for row_type in sorted(set(row_types)):
+            its = features[[each is row_type for each in row_types]]
+            ranges = [np.arange(starts[feature], starts[feature + 1]) for feature in its]
+            fused = np.concatenate([np.arange(PADDING_ROWS), *ranges])
+            shift = (starts[:-1] - np.searchsorted(fused, starts[:-1])).astype(np.int32)
+            parts.append(_Part(features=its, shift=shift, fused=fused, packed=pack(table[fused], row_type)))
+        return cls(parts=tuple(parts), rows=len(table))
+
+    def vectors(self) -> np.ndarray:
+        """float32 [R, w]: what the stored rows stand for."""
+        if len(self.parts) == 1:  # of fp32 rows this is the table itself, not a copy
+            return self.parts[0].packed.vectors()
+        vectors = np.empty((self.rows, self.parts[0].packed.width), np.float32)
+        for part in self.parts:
+            vectors[part.fused] = part.packed.vectors()
+        return vectors
+
+
+class AttachRows(InPlacePass):
+    """Adds the table behind `rows` and leaves the value `vectors`.
+
+    `projection` float32 [F, w, d], if any, makes each feature's w-wide vectors d wide.
+    """
+
+    def __init__(
+        self,
+        table: StoredTable,
+        feature_of_column: np.ndarray,
+        num_features: int,
+        projection: np.ndarray | None = None,
+    ) -> None:
         super().__init__()
-        self.packed = packed
+        self.table = table
         self.feature_of_column = feature_of_column
         self.num_features = num_features
+        self.projection = projection
+        self._pools = len(feature_of_column) > num_features
 
     def requires(self, model: ir.Model) -> None:
         """The value `rows` is there."""
@@ -34,10 +103,37 @@ class AttachRows(InPlacePass):
     def call(self, model: ir.Model) -> PassResult:
         """Append the nodes."""
         tape = Tape(model.graph)
-        vectors = self.packed.lookup(tape, value_named(model, ROWS))
-        if len(self.feature_of_column) > self.num_features:
-            pools = self.feature_of_column == np.arange(self.num_features)[:, None]
-            vectors = tape.op("MatMul", [constant(tape, "pools", pools.astype(np.float32)), vectors])
+        vectors, columns = self._looked_up(tape, value_named(model, ROWS))
+        if self._pools:
+            pools = self.feature_of_column[columns] == np.arange(self.num_features)[:, None]
+            vectors = tape.op("MatMul", [constant(tape, "tables/pools", pools.astype(np.float32)), vectors])
+        elif (columns[1:] < columns[:-1]).any():
+            order = constant(tape, "tables/order", np.argsort(columns).astype(np.int32))
+            vectors = tape.op("Gather", [vectors, order], {"axis": 1})
+        width = self.table.parts[0].packed.width
+        if self.projection is not None:
+            width = self.projection.shape[2]
+            by_feature = tape.op("Transpose", [vectors], {"perm": [1, 0, 2]})
+            wide = tape.op("MatMul", [by_feature, constant(tape, "tables/projection", self.projection)])
+            vectors = tape.op("Transpose", [wide], {"perm": [1, 0, 2]})
         vectors.name, vectors.dtype = VECTORS, ir.DataType.FLOAT
-        vectors.shape = ir.Shape(("batch", self.num_features, self.packed.dim))
+        vectors.shape = ir.Shape(("batch", self.num_features, width))
         return PassResult(model, modified=True)
+
+    def _looked_up(self, tape: Tape, rows: ir.Value) -> tuple[ir.Value, np.ndarray]:
+        """float32 [batch, C, w], and which column each of the C is."""
+        if len(self.table.parts) == 1:
+            every = np.arange(len(self.feature_of_column))
+            return self.table.parts[0].packed.lookup(tape, rows), every
+        pieces, columns = [], []
+        for part in self.table.parts:
+            its = np.flatnonzero(np.isin(self.feature_of_column, part.features))
+            row_type = part.packed.row_type
+            some = constant(tape, f"tables/{row_type}_columns", its.astype(np.int32))
+            shift = constant(tape, f"tables/{row_type}_shift", part.shift[self.feature_of_column[its]])
+            own = tape.op("Sub", [tape.op("Gather", [rows, some], {"axis": 1}), shift])
+            if self._pools:  # the padding row, 0, stays 0
+                own = tape.op("Max", [own, constant(tape, "tables/padding", np.int32(0))])
+            pieces.append(part.packed.lookup(tape, own))
+            columns.append(its)
+        return tape.op("Concat", pieces, {"axis": 1}), np.concatenate(columns)

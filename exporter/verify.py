@@ -1,68 +1,134 @@
-"""The proof that a written bundle equals its checkpoint, row by row, in ONNX Runtime itself."""
+"""The proof that a written bundle equals its checkpoint, in ONNX Runtime itself, from the ids on:
+every known id's row, then rows, vectors and probabilities of rows of every kind.
+"""
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
+import onnx
 import onnxruntime
+import torch
 
 from tablefold.bundle import GRAPH, TOLERANCE
 from tablefold.errors import VerificationError
+from tablefold.exporter.lookup import ROWS
+from tablefold.exporter.network import PROBABILITY
+from tablefold.exporter.rows import VECTORS
 from tablefold.logs import Log
 from tablefold.schema import FeatureSchema
-from tablefold.trainer.row_map import RowMap, RowsOf
+from tablefold.trainer.collection import EmbeddingCollection
+from tablefold.trainer.row_map import RowMap
 
 BATCHES = (1, 2, 7)
 """Batch sizes besides the whole: a graph specialised to one size fails here."""
+KNOWN_IDS_AT_ONCE = 1 << 16
+TYPES = {ROWS: onnx.TensorProto.INT32, VECTORS: onnx.TensorProto.FLOAT}
 
 Predict = Callable[[Log], np.ndarray]
 
 
-def graph_of(folder: Path) -> Predict:
-    """The bundle's graph on the CPU as a function from raw rows to probabilities float32 [rows]."""
+def graph_of(folder: Path, output: str = PROBABILITY) -> Predict:
+    """The bundle's graph on the CPU as a function from raw rows to one of its values: `probability` float32
+    [rows], `rows` int32 [rows, C] or `vectors` float32 [rows, F, d]."""
     options = onnxruntime.SessionOptions()
     options.log_severity_level = 3
-    session = onnxruntime.InferenceSession(folder / GRAPH, options, providers=["CPUExecutionProvider"])
+    model: Path | bytes = folder / GRAPH
+    if output != PROBABILITY:
+        inner = onnx.load(folder / GRAPH, load_external_data=False)
+        del inner.graph.output[:]
+        inner.graph.output.append(onnx.helper.make_tensor_value_info(output, TYPES[output], None))
+        model = inner.SerializeToString()
+        options.add_session_config_entry("session.model_external_initializers_file_folder_path", str(folder))
+    session = onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
+    inputs = [each.name for each in session.get_inputs()]
 
-    def predict(log: Log) -> np.ndarray:
-        (probability,) = session.run(["probability"], {"dense": log.dense, "ids": log.ids})
-        return np.asarray(probability)
+    def run(log: Log) -> np.ndarray:
+        (value,) = session.run([output], {name: getattr(log, name) for name in inputs})
+        return np.asarray(value)
 
-    return predict
+    return run
 
 
-def require_known_ids(row_maps: Sequence[RowMap], stored: Sequence[RowsOf], schema: FeatureSchema) -> None:
-    """A dictionary gives every known id of every feature its own row.
+def require_known_ids(row_maps: Sequence[RowMap], rows_of: Predict, schema: FeatureSchema) -> None:
+    """The graph gives every known id of every feature its own row.
 
     Raises VerificationError naming the feature, the id and both rows.
     """
-    for feature, row_map, rows_of in zip(schema.categorical, row_maps, stored, strict=True):
-        got = rows_of(row_map.keys)
-        wrong = np.flatnonzero(got != row_map.rows)
-        if len(wrong):
-            first = int(wrong[0])
-            raise VerificationError(
-                f"dictionary, feature {feature.name!r}: id {row_map.keys[first]} must have row "
-                f"{row_map.rows[first]} and has {got[first]} ({len(wrong)} ids are wrong)"
-            )
+    columns = schema.feature_of_column
+    known = max((len(row_map.keys) for row_map in row_maps), default=0)
+    for start in range(0, known, KNOWN_IDS_AT_ONCE):
+        places = np.arange(start, min(start + KNOWN_IDS_AT_ONCE, known))
+        ids = np.zeros((len(places), len(columns)), np.int64)
+        for column, feature in enumerate(columns):
+            if len(row_maps[feature].keys):  # shorter ones start over
+                ids[:, column] = row_maps[feature].keys[places % len(row_maps[feature].keys)]
+        got = rows_of(Log(dense=np.zeros((len(ids), len(schema.dense)), np.float32), ids=ids, label=None))
+        for column, feature in enumerate(columns):
+            row_map = row_maps[feature]
+            if len(row_map.keys):
+                want = row_map.rows[places % len(row_map.keys)]
+                _require_rows(want, got[:, column], ids[:, column], schema.categorical[feature].name)
 
 
-def require_equal(expected: Predict, actual: Predict, log: Log, what: str) -> None:
-    """Every row's probability is the same within `TOLERANCE`, in one batch and in small ones.
+def require_rows(collection: EmbeddingCollection, rows_of: Predict, log: Log, what: str) -> None:
+    """The graph gives every id, known or not, the row that the collection gives it.
+
+    Raises VerificationError naming the feature, the id and both rows.
+    """
+    want, got, schema = collection.rows(log.ids), rows_of(log), collection.schema
+    for column, feature in enumerate(schema.feature_of_column):
+        name = f"{schema.categorical[feature].name}, {what}"
+        _require_rows(want[:, column], got[:, column], log.ids[:, column], name)
+
+
+def _require_rows(want: np.ndarray, got: np.ndarray, ids: np.ndarray, name: str) -> None:
+    wrong = np.flatnonzero(got != want)
+    if len(wrong):
+        first = int(wrong[0])
+        raise VerificationError(
+            f"lookup, feature {name}: id {ids[first]} must have row {want[first]} and has {got[first]} "
+            f"({len(wrong)} of {len(ids)} ids are wrong)"
+        )
+
+
+@torch.inference_mode()
+def require_vectors(collection: EmbeddingCollection, vectors_of: Predict, log: Log, what: str) -> None:
+    """The graph gives the collection's vectors within `TOLERANCE` of the largest value.
+
+    Raises VerificationError naming the feature, its ids and both vectors.
+    """
+    want = collection(torch.from_numpy(collection.rows(log.ids).astype(np.int64))).numpy()
+    got = vectors_of(log)
+    close = np.abs(want - got) <= TOLERANCE * np.maximum(1, np.abs(want).max(initial=0))
+    wrong = np.argwhere(~close.all(axis=2))
+    if len(wrong):
+        row, feature = wrong[0]
+        ids = log.ids[row, collection.schema.feature_of_column == feature]
+        raise VerificationError(
+            f"rows, feature {collection.schema.categorical[feature].name}, {what}: ids {ids.tolist()} must "
+            f"have the vector {want[row, feature].tolist()} and have {got[row, feature].tolist()}"
+        )
+
+
+def require_equal(
+    expected: Predict, actual: Predict, log: Log, what: str, *, tolerance: float = TOLERANCE
+) -> None:
+    """Every row's probability is the same within `tolerance`, in one batch and in small ones.
 
     Raises VerificationError naming the row, its ids and both probabilities.
     """
     want, got = expected(log), actual(log)
-    _compare(want, got, log, what)
+    _compare(want, got, log, what, tolerance)
     for size in BATCHES:
         part = log.take(slice(0, size))
-        _compare(want[:size], actual(part), part, f"{what}, batch of {size}")
+        _compare(want[:size], actual(part), part, f"{what}, batch of {size}", tolerance)
 
 
-def _compare(want: np.ndarray, got: np.ndarray, log: Log, what: str) -> None:
+def _compare(want: np.ndarray, got: np.ndarray, log: Log, what: str, tolerance: float) -> None:
     if want.shape != got.shape:
         raise VerificationError(f"{what}: {got.shape} probabilities for {want.shape} rows")
-    wrong = np.flatnonzero(~(np.abs(want - got) <= TOLERANCE))
+    wrong = np.flatnonzero(~(np.abs(want - got) <= tolerance))
     if len(wrong):
         row = int(wrong[0])
         raise VerificationError(

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import numpy as np
 
-from tablefold.bundle import MANIFEST, TOLERANCE, Manifest, check_files, read_manifest
+from tablefold.bundle import MANIFEST, Manifest, check_files, read_manifest
 from tablefold.errors import BundleError, ModelNotFound
 from tablefold.server.batcher import Batcher
 from tablefold.server.engine import Engine
@@ -143,8 +143,8 @@ def _replay(folder: Path, manifest: Manifest, engine: Engine, warm_rows: int) ->
     if probability.shape != expected.shape:
         raise BundleError(f"{folder}: the graph gives {list(probability.shape)} for {rows} golden rows")
     difference = np.abs(probability - expected).max()
-    if not difference <= TOLERANCE:  # a NaN is not
+    if not difference <= manifest.tolerance:  # a NaN is not
         raise BundleError(
             f"{folder}: the graph's probabilities of the golden rows differ from the exporter's by "
-            f"{difference:.3g} (at most {TOLERANCE:g}); export the model again"
+            f"{difference:.3g} (at most {manifest.tolerance:g}); export the model again"
         )

@@ -70,10 +70,14 @@ class Checkpoint:
     validation: Log
 
 
-def build_model(schema: FeatureSchema, config: TrainConfig, row_maps: tuple[RowMap, ...]) -> CTRModel:
-    """An untrained model of the given settings, weights drawn from `config.seed`."""
+def build_model(
+    schema: FeatureSchema, config: TrainConfig, row_maps: tuple[RowMap, ...], *, table_device: str = "cpu"
+) -> CTRModel:
+    """An untrained model of the given settings, weights drawn from `config.seed`; on the device `meta` the
+    table is a shape without weights."""
     torch.manual_seed(config.seed)
-    table = Method.parse(config.method).make_table(row_maps, config.dim, config.inner_dim)
+    with torch.device(table_device):
+        table = Method.parse(config.method).make_table(row_maps, config.dim, config.inner_dim)
     network: nn.Module = DLRM(
         len(schema.dense), len(schema.categorical), config.dim, bottom=config.bottom, top=config.top
     )
@@ -140,11 +144,12 @@ def load(folder: Path) -> Checkpoint:
             for index, record in enumerate(description.row_maps)
         )
         validation = Log(dense=sample["dense"], ids=sample["ids"], label=sample["label"])
-        model = build_model(description.feature_schema, description.config, row_maps)
-        model.load_state_dict(tensors)
+        # Weights stay where safetensors mapped them: no second table in memory, nothing drawn for nothing.
+        model = build_model(description.feature_schema, description.config, row_maps, table_device="meta")
+        model.load_state_dict(tensors, assign=True)
     except (KeyError, ValueError, RuntimeError) as error:
         raise CheckpointError(f"the checkpoint {folder} does not fit its description: {error}") from error
     for name, tensor in tensors.items():
-        if not torch.isfinite(tensor).all():
+        if not all(torch.isfinite(extreme) for extreme in tensor.aminmax()):  # one is NaN if any value is
             raise CheckpointError(f"the checkpoint {folder} holds values that are not numbers in {name}")
     return Checkpoint(description=description, row_maps=row_maps, model=model, validation=validation)

@@ -6,12 +6,21 @@ both steps are linear, so pooling first gives the same vectors for less work.
 """
 
 from collections.abc import Sequence
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 import torch
 from torch import Tensor, nn
 
 PADDING_ROWS = 1
+
+
+class FoldedTable(NamedTuple):
+    """What a table folds to."""
+
+    rows: Tensor
+    """float32 [R, w]"""
+    projection: Tensor | None
+    """float32 [F, w, d], where rows narrower than d are fewer bytes than folded ones; else w = d."""
 
 
 class Table(Protocol):
@@ -26,8 +35,8 @@ class Table(Protocol):
     def project(self, pooled: Tensor) -> Tensor:
         """float32 [B, F, w] -> [B, F, d]."""
 
-    def fold(self) -> Tensor:
-        """float32 [R, d]: the one table that serves the same vectors."""
+    def fold(self) -> FoldedTable:
+        """The one table that serves the same vectors, in the fewest values."""
 
 
 class _FusedRows(nn.Embedding):
@@ -61,9 +70,9 @@ class SingleLayer(nn.Module):
         return pooled
 
     @torch.no_grad()
-    def fold(self) -> Tensor:
+    def fold(self) -> FoldedTable:
         """The table itself."""
-        return self.vectors.weight.detach()
+        return FoldedTable(self.vectors.weight.detach(), None)
 
 
 class MLET(nn.Module):
@@ -86,11 +95,13 @@ class MLET(nn.Module):
         return torch.einsum("bfk,fkd->bfd", pooled, self.projection)
 
     @torch.no_grad()
-    def fold(self) -> Tensor:
-        """W1 P^T, feature after feature."""
-        inner, start = self.vectors.weight, PADDING_ROWS
+    def fold(self) -> FoldedTable:
+        """W1 P^T, feature after feature; the two as they are where k < d."""
+        inner, start = self.vectors.weight.detach(), PADDING_ROWS
+        if inner.shape[1] < self.projection.shape[2]:
+            return FoldedTable(inner, self.projection.detach())
         folded = inner.new_zeros(len(inner), self.projection.shape[2])
         for n, projection in zip(self.feature_rows, self.projection, strict=True):
             torch.mm(inner[start : start + n], projection, out=folded[start : start + n])
             start += n
-        return folded
+        return FoldedTable(folded, None)

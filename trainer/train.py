@@ -99,7 +99,7 @@ def _require_both_labels(log: Log) -> None:
 def _vectors(checkpoint: Checkpoint, feature: int, ids: np.ndarray) -> np.ndarray:
     collection = checkpoint.model.collection
     rows = torch.from_numpy(collection.rows_of[feature](ids))
-    return collection.table.fold()[rows].numpy()
+    return collection.table.fold().rows[rows].numpy()
 
 
 def _records(row_maps: Sequence[RowMap], vocabularies: Sequence[Vocabulary]) -> tuple[RowMapRecord, ...]:

@@ -35,8 +35,9 @@ def test_folding_changes_no_vector(method: str) -> None:
     collection = model.collection
     rows = torch.from_numpy(collection.rows(movielens_rows(50).ids).astype(np.int64))
     vectors = collection(rows)
-    folded = collection.table.fold()
+    folded, projection = collection.table.fold()
     assert folded.shape == (PADDING_ROWS + 7 * 17, 4)
+    assert projection is None
     pooled = torch.zeros_like(vectors).index_add(
         1, torch.from_numpy(movielens.SCHEMA.feature_of_column), folded[rows]
     )
