@@ -66,12 +66,18 @@ class CompactDictionary:
         self._feature_of_column = feature_of_column
         self._features = [_Feature.of(row_map) for row_map in row_maps]
         most = max(feature.rows for feature in self._features)
-        self._bits = next(bits for bits in PLANES if bits == max(PLANES) or most <= MAX_FALSE_HITS * 2**bits)
+        self._bits = _word_bits(most)
         self.false_hit_rate = most / 2.0**self._bits
         self._functions = [_Function.of(feature, self._bits) for feature in self._features]
         self.row_maps: Sequence[RowsOf] = [
             partial(_rows, *pair) for pair in zip(self._features, self._functions, strict=True)
         ]
+
+    @staticmethod
+    def predicted_bytes(known: Sequence[int], rows: Sequence[int]) -> tuple[int, int]:
+        """See `Dictionary`."""
+        slots = sum(Layout.of(keys).num_slots for keys in known)
+        return slots * _word_bits(max(rows)) // 8, 0
 
     def attach(self, tape: Tape, ids: ir.Value, otherwise: ir.Value) -> ir.Value:
         """Three words are read for each id and plane."""
@@ -136,6 +142,11 @@ class CompactDictionary:
             word = tape.op("Add", [word, high])
         by_column = constant(tape, "row_maps/by_column", np.array([-1, len(self._feature_of_column)]))
         return tape.op("Reshape", [word, by_column])
+
+
+def _word_bits(rows: int) -> int:
+    """The shortest word for up to `rows` rows a feature."""
+    return next(bits for bits in PLANES if bits == max(PLANES) or rows <= MAX_FALSE_HITS * 2**bits)
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)

@@ -28,6 +28,11 @@ class DictionaryKind(StrEnum):
 class Dictionary(Protocol):
     """The known ids of all features, ready to be put into a graph."""
 
+    @staticmethod
+    def predicted_bytes(known: Sequence[int], rows: Sequence[int]) -> tuple[int, int]:
+        """Bytes of vocabulary and of row maps, but for a few constants, before the dictionary exists: of
+        features with so many known ids and rows."""
+
     @property
     def row_maps(self) -> Sequence[RowsOf]:
         """The row maps as they are stored: those of the checkpoint, for every known id at least."""

@@ -22,6 +22,12 @@ class ExactDictionary:
 
     false_hit_rate = 0.0
 
+    @staticmethod
+    def predicted_bytes(known: Sequence[int], rows: Sequence[int]) -> tuple[int, int]:
+        """See `Dictionary`."""
+        buckets, slots = np.sum([perfect_hash.sizes(keys) for keys in known], axis=0)
+        return int(2 * buckets + 8 * slots), int(4 * slots)
+
     def __init__(self, row_maps: Sequence[RowMap], feature_of_column: np.ndarray) -> None:
         self.row_maps = row_maps
         self._feature_of_column = feature_of_column

@@ -36,12 +36,17 @@ class PerfectHash:
     """int32 [n]: the slot of each key, all different."""
 
 
+def sizes(keys: int) -> tuple[int, int]:
+    """How many buckets and slots a perfect hash of that many keys has."""
+    return keys // KEYS_PER_BUCKET + 1, keys + keys // 32 + 1
+
+
 def build(keys: np.ndarray) -> PerfectHash:
     """A perfect hash of distinct int64 keys [n], n >= 0, with about 3 % more slots than keys.
 
     Raises TablefoldError if no salt works, which distinct keys practically rule out.
     """
-    buckets, num_slots = len(keys) // KEYS_PER_BUCKET + 1, len(keys) + len(keys) // 32 + 1
+    buckets, num_slots = sizes(len(keys))
     for salt in np.random.default_rng(0).integers(-(2**63), 2**63 - 1, ATTEMPTS):
         h = mix(keys, salt)
         placed = _place_all(h.astype(np.int32), reduce_to(h, buckets), buckets, num_slots)

@@ -30,6 +30,11 @@ class RowType(StrEnum):
         """Bytes of a row of `width` values, its scales included."""
         return _BYTES[self](width)
 
+    @property
+    def bytes_of_scales(self) -> int:
+        """Of which are its scales."""
+        return 4 if self in (RowType.INT8, RowType.INT4) else 0
+
 
 _BYTES: dict[RowType, Callable[[int], int]] = {
     RowType.FP32: lambda width: 4 * width,

@@ -6,15 +6,15 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
-import onnx
+import onnx_ir as ir
 import onnxruntime
 import torch
+from onnx_ir.passes.common import RemoveUnusedNodesPass
 
 from tablefold.bundle import GRAPH, TOLERANCE
 from tablefold.errors import VerificationError
-from tablefold.exporter.lookup import ROWS
+from tablefold.exporter.graph import value_named
 from tablefold.exporter.network import PROBABILITY
-from tablefold.exporter.rows import VECTORS
 from tablefold.logs import Log
 from tablefold.schema import FeatureSchema
 from tablefold.trainer.collection import EmbeddingCollection
@@ -22,8 +22,7 @@ from tablefold.trainer.row_map import RowMap
 
 BATCHES = (1, 2, 7)
 """Batch sizes besides the whole: a graph specialised to one size fails here."""
-KNOWN_IDS_AT_ONCE = 1 << 16
-TYPES = {ROWS: onnx.TensorProto.INT32, VECTORS: onnx.TensorProto.FLOAT}
+KNOWN_IDS_AT_ONCE = 1 << 14
 
 Predict = Callable[[Log], np.ndarray]
 
@@ -33,12 +32,14 @@ def graph_of(folder: Path, output: str = PROBABILITY) -> Predict:
     [rows], `rows` int32 [rows, C] or `vectors` float32 [rows, F, d]."""
     options = onnxruntime.SessionOptions()
     options.log_severity_level = 3
+    options.enable_cpu_mem_arena = False  # it would keep the memory of the largest batch
+    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
     model: Path | bytes = folder / GRAPH
     if output != PROBABILITY:
-        inner = onnx.load(folder / GRAPH, load_external_data=False)
-        del inner.graph.output[:]
-        inner.graph.output.append(onnx.helper.make_tensor_value_info(output, TYPES[output], None))
-        model = inner.SerializeToString()
+        part = ir.load(folder / GRAPH)
+        part.graph.outputs[:] = [value_named(part, output)]
+        RemoveUnusedNodesPass()(part)  # ONNX Runtime itself computes what nobody asks for
+        model = ir.to_proto(part).SerializeToString()
         options.add_session_config_entry("session.model_external_initializers_file_folder_path", str(folder))
     session = onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
     inputs = [each.name for each in session.get_inputs()]

@@ -69,6 +69,32 @@ ROW_MAPS: dict[str, Callable[[RowMapRequest], RowMap]] = {
     "hash": modulo_hash,
     "lhf": learned,
 }
+
+
+@dataclass(frozen=True, kw_only=True)
+class FeatureSize:
+    """What a feature's row map depends on, as numbers of ids."""
+
+    distinct: int
+    known: int
+    """Those that occur often enough for the vocabulary."""
+    often: int
+    """Those that occur often enough for a learned hash."""
+
+    @classmethod
+    def of(cls, vocabulary: Vocabulary) -> "FeatureSize":
+        """The numbers of a vocabulary."""
+        often = int((vocabulary.counts >= LEARN_FROM).sum())
+        return cls(distinct=vocabulary.distinct, known=len(vocabulary), often=often)
+
+
+SIZES: dict[str, Callable[[FeatureSize, int], tuple[int, int]]] = {
+    "full": lambda size, rows: (size.known, size.known + 1),
+    "hash": lambda size, rows: (0, rows),
+    "lhf": lambda size, rows: (size.often, min(size.often, max(1, rows - 1)) + 1),
+}
+"""Ids in the dictionary and rows of the row map of that name, before it exists; a learned one may come out
+with a few rows less."""
 TABLES: dict[str, Callable[[Sequence[int], int, int], Table]] = {
     "single": lambda feature_rows, dim, _: SingleLayer(feature_rows, dim),
     "mlet": MLET,
@@ -98,14 +124,20 @@ class Method:
 
     def make_row_map(self, request: RowMapRequest) -> RowMap:
         """The row map of one feature; small features keep all their rows."""
-        small = len(request.vocabulary) <= SMALL_FEATURE
-        return ROW_MAPS["full" if small else self.row_map](request)
+        return ROW_MAPS[self._row_map_of(len(request.vocabulary))](request)
+
+    def size(self, feature: FeatureSize, row_ratio: float) -> tuple[int, int]:
+        """Ids in the dictionary and rows of one feature's row map, before it exists."""
+        return SIZES[self._row_map_of(feature.known)](feature, rows_for(feature.distinct, row_ratio))
+
+    def _row_map_of(self, known: int) -> str:
+        return "full" if known <= SMALL_FEATURE else self.row_map
 
     def make_table(self, row_maps: Sequence[RowMap], dim: int, inner_dim: int) -> Table:
         """The fused table for the rows of all features."""
         return TABLES[self.table]([row_map.num_rows for row_map in row_maps], dim, inner_dim)
 
 
-def rows_for(vocabulary: Vocabulary, row_ratio: float) -> int:
+def rows_for(distinct: int, row_ratio: float) -> int:
     """How many rows a feature gets when it is to have `row_ratio` times fewer than ids."""
-    return max(1, ceil(vocabulary.distinct / row_ratio))
+    return max(1, ceil(distinct / row_ratio))

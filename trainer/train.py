@@ -59,7 +59,7 @@ def train(
         method.make_row_map(
             RowMapRequest(
                 vocabulary=vocabulary,
-                rows=rows_for(vocabulary, config.row_ratio),
+                rows=rows_for(vocabulary.distinct, config.row_ratio),
                 vectors_of=vectors_of,
                 seed=config.seed,
             )

@@ -1,0 +1,186 @@
+"""Criteo-Kaggle's size, exported: seconds, memory and bytes of the full table and of its compressed forms.
+
+    python bench/full_size.py [--ids 33762577] [--work FOLDER]
+
+33.76M distinct ids in 26 features, d = 16, weights and row maps drawn at random (bytes and seconds do not
+depend on what they say). Every export and every first call runs in a process of its own; its peak memory is
+the kernel's figure, mapped files included.
+"""
+
+import argparse
+import json
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import numpy as np
+import torch
+from rich.console import Console
+from rich.table import Table
+
+from tablefold.bundle import read_manifest
+from tablefold.logs import Log
+from tablefold.logs.synthetic import FIELD_SIZES, SCHEMA
+from tablefold.trainer.checkpoint import Checkpoint, Description, RowMapRecord, build_model, save
+from tablefold.trainer.config import TrainConfig
+from tablefold.trainer.row_map import RowMap
+
+DIM, ROWS_A_FEATURE = 16, 1024
+OFTEN = 6.78 / 33.76
+"""The share of Criteo-Kaggle's ids that occur twice or more."""
+FIRST_CALL = """
+import sys, time, numpy as np, onnxruntime
+from tablefold.bundle import read_manifest
+from pathlib import Path
+folder = Path(sys.argv[1])
+manifest = read_manifest(folder)
+dense, ids, _ = manifest.golden.arrays(manifest.feature_schema)
+options = onnxruntime.SessionOptions()
+options.log_severity_level = 3
+def kilobytes(name):
+    lines = Path("/proc/self/smaps_rollup").read_text().splitlines()
+    return int(next(line.split()[1] for line in lines if line.startswith(name)))
+before = kilobytes("Anonymous:")
+started = time.perf_counter()
+session = onnxruntime.InferenceSession(folder / "model.onnx", options, providers=["CPUExecutionProvider"])
+session.run(None, {"dense": dense, "ids": ids})
+print(time.perf_counter() - started, (kilobytes("Anonymous:") - before) / 1e3)
+"""
+
+
+@dataclass(frozen=True)
+class Contender:
+    """A checkpoint and how it is exported."""
+
+    title: str
+    method: str
+    dictionary_share: float
+    options: tuple[str, ...]
+
+
+CONTENDERS = (
+    Contender("full fp32, exact", "full", 1, ()),
+    Contender("lhf+mlet int4, compact, all ids known", "lhf+mlet", 1, ("int4", "compact")),
+    Contender("lhf+mlet int4, compact, ids seen twice known", "lhf+mlet", OFTEN, ("int4", "compact")),
+)
+
+
+def make_checkpoint(contender: Contender, sizes: Sequence[int], folder: Path) -> None:
+    """Random weights, random ids, random row maps of the right sizes."""
+    rng = np.random.default_rng(0)
+    config = TrainConfig(method=contender.method, dim=DIM)
+    maps = []
+    for size in sizes:
+        keys = distinct(max(1, round(size * contender.dictionary_share)), rng)
+        rows = np.arange(len(keys))
+        if contender.method != "full":
+            rows = rng.integers(0, min(len(keys), ROWS_A_FEATURE), len(keys))
+        used = int(rows.max()) + 1
+        maps.append(RowMap(keys=keys, rows=rows, hashed_first=used, hashed_rows=1))
+    ids = np.stack([rng.choice(row_map.keys, 20_000) for row_map in maps], axis=1)
+    dense = rng.exponential(5, (len(ids), len(SCHEMA.dense))).astype(np.float32)
+    validation = Log(dense=dense, ids=ids, label=rng.integers(0, 2, len(ids)).astype(np.float32))
+    records = tuple(
+        RowMapRecord(hashed_first=m.hashed_first, hashed_rows=1, salt=0, distinct_ids=size)
+        for m, size in zip(maps, sizes, strict=True)
+    )
+    description = Description(feature_schema=SCHEMA, config=config, row_maps=records)
+    model = build_model(SCHEMA, config, tuple(maps))
+    save(
+        Checkpoint(description=description, row_maps=tuple(maps), model=model, validation=validation), folder
+    )
+
+
+def distinct(size: int, rng: np.random.Generator) -> np.ndarray:
+    """int64 [size] distinct 64-bit ids, ascending."""
+    keys = np.unique(rng.integers(0, 2**62, size))
+    while len(keys) < size:
+        keys = np.unique(np.concatenate([keys, rng.integers(0, 2**62, size - len(keys))]))
+    return keys
+
+
+def measured(command: list[str]) -> tuple[str, float, float]:
+    """What a process prints, its seconds and its peak resident megabytes."""
+    started = time.perf_counter()
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        printed = process.stdout.read()
+        _, status, usage = os.wait4(process.pid, 0)
+        process.returncode = os.waitstatus_to_exitcode(status)
+    if process.returncode:
+        sys.exit(f"{' '.join(command)} failed")
+    unit = 1e6 if sys.platform == "darwin" else 1e3
+    return printed, time.perf_counter() - started, usage.ru_maxrss / unit
+
+
+def measure(contender: Contender, sizes: Sequence[int], work: Path, console: Console) -> dict[str, float]:
+    """Make it, export it, call it once."""
+    checkpoint, repository = work / "checkpoint", work / "repository"
+    console.print(f"{contender.title}: making the checkpoint")
+    maker = [
+        sys.executable,
+        __file__,
+        "--ids",
+        str(sum(sizes)),
+        "--work",
+        str(work),
+        "--make",
+        contender.title,
+    ]
+    subprocess.run(maker, check=True)
+    console.print(f"{contender.title}: exporting")
+    command = [sys.executable, "-m", "tablefold", "export", str(checkpoint), "--repository", str(repository)]
+    command += ["--name", "m", "--max-logloss-increase", "1"]
+    for option, value in zip(("--row-type", "--lookup"), contender.options, strict=False):
+        command += [option, value]
+    _, seconds, peak = measured(command)
+    folder = max(repository.glob("m/[0-9]*"), key=lambda path: int(path.name))
+    manifest = read_manifest(folder)
+    calls = [measured([sys.executable, "-c", FIRST_CALL, str(folder)])[0].split() for _ in range(3)]
+    parts = manifest.footprint.parts
+    return {
+        **{f"{part}, MB": size / 1e6 for part, size in parts.model_dump().items()},
+        "total, MB": parts.total / 1e6,
+        "full fp32 table / total": manifest.footprint.compression,
+        "dictionary and map, bytes an id": (parts.vocabulary + parts.row_maps) / manifest.method.known_ids,
+        "export, s": seconds,
+        "export's peak memory, MB": peak,
+        "peak less bundle, MB": peak - sum(file.bytes for file in manifest.files.values()) / 1e6,
+        "load and first call, s": min(float(seconds) for seconds, _ in calls),
+        "anonymous memory of it, MB": min(float(anonymous) for _, anonymous in calls),
+    }
+
+
+def main() -> None:
+    """Measure all, print a table and one line of JSON."""
+    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    parser.add_argument("--ids", type=int, default=sum(FIELD_SIZES), help="distinct ids of all features")
+    parser.add_argument("--work", type=Path, help="a folder with 6 GB to spare; by default a temporary one")
+    parser.add_argument("--make", help=argparse.SUPPRESS)
+    given = parser.parse_args()
+    sizes = [max(3, round(size * given.ids / sum(FIELD_SIZES))) for size in FIELD_SIZES]
+    if given.make:  # in a process of its own, so that its memory is nobody else's
+        torch.manual_seed(0)
+        (contender,) = (each for each in CONTENDERS if each.title == given.make)
+        make_checkpoint(contender, sizes, given.work / "checkpoint")
+        return
+    console = Console(stderr=True)
+    with TemporaryDirectory(dir=given.work) as work:
+        results = {each.title: measure(each, sizes, Path(work), console) for each in CONTENDERS}
+    shown = Table(title=f"{sum(sizes):,} distinct ids, d = {DIM}, DLRM of Criteo's shape")
+    shown.add_column("")
+    for title in results:
+        shown.add_column(title, justify="right")
+    for name in results[CONTENDERS[0].title]:
+        shown.add_row(name, *(f"{result[name]:,.2f}" for result in results.values()))
+    Console(width=150).print(shown)
+    print(json.dumps(results))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,85 @@
+"""The footprint of a model that does not exist yet: from its schema, its numbers of ids and its options."""
+
+from collections.abc import Sequence
+
+import torch
+from torch import nn
+
+from tablefold.errors import UsageError
+from tablefold.exporter.export import ExportOptions
+from tablefold.exporter.lookup import DICTIONARIES
+from tablefold.exporter.network_types import NetworkType
+from tablefold.footprint import Footprint, Parts
+from tablefold.schema import FeatureSchema
+from tablefold.trainer.config import TrainConfig
+from tablefold.trainer.dlrm import DLRM
+from tablefold.trainer.method import FeatureSize, Method
+from tablefold.trainer.table import PADDING_ROWS
+
+
+def predict(
+    schema: FeatureSchema, sizes: Sequence[FeatureSize], config: TrainConfig, options: ExportOptions
+) -> Footprint:
+    """Bytes by part, within a percent and a few thousand bytes of constants.
+
+    `sizes` are the categorical features' in the schema's order.
+    """
+    method = Method.parse(config.method)
+    known, rows = zip(*(method.size(size, config.row_ratio) for size in sizes), strict=True)
+    width, projection = config.dim, 0
+    if method.table == "mlet" and config.inner_dim < config.dim:
+        width, projection = config.inner_dim, 4 * len(sizes) * config.inner_dim * config.dim
+    row_types = [options.row_type_of.get(feature.name, options.row_type) for feature in schema.categorical]
+    stored = sum(n * row_type.bytes_of_row(width) for n, row_type in zip(rows, row_types, strict=True))
+    stored += PADDING_ROWS * sum(row_type.bytes_of_row(width) for row_type in set(row_types))
+    scales = sum(n * row_type.bytes_of_scales for n, row_type in zip(rows, row_types, strict=True))
+    vocabulary, row_maps = 0, 0
+    if any(known):
+        vocabulary, row_maps = DICTIONARIES[options.lookup].predicted_bytes(known, rows)
+    return Footprint(
+        parts=Parts(
+            tables=stored - scales + projection,
+            scales=scales,
+            vocabulary=vocabulary,
+            row_maps=row_maps,
+            network=_network_bytes(schema, config, options.network_type),
+        ),
+        baseline_fp32=sum(size.distinct for size in sizes) * config.dim * 4,
+    )
+
+
+def parse_sizes(schema: FeatureSchema, given: Sequence[str]) -> list[FeatureSize]:
+    """Numbers of ids from `FEATURE=DISTINCT` or `FEATURE=DISTINCT/OFTEN`, one for each feature.
+
+    Raises UsageError for a feature that is missing or unknown, and for what is no number.
+    """
+    names = [feature.name for feature in schema.categorical]
+    sizes = {}
+    for each in given:
+        name, _, numbers = each.partition("=")
+        distinct, _, often = numbers.partition("/")
+        if name not in names or not distinct.isdecimal() or not (often or "0").isdecimal():
+            raise UsageError(
+                f"--ids {each!r}: give FEATURE=DISTINCT or FEATURE=DISTINCT/OFTEN with one of the features "
+                f"{', '.join(names)} and numbers of ids"
+            )
+        seen = int(distinct)
+        sizes[name] = FeatureSize(distinct=seen, known=seen, often=min(seen, int(often or distinct)))
+    missing = [name for name in names if name not in sizes]
+    if missing:
+        raise UsageError(f"--ids is missing for {', '.join(missing)}")
+    return [sizes[name] for name in names]
+
+
+def _network_bytes(schema: FeatureSchema, config: TrainConfig, network_type: NetworkType) -> int:
+    with torch.device("meta"):
+        network = DLRM(
+            len(schema.dense), len(schema.categorical), config.dim, bottom=config.bottom, top=config.top
+        )
+    size = {NetworkType.FP32: 4, NetworkType.FP16: 2, NetworkType.INT8: 4}[network_type]
+    total = 4 * sum(buffer.numel() for buffer in network.buffers())
+    for module in network.modules():
+        if isinstance(module, nn.Linear):
+            weight = 1 if network_type is NetworkType.INT8 and module.out_features > 1 else size
+            total += module.weight.numel() * weight + module.out_features * size
+    return total

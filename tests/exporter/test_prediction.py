@@ -1,0 +1,55 @@
+"""The footprint before anything exists is the footprint of what is then made."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from tablefold.bundle import read_manifest
+from tablefold.errors import UsageError
+from tablefold.exporter.dictionary import DictionaryKind
+from tablefold.exporter.export import ExportOptions, export
+from tablefold.exporter.network_types import NetworkType
+from tablefold.exporter.prediction import parse_sizes, predict
+from tablefold.exporter.row_types import RowType
+from tablefold.logs import read_splits
+from tablefold.logs.synthetic import SCHEMA
+from tablefold.trainer.checkpoint import Checkpoint
+from tablefold.trainer.method import FeatureSize
+from tablefold.trainer.vocabulary import count_vocabularies
+
+OPTIONS = [
+    ("full", ExportOptions()),
+    ("hash", ExportOptions(row_type=RowType.FP16, network_type=NetworkType.FP16)),
+    ("lhf", ExportOptions(row_type=RowType.INT8, network_type=NetworkType.INT8)),
+    ("lhf+mlet", ExportOptions(row_type=RowType.INT4, lookup=DictionaryKind.COMPACT)),
+    ("mlet", ExportOptions(row_type=RowType.INT4, row_type_of={"C3": RowType.FP32})),
+]
+
+
+@pytest.mark.parametrize(("method", "options"), OPTIONS)
+def test_the_prediction_is_the_footprint_of_the_bundle(
+    method: str,
+    options: ExportOptions,
+    trained: Callable[[str], tuple[Checkpoint, Path]],
+    tmp_path: Path,
+) -> None:
+    checkpoint = trained(method)[0]
+    schema, splits = read_splits("synthetic:12000")
+    sizes = [FeatureSize.of(vocabulary) for vocabulary in count_vocabularies(schema, splits.train)]
+    predicted = predict(schema, sizes, checkpoint.description.config, options)
+    made = read_manifest(export(checkpoint, tmp_path, "m", options=options)).footprint
+    assert predicted.baseline_fp32 == made.baseline_fp32
+    for part, size in made.parts.model_dump().items():
+        assert getattr(predicted.parts, part) == pytest.approx(size, rel=0.01, abs=4000), part
+
+
+def test_numbers_of_ids_are_one_for_each_feature() -> None:
+    every = [f"{feature.name}=100" for feature in SCHEMA.categorical]
+    sizes = parse_sizes(SCHEMA, [*every[:-1], "C26=50/20"])
+    assert (sizes[0].distinct, sizes[0].often, sizes[-1].often) == (100, 100, 20)
+    with pytest.raises(UsageError, match="--ids is missing for C26"):
+        parse_sizes(SCHEMA, every[:-1])
+    for wrong in ("C99=3", "C1=many", "C1=3/x", "C1"):
+        with pytest.raises(UsageError, match="give FEATURE=DISTINCT or"):
+            parse_sizes(SCHEMA, [wrong])
