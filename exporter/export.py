@@ -16,7 +16,7 @@ import torch
 from onnx_ir.passes import Sequential
 
 from tablefold.bundle import GRAPH, MANIFEST, WEIGHTS, GoldenRows, Manifest, Method, digest
-from tablefold.errors import QualityError, UsageError
+from tablefold.errors import QualityError, TablefoldError, UsageError
 from tablefold.exporter import config_pbtxt
 from tablefold.exporter.dictionary import Dictionary, DictionaryKind
 from tablefold.exporter.element_gathers import QuickenElementGathers
@@ -74,7 +74,8 @@ def export(
     """Write `repository/name/version` and return that folder; None takes the next free version.
 
     Raises UsageError for a version that exists or a feature that does not, VerificationError for a bundle
-    that is not its checkpoint, QualityError for one that costs more than `max_logloss_increase`.
+    that is not its checkpoint, QualityError for one that costs more than `max_logloss_increase`,
+    TablefoldError for a folder that cannot be written.
     """
     model_folder = repository / name
     folder = model_folder / str(version or _next_version(model_folder))
@@ -83,9 +84,9 @@ def export(
     draft = _Draft.of(checkpoint, options or ExportOptions(), on_step)
     temporary = model_folder / f".{folder.name}.writing"
     shutil.rmtree(temporary, ignore_errors=True)
-    temporary.mkdir(parents=True)
     try:
         on_step("writing")
+        temporary.mkdir(parents=True)
         ir.save(draft.graph, temporary / GRAPH, external_data=WEIGHTS)
         on_step("verifying")
         golden = draft.verify(temporary)
@@ -95,6 +96,9 @@ def export(
         (temporary / MANIFEST).write_text(manifest.model_dump_json(indent=1) + "\n")
         (model_folder / "config.pbtxt").write_text(config_pbtxt.render(name, draft.folded.schema))
         temporary.rename(folder)
+    except OSError as error:
+        why = error.strerror or f"is the disk full? {error}"  # numpy tells only the numbers of values
+        raise TablefoldError(f"{folder} could not be written, nothing of it is left: {why}") from error
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
     return folder

@@ -134,22 +134,29 @@ def load(folder: Path) -> Checkpoint:
         raise CheckpointError(f"the checkpoint {folder} is damaged: {error}") from error
     try:
         row_maps = tuple(
-            RowMap(
-                keys=tensors.pop(f"row_maps.{index}.keys").numpy(),
-                rows=tensors.pop(f"row_maps.{index}.rows").numpy(),
-                hashed_first=record.hashed_first,
-                hashed_rows=record.hashed_rows,
-                salt=record.salt,
-            )
+            _row_map(tensors, index, record, description.feature_schema.categorical[index].name)
             for index, record in enumerate(description.row_maps)
         )
         validation = Log(dense=sample["dense"], ids=sample["ids"], label=sample["label"])
         # Weights stay where safetensors mapped them: no second table in memory, nothing drawn for nothing.
         model = build_model(description.feature_schema, description.config, row_maps, table_device="meta")
         model.load_state_dict(tensors, assign=True)
-    except (KeyError, ValueError, RuntimeError) as error:
+    except (KeyError, IndexError, ValueError, RuntimeError, CheckpointError) as error:
         raise CheckpointError(f"the checkpoint {folder} does not fit its description: {error}") from error
     for name, tensor in tensors.items():
         if not all(torch.isfinite(extreme) for extreme in tensor.aminmax()):  # one is NaN if any value is
             raise CheckpointError(f"the checkpoint {folder} holds values that are not numbers in {name}")
     return Checkpoint(description=description, row_maps=row_maps, model=model, validation=validation)
+
+
+def _row_map(tensors: dict[str, torch.Tensor], index: int, record: RowMapRecord, feature: str) -> RowMap:
+    try:
+        return RowMap(
+            keys=tensors.pop(f"row_maps.{index}.keys").numpy(),
+            rows=tensors.pop(f"row_maps.{index}.rows").numpy(),
+            hashed_first=record.hashed_first,
+            hashed_rows=record.hashed_rows,
+            salt=record.salt,
+        )
+    except CheckpointError as error:
+        raise CheckpointError(f"feature {feature}: {error}") from error
