@@ -103,7 +103,14 @@ class Server:
         )
         self.http_port = self._monitoring.port
         inference_pb2_grpc.add_GRPCInferenceServiceServicer_to_server(
-            InferenceService(self.repository, self._health), self._grpc
+            InferenceService(
+                self.repository,
+                self._health,
+                self._metrics,
+                max_rows=options.limits.max_queue_rows,
+                admin=False,
+            ),
+            self._grpc,
         )
         tablefold_pb2_grpc.add_TablefoldServicer_to_server(PredictService(self.repository), self._grpc)
         health_pb2_grpc.add_HealthServicer_to_server(self._health, self._grpc)

@@ -36,6 +36,8 @@ class ModelMetrics:
 
     def __init__(self, metrics: "Metrics", model: str, parts: Parts, version: int) -> None:
         self._waiting = 0
+        self.batches = 0
+        """Run so far, by this version."""
         self._queue_rows = metrics.queue_rows.labels(model)
         self._queue_seconds = metrics.queue_seconds.labels(model)
         self._compute_seconds = metrics.compute_seconds.labels(model)
@@ -58,6 +60,7 @@ class ModelMetrics:
 
     def batch(self, rows: int, seconds: float) -> None:
         """The engine ran a batch."""
+        self.batches += 1
         self._batch_rows.observe(rows)
         self._compute_seconds.observe(seconds)
 

@@ -4,7 +4,9 @@ Knows bundles and what they must pass. Does not know which versions are wanted, 
 """
 
 import asyncio
+import time
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -20,6 +22,21 @@ from tablefold.server.external_data import check_external_data
 OpenEngine = Callable[[Path, Manifest], Engine]
 
 
+@dataclass(slots=True)
+class Statistics:
+    """What a version has done since it was loaded; times in seconds, summed over its calls."""
+
+    answered: int = 0
+    answered_seconds: float = 0.0
+    failed: int = 0
+    failed_seconds: float = 0.0
+    rows: int = 0
+    queue_seconds: float = 0.0
+    compute_seconds: float = 0.0
+    last: float = 0.0
+    """When a call was answered last, in seconds since 1970."""
+
+
 class Model:
     """One version, verified and ready to score."""
 
@@ -27,6 +44,7 @@ class Model:
         self.manifest, self.batcher = manifest, batcher
         self.manifest_json = manifest_json
         """As the exporter wrote it."""
+        self.statistics = Statistics()
         self._calls = 0
         self._retired = False
         self._drained = asyncio.Event()
@@ -47,8 +65,21 @@ class Model:
         """What `Batcher.submit` gives and raises. Whoever has the model gets his answer from it, retired
         or not."""
         self._calls += 1
+        counted, started = self.statistics, time.monotonic()
         try:
-            return await self.batcher.submit(dense, ids, deadline)
+            reply = await self.batcher.submit(dense, ids, deadline)
+        except BaseException:
+            counted.failed += 1
+            counted.failed_seconds += time.monotonic() - started
+            raise
+        else:
+            counted.answered += 1
+            counted.answered_seconds += time.monotonic() - started
+            counted.rows += len(ids)
+            counted.queue_seconds += reply.queue_seconds
+            counted.compute_seconds += reply.compute_seconds
+            counted.last = time.time()
+            return reply
         finally:
             self._calls -= 1
             if self._retired and not self._calls:
