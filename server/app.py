@@ -30,6 +30,7 @@ from tablefold.server.monitoring import Monitoring
 from tablefold.server.oip import InferenceService
 from tablefold.server.predict import PredictService
 from tablefold.server.repository import Repository
+from tablefold.server.security import TokenCheck, read_token, tls_credentials
 
 log = logging.getLogger(__name__)
 
@@ -59,6 +60,10 @@ class Options:
     """None: as many as there are cores."""
     limits: BatchLimits = field(default_factory=BatchLimits)
     max_message_bytes: int = 16 << 20
+    tls_cert: Path | None = None
+    tls_key: Path | None = None
+    tls_client_ca: Path | None = None
+    token_file: Path | None = None
     drain_seconds: float = 30.0
 
 
@@ -73,8 +78,9 @@ class Server:
         self._health = Health(SERVICES)
         self._watch: asyncio.Task[None] | None = None
         self._guard = Guard(self._metrics, self._health.draining)
+        self._tls = tls_credentials(options.tls_cert, options.tls_key, options.tls_client_ca)
         self._grpc = grpc.aio.server(
-            interceptors=[self._guard],
+            interceptors=[*self._token_check(), self._guard],
             options=[
                 ("grpc.max_receive_message_length", options.max_message_bytes),
                 ("grpc.max_send_message_length", options.max_message_bytes),
@@ -108,7 +114,7 @@ class Server:
                 self._health,
                 self._metrics,
                 max_rows=options.limits.max_queue_rows,
-                admin=False,
+                admin=options.token_file is not None,
             ),
             self._grpc,
         )
@@ -146,10 +152,19 @@ class Server:
         self._lanes.close()
         self._monitoring.close()
 
+    def _token_check(self) -> list[TokenCheck]:
+        if self._options.token_file is None:
+            return []
+        if self._tls is None:
+            log.warning("the token travels in the clear: give --tls-cert and --tls-key")
+        return [TokenCheck(read_token(self._options.token_file), self._metrics)]
+
     def _listen(self) -> int:
         host, port = self._options.host, self._options.port
         try:
-            return self._grpc.add_insecure_port(_address(host, port))
+            if self._tls is None:
+                return self._grpc.add_insecure_port(_address(host, port))
+            return self._grpc.add_secure_port(_address(host, port), self._tls)
         except RuntimeError as error:
             raise UsageError(
                 f"cannot listen on {host}:{port}: it is in use or not an address of this machine; "

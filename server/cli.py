@@ -31,6 +31,20 @@ def serve(
         int, typer.Option(min=1, help="Rows that go through a model together; larger requests are split.")
     ] = 1024,
     max_message_bytes: Annotated[int, typer.Option(min=1024, help="Largest request or reply.")] = 16 << 20,
+    tls_cert: Annotated[
+        Path | None, typer.Option(help="The server's certificate (PEM): turns TLS on.")
+    ] = None,
+    tls_key: Annotated[Path | None, typer.Option(help="Its private key (PEM).")] = None,
+    tls_client_ca: Annotated[
+        Path | None, typer.Option(help="Clients need a certificate of this authority (PEM): mTLS.")
+    ] = None,
+    token_file: Annotated[
+        Path | None,
+        typer.Option(
+            help="Calls must carry the token in this file (`authorization: Bearer TOKEN`), but for health; "
+            "turns RepositoryModelLoad and Unload on."
+        ),
+    ] = None,
     drain_seconds: Annotated[
         float, typer.Option(min=0, help="After SIGTERM, time for calls in flight to finish.")
     ] = 30,
@@ -57,6 +71,10 @@ def serve(
             lanes=lanes,
             limits=BatchLimits(max_queue_rows=max_queue_rows, max_batch_rows=max_batch_rows),
             max_message_bytes=max_message_bytes,
+            tls_cert=tls_cert,
+            tls_key=tls_key,
+            tls_client_ca=tls_client_ca,
+            token_file=token_file,
             drain_seconds=drain_seconds,
         )
     )
