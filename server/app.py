@@ -22,10 +22,12 @@ from tablefold.errors import UsageError
 from tablefold.protos import inference_pb2, inference_pb2_grpc, tablefold_pb2, tablefold_pb2_grpc
 from tablefold.server.batcher import Batcher, BatchLimits
 from tablefold.server.engine import Device, Engine, OnnxEngine
+from tablefold.server.footprint import MemoryLimit, Pids, this_process
 from tablefold.server.guard import Guard
 from tablefold.server.health import Health
 from tablefold.server.lanes import Lanes, available_cores
 from tablefold.server.metrics import Metrics
+from tablefold.server.model import WarmUp
 from tablefold.server.monitoring import Monitoring
 from tablefold.server.oip import InferenceService
 from tablefold.server.predict import PredictService
@@ -64,14 +66,21 @@ class Options:
     tls_key: Path | None = None
     tls_client_ca: Path | None = None
     token_file: Path | None = None
+    memory_limit: int | None = None
+    """Bytes of all processes of the server together; a load beyond it is refused."""
     drain_seconds: float = 30.0
 
 
 class Server:
-    """`start`, then `drain`; both once. Belongs to the running event loop."""
+    """`start`, then `drain`; both once. Belongs to the running event loop.
 
-    def __init__(self, options: Options) -> None:
-        self._options = options
+    `pids`: all processes of the server, where it has several; they count as one footprint.
+    """
+
+    def __init__(self, options: Options, pids: Pids = this_process) -> None:
+        self._options, self._pids = options, pids
+        limit = options.memory_limit
+        self._memory_limit = None if limit is None else MemoryLimit(limit, pids)
         self._device = Device(options.device)
         self._lanes = Lanes(options.lanes or available_cores())
         self._metrics = Metrics()
@@ -96,12 +105,14 @@ class Server:
         """
         options = self._options
         self.port = self._listen()
-        self.repository = await Repository.open(
+        self.repository = Repository(
             options.repository,
             open_engine or partial(OnnxEngine, device=self._device),
             self._make_batcher,
-            warm_rows=options.limits.max_batch_rows,
+            WarmUp(options.limits.max_batch_rows, at_once=self._lanes.count),
+            memory_limit=self._memory_limit,
         )
+        await self.repository.open()
         if options.poll_seconds:
             self._watch = asyncio.create_task(self.repository.watch(options.poll_seconds))
         self._monitoring = Monitoring(
@@ -118,7 +129,9 @@ class Server:
             ),
             self._grpc,
         )
-        tablefold_pb2_grpc.add_TablefoldServicer_to_server(PredictService(self.repository), self._grpc)
+        tablefold_pb2_grpc.add_TablefoldServicer_to_server(
+            PredictService(self.repository, self._pids), self._grpc
+        )
         health_pb2_grpc.add_HealthServicer_to_server(self._health, self._grpc)
         reflection.enable_server_reflection(SERVICES, self._grpc)
         await self._grpc.start()

@@ -3,6 +3,7 @@
 Knows options and their help. Imports the server only when it runs, so that `--help` is quick.
 """
 
+import re
 from pathlib import Path
 from typing import Annotated
 
@@ -45,6 +46,14 @@ def serve(
             "turns RepositoryModelLoad and Unload on."
         ),
     ] = None,
+    memory_limit: Annotated[
+        str | None,
+        typer.Option(
+            metavar="SIZE",
+            help="Refuse to load what would take the server beyond it, such as 2GiB or 500MB.",
+            show_default=False,
+        ),
+    ] = None,
     drain_seconds: Annotated[
         float, typer.Option(min=0, help="After SIGTERM, time for calls in flight to finish.")
     ] = 30,
@@ -75,6 +84,34 @@ def serve(
             tls_key=tls_key,
             tls_client_ca=tls_client_ca,
             token_file=token_file,
+            memory_limit=None if memory_limit is None else _bytes(memory_limit),
             drain_seconds=drain_seconds,
         )
     )
+
+
+UNITS = {"": 1, "KB": 10**3, "MB": 10**6, "GB": 10**9, "KIB": 1 << 10, "MIB": 1 << 20, "GIB": 1 << 30}
+
+
+def _bytes(text: str) -> int:
+    from tablefold.errors import UsageError
+
+    parts = re.fullmatch(r"([0-9]+(?:\.[0-9]+)?) ?([KMG]I?B)?", text.strip(), re.IGNORECASE)
+    if parts is None:
+        raise UsageError(f"--memory-limit {text!r} is not a size: give bytes, or such as 500MB or 2GiB")
+    return int(float(parts[1]) * UNITS[(parts[2] or "").upper()])
+
+
+def show_footprint(server: str, *, tls_ca: Path | None, token_file: Path | None, json: bool) -> None:
+    """What `tablefold footprint --server` prints. Raises UsageError."""
+    from json import dumps
+
+    from rich.console import Console
+
+    from tablefold.server.ask_footprint import ask_footprint, table_of
+
+    footprint = ask_footprint(server, tls_ca, token_file)
+    if json:
+        typer.echo(dumps(footprint))
+    else:
+        Console().print(table_of(footprint))
