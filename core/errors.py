@@ -9,12 +9,16 @@
     │   ├── LogError          a line of a log that cannot be read (file, line, feature)
     │   ├── CheckpointError   a checkpoint that is incomplete or does not fit
     │   └── BundleError       a bundle that is incomplete, damaged or hostile
+    │       └── OverLimit     one that does not fit into the memory allowed
     └── RequestError          a request that is answered with a status instead of probabilities
         ├── InvalidRequest    INVALID_ARGUMENT
         ├── ModelNotFound     NOT_FOUND
         ├── Overloaded        RESOURCE_EXHAUSTED
         ├── DeadlineExceeded  DEADLINE_EXCEEDED
         ├── Unavailable       UNAVAILABLE
+        ├── Unauthenticated   UNAUTHENTICATED
+        ├── BundleRefused     FAILED_PRECONDITION
+        ├── NotOffered        UNIMPLEMENTED
         └── EngineFault       INTERNAL
 
 A message says what was wrong, where, and what to do; the command line prints it in one line and exits with
@@ -70,6 +74,10 @@ class BundleError(UsageError):
     """A bundle that is incomplete, damaged or points outside its own folder."""
 
 
+class OverLimit(BundleError):
+    """A bundle that does not fit into the memory allowed as things are."""
+
+
 class RequestError(TablefoldError):
     """A request that gets a status instead of probabilities; `status` is gRPC's name of the code."""
 
@@ -104,6 +112,24 @@ class Unavailable(RequestError):
     """The server is loading or draining; another one, or a later try, will answer."""
 
     status = "UNAVAILABLE"
+
+
+class Unauthenticated(RequestError):
+    """No bearer token, or a wrong one."""
+
+    status = "UNAUTHENTICATED"
+
+
+class BundleRefused(RequestError):
+    """A load call whose bundle cannot be served; what was served before is served on."""
+
+    status = "FAILED_PRECONDITION"
+
+
+class NotOffered(RequestError):
+    """A call that this server was not started to answer."""
+
+    status = "UNIMPLEMENTED"
 
 
 class EngineFault(RequestError):

@@ -4,6 +4,7 @@ Knows which parts there are and in what order they start and stop. Does not know
 """
 
 import asyncio
+import faulthandler
 import logging
 import signal
 import time
@@ -22,14 +23,19 @@ from tablefold.errors import UsageError
 from tablefold.protos import inference_pb2, inference_pb2_grpc, tablefold_pb2, tablefold_pb2_grpc
 from tablefold.server.batcher import Batcher, BatchLimits
 from tablefold.server.engine import Device, Engine, OnnxEngine
+from tablefold.server.footprint import MemoryLimit, Pids, this_process
 from tablefold.server.guard import Guard
 from tablefold.server.health import Health
 from tablefold.server.lanes import Lanes, available_cores
+from tablefold.server.lease import on_wanted, stop_listening
+from tablefold.server.memory import use_one_heap
 from tablefold.server.metrics import Metrics
+from tablefold.server.model import WarmUp
 from tablefold.server.monitoring import Monitoring
 from tablefold.server.oip import InferenceService
 from tablefold.server.predict import PredictService
 from tablefold.server.repository import Repository
+from tablefold.server.security import TokenCheck, read_token, tls_credentials
 
 log = logging.getLogger(__name__)
 
@@ -52,26 +58,42 @@ class Options:
     host: str = "127.0.0.1"
     port: int = 8001
     http_port: int = 8002
+    poll_seconds: float = 2.0
+    """Between two looks at the repository; 0: none, new versions come by call."""
     device: str = "cpu"
     lanes: int | None = None
     """None: as many as there are cores."""
     limits: BatchLimits = field(default_factory=BatchLimits)
     max_message_bytes: int = 16 << 20
+    tls_cert: Path | None = None
+    tls_key: Path | None = None
+    tls_client_ca: Path | None = None
+    token_file: Path | None = None
+    memory_limit: int | None = None
+    """Bytes of all processes of the server together; a load beyond it is refused."""
     drain_seconds: float = 30.0
 
 
 class Server:
-    """`start`, then `drain`; both once. Belongs to the running event loop."""
+    """`start`, then `drain`; both once. Belongs to the running event loop.
 
-    def __init__(self, options: Options) -> None:
-        self._options = options
+    `pids`: all processes of the server, where it has several; they count as one footprint.
+    """
+
+    def __init__(self, options: Options, pids: Pids = this_process) -> None:
+        self._options, self._pids = options, pids
+        limit = options.memory_limit
+        self._memory_limit = None if limit is None else MemoryLimit(limit, pids)
         self._device = Device(options.device)
         self._lanes = Lanes(options.lanes or available_cores())
         self._metrics = Metrics()
         self._health = Health(SERVICES)
+        self._watch: asyncio.Task[None] | None = None
+        self._tasks: set[asyncio.Task[None]] = set()
         self._guard = Guard(self._metrics, self._health.draining)
+        self._tls = tls_credentials(options.tls_cert, options.tls_key, options.tls_client_ca)
         self._grpc = grpc.aio.server(
-            interceptors=[self._guard],
+            interceptors=[*self._token_check(), self._guard],
             options=[
                 ("grpc.max_receive_message_length", options.max_message_bytes),
                 ("grpc.max_send_message_length", options.max_message_bytes),
@@ -87,24 +109,38 @@ class Server:
         """
         options = self._options
         self.port = self._listen()
-        self.repository = Repository.load(
+        on_wanted(self._let_go)
+        self.repository = Repository(
             options.repository,
             open_engine or partial(OnnxEngine, device=self._device),
             self._make_batcher,
-            warm_rows=options.limits.max_batch_rows,
+            WarmUp(options.limits.max_batch_rows, at_once=self._lanes.count),
+            memory_limit=self._memory_limit,
         )
+        await self.repository.open()
+        if options.poll_seconds:
+            self._watch = asyncio.create_task(self.repository.watch(options.poll_seconds))
         self._monitoring = Monitoring(
             options.host, options.http_port, self._metrics.registry, lambda: self.serving
         )
         self.http_port = self._monitoring.port
         inference_pb2_grpc.add_GRPCInferenceServiceServicer_to_server(
-            InferenceService(self.repository, self._health), self._grpc
+            InferenceService(
+                self.repository,
+                self._health,
+                self._metrics,
+                max_rows=options.limits.max_queue_rows,
+                admin=options.token_file is not None,
+            ),
+            self._grpc,
         )
-        tablefold_pb2_grpc.add_TablefoldServicer_to_server(PredictService(self.repository), self._grpc)
+        tablefold_pb2_grpc.add_TablefoldServicer_to_server(
+            PredictService(self.repository, self._pids), self._grpc
+        )
         health_pb2_grpc.add_HealthServicer_to_server(self._health, self._grpc)
         reflection.enable_server_reflection(SERVICES, self._grpc)
         await self._grpc.start()
-        models = ", ".join(f"{model.name}:{model.version}" for model in self.repository.models.values())
+        models = ", ".join(f"{model.name}:{model.version}" for model in self.repository.served())
         return (
             f"tablefold: ready on {_address(options.host, self.port)} (HTTP {self.http_port}), "
             f"models: {models} on {self._device.name}"
@@ -123,6 +159,8 @@ class Server:
         says UNAVAILABLE to clients that still come, and stops only then.
         """
         self._health.draining.set()
+        if self._watch is not None:
+            self._watch.cancel()
         end = time.monotonic() + self._options.drain_seconds
         lame_duck = min(LAME_DUCK, self._options.drain_seconds / 4)
         await self._guard.quiet(lame_duck)
@@ -131,11 +169,27 @@ class Server:
         await self._grpc.stop(max(0.0, end - time.monotonic()))
         self._lanes.close()
         self._monitoring.close()
+        stop_listening()
+        self.repository.let_all_go()
+
+    def _let_go(self) -> None:
+        task = asyncio.create_task(self.repository.let_go())
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    def _token_check(self) -> list[TokenCheck]:
+        if self._options.token_file is None:
+            return []
+        if self._tls is None:
+            log.warning("the token travels in the clear: give --tls-cert and --tls-key")
+        return [TokenCheck(read_token(self._options.token_file), self._metrics)]
 
     def _listen(self) -> int:
         host, port = self._options.host, self._options.port
         try:
-            return self._grpc.add_insecure_port(_address(host, port))
+            if self._tls is None:
+                return self._grpc.add_insecure_port(_address(host, port))
+            return self._grpc.add_secure_port(_address(host, port), self._tls)
         except RuntimeError as error:
             raise UsageError(
                 f"cannot listen on {host}:{port}: it is in use or not an address of this machine; "
@@ -143,7 +197,7 @@ class Server:
             ) from error
 
     def _make_batcher(self, engine: Engine, manifest: Manifest) -> Batcher:
-        metrics = self._metrics.of_model(manifest.name, manifest.footprint.parts)
+        metrics = self._metrics.of_model(manifest.name, manifest.footprint.parts, manifest.version)
         return Batcher(engine, self._lanes, metrics, name=manifest.name, limits=self._options.limits)
 
 
@@ -153,6 +207,8 @@ def _address(host: str, port: int) -> str:
 
 def run(options: Options) -> None:
     """Serve until SIGTERM or SIGINT, then drain. Raises what `Server.start` raises."""
+    use_one_heap()
+    faulthandler.enable()  # a crash in a library, or weights cut off under their mapping, leaves its trace
     with asyncio.Runner(loop_factory=_loop_factory()) as runner:
         runner.run(_serve(options))
 
