@@ -13,24 +13,19 @@ import os
 import subprocess
 import sys
 import time
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-import numpy as np
-import torch
+from random_bundle import DIM, random_checkpoint
 from rich.console import Console
 from rich.table import Table
 
 from tablefold.bundle import read_manifest
-from tablefold.logs import Log
-from tablefold.logs.synthetic import FIELD_SIZES, SCHEMA
-from tablefold.trainer.checkpoint import Checkpoint, Description, RowMapRecord, build_model, save
-from tablefold.trainer.config import TrainConfig
-from tablefold.trainer.row_map import RowMap
+from tablefold.logs.synthetic import FIELD_SIZES
+from tablefold.trainer.checkpoint import save
 
-DIM, ROWS_A_FEATURE = 16, 1024
+ROWS_A_FEATURE = 1024
 OFTEN = 6.78 / 33.76
 """The share of Criteo-Kaggle's ids that occur twice or more."""
 FIRST_CALL = """
@@ -70,40 +65,6 @@ CONTENDERS = (
 )
 
 
-def make_checkpoint(contender: Contender, sizes: Sequence[int], folder: Path) -> None:
-    """Random weights, random ids, random row maps of the right sizes."""
-    rng = np.random.default_rng(0)
-    config = TrainConfig(method=contender.method, dim=DIM)
-    maps = []
-    for size in sizes:
-        keys = distinct(max(1, round(size * contender.dictionary_share)), rng)
-        rows = np.arange(len(keys))
-        if contender.method != "full":
-            rows = rng.integers(0, min(len(keys), ROWS_A_FEATURE), len(keys))
-        used = int(rows.max()) + 1
-        maps.append(RowMap(keys=keys, rows=rows, hashed_first=used, hashed_rows=1))
-    ids = np.stack([rng.choice(row_map.keys, 20_000) for row_map in maps], axis=1)
-    dense = rng.exponential(5, (len(ids), len(SCHEMA.dense))).astype(np.float32)
-    validation = Log(dense=dense, ids=ids, label=rng.integers(0, 2, len(ids)).astype(np.float32))
-    records = tuple(
-        RowMapRecord(hashed_first=m.hashed_first, hashed_rows=1, salt=0, distinct_ids=size)
-        for m, size in zip(maps, sizes, strict=True)
-    )
-    description = Description(feature_schema=SCHEMA, config=config, row_maps=records)
-    model = build_model(SCHEMA, config, tuple(maps))
-    save(
-        Checkpoint(description=description, row_maps=tuple(maps), model=model, validation=validation), folder
-    )
-
-
-def distinct(size: int, rng: np.random.Generator) -> np.ndarray:
-    """int64 [size] distinct 64-bit ids, ascending."""
-    keys = np.unique(rng.integers(0, 2**62, size))
-    while len(keys) < size:
-        keys = np.unique(np.concatenate([keys, rng.integers(0, 2**62, size - len(keys))]))
-    return keys
-
-
 def measured(command: list[str]) -> tuple[str, float, float]:
     """What a process prints, its seconds and its peak resident megabytes."""
     started = time.perf_counter()
@@ -118,7 +79,7 @@ def measured(command: list[str]) -> tuple[str, float, float]:
     return printed, time.perf_counter() - started, usage.ru_maxrss / unit
 
 
-def measure(contender: Contender, sizes: Sequence[int], work: Path, console: Console) -> dict[str, float]:
+def measure(contender: Contender, ids: int, work: Path, console: Console) -> dict[str, float]:
     """Make it, export it, call it once."""
     checkpoint, repository = work / "checkpoint", work / "repository"
     console.print(f"{contender.title}: making the checkpoint")
@@ -126,7 +87,7 @@ def measure(contender: Contender, sizes: Sequence[int], work: Path, console: Con
         sys.executable,
         __file__,
         "--ids",
-        str(sum(sizes)),
+        str(ids),
         "--work",
         str(work),
         "--make",
@@ -163,16 +124,18 @@ def main() -> None:
     parser.add_argument("--work", type=Path, help="a folder with 6 GB to spare; by default a temporary one")
     parser.add_argument("--make", help=argparse.SUPPRESS)
     given = parser.parse_args()
-    sizes = [max(3, round(size * given.ids / sum(FIELD_SIZES))) for size in FIELD_SIZES]
     if given.make:  # in a process of its own, so that its memory is nobody else's
-        torch.manual_seed(0)
-        (contender,) = (each for each in CONTENDERS if each.title == given.make)
-        make_checkpoint(contender, sizes, given.work / "checkpoint")
+        (wanted,) = (each for each in CONTENDERS if each.title == given.make)
+        most = None if wanted.method == "full" else ROWS_A_FEATURE
+        made, _ = random_checkpoint(
+            given.ids, method=wanted.method, known=wanted.dictionary_share, rows_a_feature=most
+        )
+        save(made, given.work / "checkpoint")
         return
     console = Console(stderr=True)
     with TemporaryDirectory(dir=given.work) as work:
-        results = {each.title: measure(each, sizes, Path(work), console) for each in CONTENDERS}
-    shown = Table(title=f"{sum(sizes):,} distinct ids, d = {DIM}, DLRM of Criteo's shape")
+        results = {each.title: measure(each, given.ids, Path(work), console) for each in CONTENDERS}
+    shown = Table(title=f"{given.ids:,} distinct ids, d = {DIM}, DLRM of Criteo's shape")
     shown.add_column("")
     for title in results:
         shown.add_column(title, justify="right")

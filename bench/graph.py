@@ -19,24 +19,28 @@ import onnx_ir as ir
 import onnxruntime
 import torch
 from onnx_ir.passes import Sequential
+from random_bundle import DIM, random_row_map
 from rich.console import Console
 from rich.table import Table
 
 from tablefold.exporter.dictionary import DictionaryKind
+from tablefold.exporter.element_gathers import QuickenElementGathers
 from tablefold.exporter.graph import empty_model, parts_of, value_named
 from tablefold.exporter.lookup import ROWS, BuildLookup, build_dictionary
-from tablefold.exporter.network import AttachNetwork
-from tablefold.exporter.row_types import RowType, pack
-from tablefold.exporter.rows import AttachRows
+from tablefold.exporter.network import AttachNetwork, export_network
+from tablefold.exporter.network_types import QuantiseNetwork
+from tablefold.exporter.row_types import RowType
+from tablefold.exporter.rows import AttachRows, StoredTable
 from tablefold.logs.synthetic import FIELD_SIZES, SCHEMA
 from tablefold.trainer.collection import fuse
 from tablefold.trainer.dlrm import DLRM
 from tablefold.trainer.model import Head
 from tablefold.trainer.row_map import RowMap
 
-DIM, BATCHES, ROUNDS = 16, (1, 270, 4096), 60
+BATCHES, ROUNDS = (1, 270, 4096), 60
 COLUMNS = SCHEMA.feature_of_column
-Run = Callable[[dict[str, np.ndarray]], object]
+Inputs = dict[str, np.ndarray]
+Run = Callable[[Inputs], object]
 
 
 class Plain(torch.nn.Module):
@@ -63,12 +67,15 @@ def session(model: bytes) -> Run:
 
 
 def ours(
-    kind: DictionaryKind, maps: tuple[RowMap, ...], table: np.ndarray, head: Head
+    kind: DictionaryKind, maps: tuple[RowMap, ...], table: StoredTable, head: Head, int8_on: Inputs | None
 ) -> tuple[ir.Model, ir.Model]:
-    """The whole graph, and the lookup alone."""
+    """The whole graph, its network in int8 with scales from the given rows if any; and the lookup alone."""
     lookup = BuildLookup(maps, COLUMNS, build_dictionary(kind, maps, COLUMNS))
-    rows = AttachRows(pack(table, RowType.FP32), COLUMNS, len(maps))
-    whole = Sequential(lookup, rows, AttachNetwork(head))(empty_model(SCHEMA)).model
+    network = QuickenElementGathers()(export_network(head, 13, len(maps), DIM)).model
+    if int8_on is not None:
+        network = QuantiseNetwork(int8_on["dense"], int8_on["vectors"])(network).model
+    rows = AttachRows(table, COLUMNS, len(maps))
+    whole = Sequential(lookup, rows, AttachNetwork(network))(empty_model(SCHEMA)).model
     alone = lookup(empty_model(SCHEMA)).model
     alone.graph.outputs.append(value_named(alone, ROWS))
     return whole, alone
@@ -110,14 +117,6 @@ def seconds(runs: dict[str, Run], inputs: dict[str, np.ndarray]) -> dict[str, fl
     return {name: float(np.median(times)) for name, times in taken.items()}
 
 
-def distinct(size: int, rng: np.random.Generator) -> np.ndarray:
-    """int64 [size] distinct 64-bit ids, ascending."""
-    keys = np.unique(rng.integers(0, 2**62, size))
-    while len(keys) < size:
-        keys = np.unique(np.concatenate([keys, rng.integers(0, 2**62, size - len(keys))]))
-    return keys
-
-
 def main() -> None:
     """Build, time, print a table and one line of JSON."""
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
@@ -128,27 +127,27 @@ def main() -> None:
     rng = np.random.default_rng(0)
     sizes = [max(3, min(size, round(size * wanted / sum(FIELD_SIZES)))) for size in FIELD_SIZES]
     known = sum(sizes)
-    maps = fuse(
-        SCHEMA,
-        [
-            RowMap(keys=distinct(size, rng), rows=np.arange(size), hashed_first=size, hashed_rows=1)
-            for size in sizes
-        ],
-    )
+    unfused = [random_row_map(size, None, rng) for size in sizes]
+    maps = fuse(SCHEMA, unfused)
     head = Head(SCHEMA, DLRM(13, 26, DIM)).eval()
     table = rng.normal(0, 0.1, (1 + known + 26, DIM)).astype(np.float32)
+    stored = StoredTable.of(table, [row_map.num_rows for row_map in unfused], [RowType.FP32] * 26)
+    calibration = rows(4096, maps, sizes, rng)
+    calibration["vectors"] = table[calibration["rows"]]
     plain = Plain(head, sizes).eval()
     runs: dict[str, Run] = {}
     lookups: dict[str, dict[str, float]] = {}
     for kind in DictionaryKind:
         started = time.perf_counter()
-        whole, lookup = ours(kind, maps, table, head)
+        whole, lookup = ours(kind, maps, stored, head, None)
         lookups[kind.value] = {
             "bytes_an_id": parts_of(lookup).total / known,
             "build_seconds": time.perf_counter() - started,
         }
         runs[f"ours, {kind}, from raw ids"] = session(ir.to_proto(whole).SerializeToString())
         runs[f"ours, {kind}, the lookup alone"] = session(ir.to_proto(lookup).SerializeToString())
+    int8, _ = ours(DictionaryKind.EXACT, maps, stored, head, calibration)
+    runs["ours, exact, int8 network"] = session(ir.to_proto(int8).SerializeToString())
     runs["torch.onnx, one embedding a feature"] = session_of_rows(plain_onnx(plain))
     runs["PyTorch eager, the same"] = eager(plain)
     results = {batch: seconds(runs, rows(batch, maps, sizes, rng)) for batch in BATCHES}

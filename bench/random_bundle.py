@@ -1,32 +1,23 @@
-"""A bundle of any size without training: a random DLRM of Criteo's shape (26 features, 13 dense, d = 16).
+"""Models of any size without training: a random DLRM of Criteo's shape (26 features, 13 dense, d = 16).
 
-Used by the benches of the server. Every known id has a row of its own; the dictionary is the compact one.
+Bytes, seconds and memory do not depend on what weights say.
 """
 
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-import onnx_ir as ir
-import onnxruntime
-import torch
-from onnx_ir.passes import Sequential
 
-from tablefold.bundle import GRAPH, MANIFEST, WEIGHTS, GoldenRows, Manifest, Method, digest
 from tablefold.exporter.dictionary import DictionaryKind
-from tablefold.exporter.graph import empty_model, parts_of
-from tablefold.exporter.lookup import BuildLookup, build_dictionary
-from tablefold.exporter.network import AttachNetwork
-from tablefold.exporter.row_types import RowType, pack
-from tablefold.exporter.rows import AttachRows
-from tablefold.footprint import Footprint
+from tablefold.exporter.export import ExportOptions, export
+from tablefold.exporter.row_types import RowType
+from tablefold.logs import Log
 from tablefold.logs.synthetic import FIELD_SIZES, SCHEMA
-from tablefold.trainer.collection import fuse
-from tablefold.trainer.dlrm import DLRM
-from tablefold.trainer.model import Head
+from tablefold.trainer.checkpoint import Checkpoint, Description, RowMapRecord, build_model
+from tablefold.trainer.config import TrainConfig
 from tablefold.trainer.row_map import RowMap
 
-DIM = 16
+DIM, VALIDATION_ROWS = 16, 20_000
 
 
 @dataclass(frozen=True)
@@ -41,49 +32,48 @@ class Ids:
         return rng.exponential(5, (count, 13)).astype(np.float32), ids
 
 
+def random_checkpoint(
+    ids: int, *, seed: int = 0, method: str = "full", known: float = 1, rows_a_feature: int | None = None
+) -> tuple[Checkpoint, Ids]:
+    """About `ids` distinct ids, shared out as Criteo-Kaggle's are; a share of them is `known`.
+
+    Known ids have a row each, or one of at most `rows_a_feature`. The seed makes the weights, not the ids.
+    """
+    rng = np.random.default_rng(0)
+    sizes = [max(3, round(size * ids / sum(FIELD_SIZES))) for size in FIELD_SIZES]
+    maps = tuple(random_row_map(max(1, round(size * known)), rows_a_feature, rng) for size in sizes)
+    drawn = Ids([row_map.keys for row_map in maps])
+    dense, columns = drawn.rows(VALIDATION_ROWS, rng)
+    labels = rng.integers(0, 2, VALIDATION_ROWS).astype(np.float32)
+    config = TrainConfig(method=method, dim=DIM, seed=seed)
+    records = [RowMapRecord(hashed_first=m.hashed_first, hashed_rows=1, salt=0, distinct_ids=size)
+               for m, size in zip(maps, sizes, strict=True)]  # fmt: skip
+    checkpoint = Checkpoint(
+        description=Description(feature_schema=SCHEMA, config=config, row_maps=tuple(records)),
+        row_maps=maps,
+        model=build_model(SCHEMA, config, maps),
+        validation=Log(dense=dense, ids=columns, label=labels),
+    )
+    return checkpoint, drawn
+
+
+def random_row_map(size: int, most_rows: int | None, rng: np.random.Generator) -> RowMap:
+    """A dictionary of `size` random 64-bit ids, and one row for all others."""
+    keys = np.unique(rng.integers(0, 2**62, size))
+    while len(keys) < size:
+        keys = np.unique(np.concatenate([keys, rng.integers(0, 2**62, size - len(keys))]))
+    rows = np.arange(size)
+    if most_rows is not None and size > most_rows:
+        rows = rng.integers(0, most_rows, size)
+    used = int(rows.max()) + 1
+    return RowMap(keys=keys, rows=rows, hashed_first=used, hashed_rows=1)
+
+
 def write_bundle(
     repository: Path, name: str, version: int, ids: int, *, seed: int = 0, row_type: RowType = RowType.FP32
 ) -> Ids:
-    """`repository/name/version` with about `ids` known ids; the seed makes the weights, not the ids."""
-    torch.manual_seed(seed)
-    sizes = [max(3, round(size * ids / sum(FIELD_SIZES))) for size in FIELD_SIZES]
-    keys = [np.unique(np.random.default_rng(size).integers(0, 2**62, size)) for size in sizes]
-    maps = fuse(
-        SCHEMA,
-        [RowMap(keys=k, rows=np.arange(len(k)), hashed_first=len(k), hashed_rows=1) for k in keys],
-    )
-    columns = SCHEMA.feature_of_column
-    table = np.random.default_rng(seed).normal(0, 0.1, (1 + sum(map(len, keys)) + 26, DIM))
-    dictionary = build_dictionary(DictionaryKind.COMPACT, maps, columns)
-    graph = Sequential(
-        BuildLookup(maps, columns, dictionary),
-        AttachRows(pack(table.astype(np.float32), row_type), columns, len(maps)),
-        AttachNetwork(Head(SCHEMA, DLRM(13, 26, DIM)).eval()),
-    )(empty_model(SCHEMA)).model
-    drawn = Ids([row_map.keys for row_map in maps])
-    folder = repository / name / f".{version}.writing"
-    folder.mkdir(parents=True)
-    ir.save(graph, folder / GRAPH, external_data=WEIGHTS)
-    session = onnxruntime.InferenceSession(folder / GRAPH, providers=["CPUExecutionProvider"])
-    dense, known = drawn.rows(16, np.random.default_rng(seed))
-    [probability] = session.run(["probability"], {"dense": dense, "ids": known})
-    manifest = Manifest(
-        name=name,
-        version=version,
-        feature_schema=SCHEMA,
-        method=Method(
-            name="full",
-            dim=DIM,
-            rows=len(table),
-            distinct_ids=sum(map(len, keys)),
-            known_ids=sum(map(len, keys)),
-        ),
-        row_type=row_type.value,
-        lookup="compact",
-        footprint=Footprint(parts=parts_of(graph), baseline_fp32=sum(map(len, keys)) * DIM * 4),
-        golden=GoldenRows.of(dense, known, np.asarray(probability)),
-        files={file: digest(folder / file) for file in (GRAPH, WEIGHTS)},
-    )
-    (folder / MANIFEST).write_text(manifest.model_dump_json())
-    folder.rename(repository / name / str(version))
+    """`repository/name/version` with about `ids` known ids in a compact dictionary."""
+    checkpoint, drawn = random_checkpoint(ids, seed=seed)
+    options = ExportOptions(row_type=row_type, lookup=DictionaryKind.COMPACT, max_logloss_increase=1)
+    export(checkpoint, repository, name, version=version, options=options)
     return drawn

@@ -17,7 +17,8 @@ from rich.text import Text
 
 from tablefold.bundle import read_manifest
 from tablefold.errors import TablefoldError, UsageError
-from tablefold.exporter.cli import export
+from tablefold.exporter.cli import export, export_options, predict_footprint
+from tablefold.footprint import Footprint
 from tablefold.loadtest.cli import loadtest, predict
 from tablefold.server.cli import serve, show_footprint
 from tablefold.trainer.cli import train
@@ -36,6 +37,9 @@ app.command()(predict)
 app.command()(loadtest)
 
 
+PREDICT = "Predict, before training"
+
+
 @app.command()
 def footprint(
     bundle: Annotated[
@@ -50,32 +54,87 @@ def footprint(
         Path | None, typer.Option(help="The authority (PEM) of the server's certificate: TLS.")
     ] = None,
     token_file: Annotated[Path | None, typer.Option(help="The token the server wants.")] = None,
+    data: Annotated[
+        str | None,
+        typer.Option(help="A log, as for `train`: its ids are counted.", rich_help_panel=PREDICT),
+    ] = None,
+    schema: Annotated[
+        str | None,
+        typer.Option(
+            help="criteo, avazu, movielens or a SCHEMA.toml, with --ids for each feature; criteo has those "
+            "of Criteo-Kaggle.",
+            rich_help_panel=PREDICT,
+        ),
+    ] = None,
+    ids: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="FEATURE=DISTINCT[/OFTEN]",
+            help="Distinct ids of a feature, and how many of them occur twice or more.",
+            rich_help_panel=PREDICT,
+        ),
+    ] = None,
+    method: Annotated[str, typer.Option(help="As for `train`.", rich_help_panel=PREDICT)] = "full",
+    dim: Annotated[int, typer.Option(min=1, help="As for `train`.", rich_help_panel=PREDICT)] = 16,
+    inner_dim: Annotated[int, typer.Option(min=1, help="As for `train`.", rich_help_panel=PREDICT)] = 64,
+    row_ratio: Annotated[float, typer.Option(min=1, help="As for `train`.", rich_help_panel=PREDICT)] = 10,
+    row_type: Annotated[
+        list[str] | None,
+        typer.Option(metavar="[FEATURE=]TYPE", help="As for `export`.", rich_help_panel=PREDICT),
+    ] = None,
+    network_type: Annotated[str, typer.Option(help="As for `export`.", rich_help_panel=PREDICT)] = "fp32",
+    lookup: Annotated[str, typer.Option(help="As for `export`.", rich_help_panel=PREDICT)] = "exact",
     json: Annotated[bool, typer.Option("--json", help="Print one JSON object instead.")] = False,
 ) -> None:
-    """Print how many bytes each part of a bundle's arrays takes, beside the fp32 table.
+    """Print how many bytes each part of a model takes, beside the fp32 table and the same table in int8.
 
-    With --server: what every model in its memory takes, predicted and loaded, and the server as a whole.
+    Of a bundle: the exact bytes of its arrays. With --server: what every model in its memory takes, predicted
+    and loaded, and the server as a whole. With --data or --schema: what a model will take that is not trained
+    yet.
     """
+    if [bundle, server, data, schema].count(None) != 3:
+        raise UsageError(
+            "give one of: a bundle's folder, such as REPOSITORY/MODEL/1; --server HOST:PORT; --data; --schema"
+        )
     if server is not None:
         show_footprint(server, tls_ca=tls_ca, token_file=token_file, json=json)
-        return
-    if bundle is None:
-        raise UsageError("give a bundle's folder, such as REPOSITORY/MODEL/1, or --server HOST:PORT")
-    footprint = read_manifest(bundle).footprint
+    elif bundle is not None:
+        manifest = read_manifest(bundle)
+        _show(str(bundle), manifest.footprint, manifest.method.dim, json=json)
+    else:
+        options = export_options(row_type, network_type, lookup)
+        config: dict[str, str | int | float] = {
+            "method": method, "dim": dim, "inner_dim": inner_dim, "row_ratio": row_ratio
+        }  # fmt: skip
+        predicted = predict_footprint(data, schema, ids or [], config, options)
+        _show(f"{data or schema}, {method}, d = {dim}: predicted", predicted, dim, json=json)
+
+
+def _show(title: str, footprint: Footprint, dim: int, *, json: bool) -> None:
     parts, total = footprint.parts.model_dump(), footprint.parts.total
+    baselines = {"baseline_fp32": footprint.baseline_fp32, "int8_only": footprint.int8_only(dim)}
     if json:
-        typer.echo(dumps({"parts": parts, "total": total, "baseline_fp32": footprint.baseline_fp32}))
+        typer.echo(dumps({"parts": parts, "total": total, **baselines}))
         return
-    table = Table("part", title=str(bundle))
+    table = Table("part", title=title)
     table.add_column("bytes", justify="right")
     table.add_column("share", justify="right")
-    for part, size in [*parts.items(), ("total", total), ("full fp32 table", footprint.baseline_fp32)]:
-        table.add_row(part, f"{size:,}", f"{size / total:.1%}")
+    for part, size in [*parts.items(), ("total", total)]:
+        table.add_row(part, f"{size:,}", f"{size / max(1, total):.1%}")
+    table.add_section()
+    for name, size in [
+        ("full fp32 table", baselines["baseline_fp32"]),
+        ("int8 only", baselines["int8_only"]),
+    ]:
+        table.add_row(name, f"{size:,}", f"{size / max(1, total):.2f}x")
     Console().print(table)
-    typer.echo(f"full fp32 table / total: {footprint.compression:.2f}x, everything counted")
+    typer.echo(
+        f"full fp32 table / total: {footprint.compression:.2f}x, everything counted; the two tables below "
+        "the line are bare, without dictionary or network"
+    )
 
 
-EXTRAS = {"predict": "loadtest", "footprint": "serve"}
+EXTRAS = {"predict": "loadtest", "footprint": "export,serve,train"}
 """The extra of pip that a command needs, where it is not called like the command."""
 
 

@@ -1,11 +1,16 @@
 """`tablefold export`: the command and what it shows while it runs."""
 
 import re
+from collections.abc import Mapping, Sequence
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated, TypeVar
+from typing import TYPE_CHECKING, Annotated, TypeVar
 
 import typer
+
+if TYPE_CHECKING:
+    from tablefold.exporter.export import ExportOptions
+    from tablefold.footprint import Footprint
 
 
 def export(
@@ -44,24 +49,12 @@ def export(
 
     from tablefold.bundle import read_manifest
     from tablefold.errors import UsageError
-    from tablefold.exporter.dictionary import DictionaryKind
-    from tablefold.exporter.export import ExportOptions
     from tablefold.exporter.export import export as run
-    from tablefold.exporter.network_types import NetworkType
-    from tablefold.exporter.row_types import RowType
     from tablefold.trainer.checkpoint import load
 
     if not re.fullmatch(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,127}", name):
         raise UsageError(f"--name {name!r}: use letters, digits, '_', '.' and '-'")
-    given = [each.rpartition("=") for each in row_type or []]
-    types = {feature: one_of(RowType, "--row-type", value) for feature, _, value in given}
-    options = ExportOptions(
-        row_type=types.pop("", RowType.FP32),
-        row_type_of=types,
-        network_type=one_of(NetworkType, "--network-type", network_type),
-        lookup=one_of(DictionaryKind, "--lookup", lookup),
-        max_logloss_increase=max_logloss_increase,
-    )
+    options = export_options(row_type, network_type, lookup, max_logloss_increase)
     console = Console(stderr=True)
     with console.status("reading the checkpoint") as status:
         folder = run(
@@ -80,10 +73,54 @@ def export(
     )
 
 
+def export_options(
+    row_type: list[str] | None, network_type: str, lookup: str, max_logloss_increase: float = 1e-3
+) -> "ExportOptions":
+    """The options as the command line gives them. Raises UsageError for a type that is not known."""
+    from tablefold.exporter.dictionary import DictionaryKind
+    from tablefold.exporter.export import ExportOptions
+    from tablefold.exporter.network_types import NetworkType
+    from tablefold.exporter.row_types import RowType
+
+    given = [each.rpartition("=") for each in row_type or []]
+    types = {feature: _one_of(RowType, "--row-type", value) for feature, _, value in given}
+    return ExportOptions(
+        row_type=types.pop("", RowType.FP32),
+        row_type_of=types,
+        network_type=_one_of(NetworkType, "--network-type", network_type),
+        lookup=_one_of(DictionaryKind, "--lookup", lookup),
+        max_logloss_increase=max_logloss_increase,
+    )
+
+
+def predict_footprint(
+    data: str | None,
+    schema: str | None,
+    ids: Sequence[str],
+    config: Mapping[str, str | int | float],
+    options: "ExportOptions",
+) -> "Footprint":
+    """The footprint of a model that is not trained yet: of a log whose ids are counted, or of a schema and
+    numbers of ids. Raises UsageError."""
+    from tablefold.exporter.prediction import parse_sizes, predict, schema_named
+    from tablefold.logs import read_splits
+    from tablefold.trainer.config import TrainConfig
+    from tablefold.trainer.method import FeatureSize
+    from tablefold.trainer.vocabulary import count_vocabularies
+
+    if data is not None:
+        described, splits = read_splits(data)
+        sizes = [FeatureSize.of(vocabulary) for vocabulary in count_vocabularies(described, splits.train)]
+    else:
+        described, usual = schema_named(str(schema))
+        sizes = parse_sizes(described, ids or usual)
+    return predict(described, sizes, TrainConfig.model_validate(config), options)
+
+
 Choice = TypeVar("Choice", bound=StrEnum)
 
 
-def one_of(choices: type[Choice], option: str, value: str) -> Choice:
+def _one_of(choices: type[Choice], option: str, value: str) -> Choice:
     """The choice of that name. Raises UsageError listing all of them."""
     from tablefold.errors import UsageError
 

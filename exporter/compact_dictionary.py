@@ -115,8 +115,7 @@ class CompactDictionary:
         segment = graph_hash.reduce(tape, "vocabulary/segment", mixed, segments, 0)
         first = tape.op("Mul", [segment, constant(tape, "vocabulary/segment_slots", size)])
         first = tape.op("Add", [first, constant(tape, "vocabulary/first_slot", start)])
-        low = cast(tape, mixed, ir.DataType.INT32)
-        spread = tape.op("Mul", [low, constant(tape, "vocabulary/spread", SPREAD.reshape(3, 1, 1))])
+        spread = tape.op("Mul", [mixed, constant(tape, "vocabulary/spread", SPREAD.reshape(3, 1, 1))])
         scale = constant(tape, "vocabulary/slot_scale", np.array(scales)[self._feature_of_column])
         within = tape.op("Mul", [cast(tape, spread, ir.DataType.FLOAT), scale])
         shift = np.array(shifts)[self._feature_of_column].T[:, None]

@@ -1,6 +1,7 @@
 """The footprint of a model that does not exist yet: from its schema, its numbers of ids and its options."""
 
 from collections.abc import Sequence
+from pathlib import Path
 
 import torch
 from torch import nn
@@ -10,6 +11,7 @@ from tablefold.exporter.export import ExportOptions
 from tablefold.exporter.lookup import DICTIONARIES
 from tablefold.exporter.network_types import NetworkType
 from tablefold.footprint import Footprint, Parts
+from tablefold.logs import avazu, criteo, custom, movielens, synthetic
 from tablefold.schema import FeatureSchema
 from tablefold.trainer.config import TrainConfig
 from tablefold.trainer.dlrm import DLRM
@@ -46,6 +48,20 @@ def predict(
         ),
         baseline_fp32=sum(size.distinct for size in sizes) * config.dim * 4,
     )
+
+
+def schema_named(spec: str) -> tuple[FeatureSchema, list[str]]:
+    """The schema of a format or of a SCHEMA.toml, and its usual numbers of ids: Criteo-Kaggle's, or none.
+
+    Raises UsageError for a name that is not known.
+    """
+    if spec.endswith(".toml"):
+        return custom.read_schema(Path(spec))[0], []
+    known = {"criteo": criteo.SCHEMA, "avazu": avazu.SCHEMA, "movielens": movielens.SCHEMA}
+    if spec not in known:
+        raise UsageError(f"--schema {spec!r} is not known: give {', '.join(known)} or a SCHEMA.toml")
+    usual = zip(criteo.SCHEMA.categorical, synthetic.FIELD_SIZES, strict=True)
+    return known[spec], [f"{feature.name}={size}" for feature, size in usual] if spec == "criteo" else []
 
 
 def parse_sizes(schema: FeatureSchema, given: Sequence[str]) -> list[FeatureSize]:

@@ -5,7 +5,7 @@ Every key has three slots; the sum of their words, modulo 2^w, is its value (Blo
 key's slots sum up to is as good as random: the caller tells such a sum from a value by its size.
 
     first  = reduce(h, segments) * segment_slots
-    slot_i = first + i * segment_slots + (low half of h * SPREAD_i) scaled to 0 .. segment_slots,  i < 3
+    slot_i = first + i * segment_slots + (h * SPREAD_i) scaled to 0 .. segment_slots            i = 0, 1, 2
 
 The scaling is done in float32, which the rounding at its upper end may reach: the next slot, nobody's loss.
 """
@@ -17,8 +17,9 @@ import numpy as np
 
 from tablefold.trainer.hashing import reduce_to
 
-SPREAD = np.array([-1640531527, 1779033703, -2048144789], np.int32)
-"""Odd, of no visible order: three hashes out of one."""
+SPREAD = np.array([-7070675565921424025, 3935559000370003845, -5808590958014384161])
+"""Odd, of no visible order: three hashes out of one. All 64 bits count: ten million keys that had but 32
+between them would share all three slots with one another hundreds of times."""
 Peeling = list[tuple[np.ndarray, np.ndarray]]
 """Keys and the slots they alone use, round by round."""
 
@@ -44,17 +45,19 @@ class Layout:
         return cls(max(1, ceil(capacity / segment_slots) - 2), segment_slots)
 
     def scale_and_shift(self) -> tuple[np.float32, np.ndarray]:
-        """float32 a and b [3]: low * a + b_i is where slot i lies behind the first segment."""
+        """float32 a and b [3]: h * SPREAD_i * a + b_i is where slot i lies behind the first segment."""
         shift = (np.arange(3) + 0.5) * self.segment_slots
-        return np.float32(self.segment_slots * 2.0**-32), shift.astype(np.float32)
+        return np.float32(self.segment_slots * 2.0**-64), shift.astype(np.float32)
 
     def slots(self, h: np.ndarray) -> np.ndarray:
         """int32 [3, ...]: the three slots of mixed keys int64 [...]."""
         scale, shift = self.scale_and_shift()
         first = reduce_to(h, self.segments) * np.int32(self.segment_slots)
-        slots, low = np.empty((3, *h.shape), np.int32), h.astype(np.int32)
+        slots = np.empty((3, *h.shape), np.int32)
         for i in range(3):
-            slots[i] = first + ((low * SPREAD[i]).astype(np.float32) * scale + shift[i]).astype(np.int32)
+            with np.errstate(over="ignore"):
+                spread = (h * SPREAD[i]).astype(np.float32)
+            slots[i] = first + (spread * scale + shift[i]).astype(np.int32)
         return slots
 
 

@@ -1,11 +1,14 @@
 """The footprint before anything exists is the footprint of what is then made."""
 
+import json
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from typer.testing import CliRunner
 
 from tablefold.bundle import read_manifest
+from tablefold.cli import app
 from tablefold.errors import UsageError
 from tablefold.exporter.dictionary import DictionaryKind
 from tablefold.exporter.export import ExportOptions, export
@@ -53,3 +56,23 @@ def test_numbers_of_ids_are_one_for_each_feature() -> None:
     for wrong in ("C99=3", "C1=many", "C1=3/x", "C1"):
         with pytest.raises(UsageError, match="give FEATURE=DISTINCT or"):
             parse_sizes(SCHEMA, [wrong])
+
+
+def footprint_of(*arguments: str) -> dict[str, int | dict[str, int]]:
+    done = CliRunner().invoke(app, ["footprint", *arguments, "--json"], catch_exceptions=False)
+    answer: dict[str, int | dict[str, int]] = json.loads(done.stdout)
+    return answer
+
+
+def test_the_command_predicts_from_a_schema_and_from_a_log(tmp_path: Path) -> None:
+    options = ["--method", "lhf+mlet", "--row-ratio", "10000", "--row-type", "int4", "--lookup", "compact"]
+    criteo = footprint_of("--schema", "criteo", *options)
+    assert criteo["baseline_fp32"] == 33_762_577 * 16 * 4
+    assert criteo["int8_only"] == 33_762_577 * (16 + 4)
+    assert 25 < criteo["baseline_fp32"] / criteo["total"] < 30  # type: ignore[operator]
+    log = footprint_of("--data", "synthetic:3000", "--method", "hash", "--row-type", "C1=int8")
+    assert 0 < log["total"] < log["baseline_fp32"] + 2_000_000  # type: ignore[operator]
+    with pytest.raises(UsageError, match="give one of: a bundle's folder"):
+        footprint_of("--schema", "criteo", "--data", "synthetic:3000")
+    with pytest.raises(UsageError, match="--row-type 'int3' is not known"):
+        footprint_of("--schema", "criteo", "--row-type", "int3")
