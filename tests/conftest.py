@@ -5,11 +5,17 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
 
 from tablefold.logs import read_splits
 from tablefold.trainer.checkpoint import Checkpoint
 from tablefold.trainer.config import TrainConfig
 from tablefold.trainer.train import train
+
+# `pytest --hypothesis-profile=thorough` tries twenty times as many examples of every property.
+settings.register_profile("usual", max_examples=100, deadline=None)
+settings.register_profile("thorough", max_examples=2000, deadline=None)
+settings.load_profile("usual")
 
 METHODS = ("full", "hash", "mlet", "lhf", "lhf+mlet")
 REAL_DATA = Path(os.environ.get("TABLEFOLD_DATA", Path(__file__).parents[2] / "shared" / "data"))

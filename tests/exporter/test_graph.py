@@ -9,7 +9,7 @@ import onnx.reference
 import onnx_ir as ir
 import onnxruntime
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from onnx_ir.passes import PreconditionError
 from onnx_ir.passes import Sequential as Passes
@@ -99,7 +99,6 @@ def expected_vectors(
     return vectors
 
 
-@settings(max_examples=150, deadline=None)
 @given(collections(), st.sampled_from(list(DictionaryKind)), st.integers(1, 9), st.data())
 def test_a_graph_gives_the_vectors_of_its_row_maps_and_table(
     collection: tuple[FeatureSchema, list[RowMap]], kind: DictionaryKind, width: int, data: st.DataObject

@@ -1,0 +1,118 @@
+"""Passes over the network: what each requires, changes and keeps."""
+
+from collections.abc import Callable
+
+import numpy as np
+import onnx_ir as ir
+import onnxruntime
+import pytest
+import torch
+from onnx_ir.passes import PreconditionError
+from torch import Tensor, nn
+
+from tablefold.exporter.element_gathers import QuickenElementGathers
+from tablefold.exporter.network import export_network
+from tablefold.exporter.network_types import QuantiseNetwork, half
+from tablefold.logs.synthetic import SCHEMA
+from tablefold.trainer.dlrm import DLRM
+from tablefold.trainer.model import Head
+
+DIM, FEATURES, DENSE = 4, len(SCHEMA.categorical), len(SCHEMA.dense)
+
+
+class WideAndDeep(nn.Module):
+    """A user's own network: no pairs are gathered, the last product has one column."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.hidden = nn.Linear(DENSE + FEATURES * DIM, 8)
+        self.logit = nn.Linear(8, 1)
+
+    def forward(self, dense: Tensor, vectors: Tensor) -> Tensor:
+        joined = torch.cat([dense, vectors.flatten(1)], dim=1)
+        return self.logit(torch.relu(self.hidden(joined))).squeeze(1)
+
+
+class NoProduct(nn.Module):
+    def forward(self, dense: Tensor, vectors: Tensor) -> Tensor:
+        return dense.sum(1) + vectors.sum((1, 2))
+
+
+NETWORKS: dict[str, Callable[[], nn.Module]] = {
+    "dlrm": lambda: DLRM(DENSE, FEATURES, DIM, bottom=(8,), top=(8,)),
+    "a user's own": WideAndDeep,
+}
+
+
+def head_of(name: str) -> Head:
+    torch.manual_seed(0)
+    return Head(SCHEMA, NETWORKS[name]()).eval()
+
+
+def network_of(head: Head) -> ir.Model:
+    return export_network(head, DENSE, FEATURES, DIM)
+
+
+def inputs(rows: int) -> tuple[np.ndarray, np.ndarray]:
+    rng = np.random.default_rng(rows)
+    dense = rng.exponential(5, (rows, DENSE)).astype(np.float32)
+    dense[rng.random(dense.shape) < 0.2] = np.nan
+    return dense, rng.normal(0, 1, (rows, FEATURES, DIM)).astype(np.float32)
+
+
+def logits(network: ir.Model, rows: int) -> np.ndarray:
+    session = onnxruntime.InferenceSession(
+        ir.to_proto(network).SerializeToString(), providers=["CPUExecutionProvider"]
+    )
+    return np.asarray(session.run(None, dict(zip(("dense", "vectors"), inputs(rows), strict=True)))[0])
+
+
+@torch.inference_mode()
+def in_torch(head: Head, rows: int) -> np.ndarray:
+    dense, vectors = inputs(rows)
+    return head(torch.from_numpy(dense), torch.from_numpy(vectors)).numpy()
+
+
+@pytest.mark.parametrize("name", NETWORKS)
+def test_quickening_gathers_changes_no_logit(name: str) -> None:
+    head = head_of(name)
+    network = network_of(head)
+    gathers = [node.op_type for node in network.graph].count("Gather")
+    quickened = QuickenElementGathers()(network)
+    assert quickened.modified == (name == "dlrm") == bool(gathers)
+    assert "Gather" not in {node.op_type for node in quickened.model.graph}
+    for rows in (1, 2, 7, 300):
+        np.testing.assert_allclose(logits(quickened.model, rows), in_torch(head, rows), atol=1e-5, rtol=1e-5)
+    assert not QuickenElementGathers()(quickened.model).modified
+
+
+@pytest.mark.parametrize("name", NETWORKS)
+def test_a_quantised_network_is_near_and_gives_each_row_the_same_in_any_batch(name: str) -> None:
+    head = head_of(name)
+    network = QuickenElementGathers()(network_of(head)).model
+    quantised = QuantiseNetwork(*inputs(500))(network).model
+    weights = [v.dtype for k, v in quantised.graph.initializers.items() if k.endswith("weight_quantized")]
+    assert weights
+    assert set(weights) == {ir.DataType.INT8}
+    want = in_torch(head, 300)
+    got = logits(quantised, 300)
+    assert np.abs(got - want).mean() < 0.05 * want.std()
+    dense, vectors = inputs(300)
+    session = onnxruntime.InferenceSession(
+        ir.to_proto(quantised).SerializeToString(), providers=["CPUExecutionProvider"]
+    )
+    for row in (0, 17, 299):
+        (alone,) = session.run(None, {"dense": dense[row : row + 1], "vectors": vectors[row : row + 1]})
+        assert alone[0] == pytest.approx(got[row], abs=1e-6)
+
+
+@pytest.mark.parametrize("name", NETWORKS)
+def test_a_network_in_half_precision_is_near(name: str) -> None:
+    head = head_of(name)
+    np.testing.assert_allclose(logits(network_of(half(head)), 50), in_torch(head, 50), atol=0.02, rtol=0.02)
+
+
+def test_a_network_without_products_cannot_be_quantised() -> None:
+    network = network_of(Head(SCHEMA, NoProduct()))
+    with pytest.raises(PreconditionError, match="no matrix product with constant weights"):
+        QuantiseNetwork(*inputs(10))(network)
