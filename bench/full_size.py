@@ -3,13 +3,13 @@
     python bench/full_size.py [--ids 33762577] [--work FOLDER]
 
 33.76M distinct ids in 26 features, d = 16, weights and row maps drawn at random (bytes and seconds do not
-depend on what they say). Every export and every first call runs in a process of its own; its peak memory is
-the kernel's figure, mapped files included.
+depend on what they say). Every export and every first call runs in a process of its own. Resident memory is
+the kernel's figure and counts every mapping of a file, checkpoint and bundle; anonymous memory is what cannot
+be given back.
 """
 
 import argparse
 import json
-import os
 import subprocess
 import sys
 import time
@@ -65,18 +65,32 @@ CONTENDERS = (
 )
 
 
-def measured(command: list[str]) -> tuple[str, float, float]:
-    """What a process prints, its seconds and its peak resident megabytes."""
-    started = time.perf_counter()
+def measured(command: list[str]) -> tuple[str, dict[str, float]]:
+    """What a process prints; its seconds, its peak resident and its peak anonymous megabytes (sampled)."""
+    started, resident, anonymous = time.perf_counter(), 0, 0
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
+        while process.poll() is None:
+            anonymous = max(anonymous, kilobytes(process.pid, "RssAnon"))
+            resident = max(resident, kilobytes(process.pid, "VmHWM"))
+            time.sleep(0.02)
         assert process.stdout is not None
         printed = process.stdout.read()
-        _, status, usage = os.wait4(process.pid, 0)
-        process.returncode = os.waitstatus_to_exitcode(status)
     if process.returncode:
         sys.exit(f"{' '.join(command)} failed")
-    unit = 1e6 if sys.platform == "darwin" else 1e3
-    return printed, time.perf_counter() - started, usage.ru_maxrss / unit
+    return printed, {
+        "s": time.perf_counter() - started,
+        "resident": resident / 1e3,
+        "anonymous": anonymous / 1e3,
+    }
+
+
+def kilobytes(pid: int, name: str) -> int:
+    """A figure of /proc/PID/status; 0 once the process is gone."""
+    try:
+        lines = Path(f"/proc/{pid}/status").read_text().splitlines()
+    except OSError:
+        return 0
+    return next((int(line.split()[1]) for line in lines if line.startswith(name)), 0)
 
 
 def measure(contender: Contender, ids: int, work: Path, console: Console) -> dict[str, float]:
@@ -99,19 +113,21 @@ def measure(contender: Contender, ids: int, work: Path, console: Console) -> dic
     command += ["--name", "m", "--max-logloss-increase", "1"]
     for option, value in zip(("--row-type", "--lookup"), contender.options, strict=False):
         command += [option, value]
-    _, seconds, peak = measured(command)
+    _, used = measured(command)
     folder = max(repository.glob("m/[0-9]*"), key=lambda path: int(path.name))
     manifest = read_manifest(folder)
     calls = [measured([sys.executable, "-c", FIRST_CALL, str(folder)])[0].split() for _ in range(3)]
-    parts = manifest.footprint.parts
+    parts, bundle = manifest.footprint.parts, sum(file.bytes for file in manifest.files.values()) / 1e6
     return {
         **{f"{part}, MB": size / 1e6 for part, size in parts.model_dump().items()},
         "total, MB": parts.total / 1e6,
         "full fp32 table / total": manifest.footprint.compression,
         "dictionary and map, bytes an id": (parts.vocabulary + parts.row_maps) / manifest.method.known_ids,
-        "export, s": seconds,
-        "export's peak memory, MB": peak,
-        "peak less bundle, MB": peak - sum(file.bytes for file in manifest.files.values()) / 1e6,
+        "export, s": used["s"],
+        "export's peak memory, MB": used["resident"],
+        "of which anonymous (most), MB": used["anonymous"],
+        "resident less bundle, MB": used["resident"] - bundle,
+        "anonymous less bundle, MB": used["anonymous"] - bundle,
         "load and first call, s": min(float(seconds) for seconds, _ in calls),
         "anonymous memory of it, MB": min(float(anonymous) for _, anonymous in calls),
     }

@@ -23,7 +23,7 @@ from tablefold.exporter.element_gathers import QuickenElementGathers
 from tablefold.exporter.folded import Folded, fold, folded_model
 from tablefold.exporter.graph import empty_model, parts_of
 from tablefold.exporter.lookup import ROWS, BuildLookup, build_dictionary
-from tablefold.exporter.network import PROBABILITY, AttachNetwork, export_network
+from tablefold.exporter.network import AttachNetwork, export_network
 from tablefold.exporter.network_types import NetworkType, QuantiseNetwork, half
 from tablefold.exporter.probes import probe_rows
 from tablefold.exporter.row_types import RowType
@@ -150,22 +150,28 @@ class _Draft:
         """The proof, on the files as written: fold against trained, and the graph against torch: known ids,
         rows, vectors, probabilities. Raises VerificationError."""
         folded, validation = self.folded, self.checkpoint.validation
-        rows_of, vectors_of, graph = (graph_of(folder, v) for v in (ROWS, VECTORS, PROBABILITY))
-        require_known_ids(folded.row_maps, rows_of, folded.schema)
-        real = validation.take(slice(0, VERIFIED_ROWS))
         probes = probe_rows(validation, folded.row_maps, folded.schema.feature_of_column, VERIFIED_ROWS)
+        real = validation.take(slice(0, VERIFIED_ROWS))
+        logs = {"validation rows": real, "random ids": probes}
         unquantised = folded_model(self.checkpoint, folded.row_maps, folded.table, folded.projection)
-        network_type = self.options.network_type
+        for kind, log in logs.items():
+            require_equal(self.checkpoint.model.predict, unquantised.predict, log, f"fold, {kind}")
+        rows_of = graph_of(folder, ROWS)
+        require_known_ids(folded.row_maps, rows_of, folded.schema)
+        for kind, log in logs.items():
+            require_rows(self.reference.collection, rows_of, log, kind)
+        del rows_of  # every open graph maps the whole bundle
+        vectors_of = graph_of(folder, VECTORS)
+        for kind, log in logs.items():
+            require_vectors(self.reference.collection, vectors_of, log, kind)
+        del vectors_of
+        graph, network_type = graph_of(folder), self.options.network_type
         # A network in fewer bits has no equal in torch: it must agree with itself at every batch size here,
         # and is judged by its quality.
         expected = self.reference.predict if network_type is NetworkType.FP32 else graph
-        for log, kind in ((real, "validation rows"), (probes, "random ids")):
-            require_equal(self.checkpoint.model.predict, unquantised.predict, log, f"fold, {kind}")
-            require_rows(self.reference.collection, rows_of, log, kind)
-            require_vectors(self.reference.collection, vectors_of, log, kind)
-            require_equal(
-                expected, graph, log, f"graph against torch, {kind}", tolerance=network_type.tolerance
-            )
+        for kind, log in logs.items():
+            what = f"graph against torch, {kind}"
+            require_equal(expected, graph, log, what, tolerance=network_type.tolerance)
         half = GOLDEN_ROWS // 2
         rows = Log(
             dense=np.concatenate([real.dense[:half], probes.dense[:half]]),
