@@ -5,17 +5,20 @@ Knows which parts there are and in what order they start and stop. Does not know
 
 import asyncio
 import logging
+import os
 import signal
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
+from typing import cast
 
 import grpc
 import grpc.aio
 from grpc_health.v1 import health_pb2, health_pb2_grpc
-from grpc_reflection.v1alpha import reflection
+from grpc_reflection.v1alpha import reflection, reflection_pb2_grpc
+from grpc_reflection.v1alpha._async import ReflectionServicer
 
 from tablefold.bundle import Manifest
 from tablefold.errors import UsageError
@@ -28,6 +31,7 @@ from tablefold.server.lanes import Lanes, available_cores
 from tablefold.server.metrics import Metrics
 from tablefold.server.monitoring import Monitoring
 from tablefold.server.oip import InferenceService
+from tablefold.server.pace import Pace
 from tablefold.server.predict import PredictService
 from tablefold.server.repository import Repository
 
@@ -60,6 +64,8 @@ class Options:
     limits: BatchLimits = field(default_factory=BatchLimits)
     max_message_bytes: int = 16 << 20
     drain_seconds: float = 30.0
+    stuck_seconds: float = 10.0
+    """A batch that runs longer hangs; then the server leaves, for its supervisor to start another."""
 
 
 class Server:
@@ -68,13 +74,16 @@ class Server:
     def __init__(self, options: Options) -> None:
         self._options = options
         self._device = Device(options.device)
-        self._lanes = Lanes(options.lanes or available_cores())
+        self.leave = asyncio.Event()
+        """Set when the server should be drained: by a signal, or because an engine hangs."""
+        self._lanes = Lanes(
+            options.lanes or available_cores(), stuck_seconds=options.stuck_seconds, on_stuck=self.leave.set
+        )
         self._metrics = Metrics()
         self._health = Health(SERVICES)
         self._watch: asyncio.Task[None] | None = None
         self._guard = Guard(self._metrics, self._health.draining)
         self._grpc = grpc.aio.server(
-            interceptors=[self._guard],
             options=[
                 ("grpc.max_receive_message_length", options.max_message_bytes),
                 ("grpc.max_send_message_length", options.max_message_bytes),
@@ -94,7 +103,7 @@ class Server:
             options.repository,
             open_engine or partial(OnnxEngine, device=self._device),
             self._make_batcher,
-            warm_rows=options.limits.max_batch_rows,
+            warm_rows=options.limits.max_batch_rows or options.limits.max_queue_rows,
         )
         if options.poll_seconds:
             self._watch = asyncio.create_task(self.repository.watch(options.poll_seconds))
@@ -102,6 +111,7 @@ class Server:
             options.host, options.http_port, self._metrics.registry, lambda: self.serving
         )
         self.http_port = self._monitoring.port
+        guard = cast(grpc.aio.Server, self._guard)  # to the services it is the server
         inference_pb2_grpc.add_GRPCInferenceServiceServicer_to_server(
             InferenceService(
                 self.repository,
@@ -110,17 +120,23 @@ class Server:
                 max_rows=options.limits.max_queue_rows,
                 admin=False,
             ),
-            self._grpc,
+            guard,
         )
-        tablefold_pb2_grpc.add_TablefoldServicer_to_server(PredictService(self.repository), self._grpc)
-        health_pb2_grpc.add_HealthServicer_to_server(self._health, self._grpc)
-        reflection.enable_server_reflection(SERVICES, self._grpc)
+        tablefold_pb2_grpc.add_TablefoldServicer_to_server(PredictService(self.repository), guard)
+        health_pb2_grpc.add_HealthServicer_to_server(self._health, guard)
+        reflection_pb2_grpc.add_ServerReflectionServicer_to_server(ReflectionServicer(SERVICES), guard)
+        self._grpc.add_generic_rpc_handlers([self._guard])
         await self._grpc.start()
         models = ", ".join(f"{model.name}:{model.version}" for model in self.repository.served())
         return (
             f"tablefold: ready on {_address(options.host, self.port)} (HTTP {self.http_port}), "
             f"models: {models} on {self._device.name}"
         )
+
+    @property
+    def stuck(self) -> bool:
+        """Does an engine hang? Its thread can only be got rid of with the process."""
+        return self._lanes.stuck > 0
 
     @property
     def serving(self) -> bool:
@@ -156,9 +172,9 @@ class Server:
                 "give another --port or --host"
             ) from error
 
-    def _make_batcher(self, engine: Engine, manifest: Manifest) -> Batcher:
+    def _make_batcher(self, engine: Engine, manifest: Manifest, pace: Pace) -> Batcher:
         metrics = self._metrics.of_model(manifest.name, manifest.footprint.parts, manifest.version)
-        return Batcher(engine, self._lanes, metrics, name=manifest.name, limits=self._options.limits)
+        return Batcher(engine, self._lanes, metrics, pace, name=manifest.name, limits=self._options.limits)
 
 
 def _address(host: str, port: int) -> str:
@@ -181,10 +197,13 @@ def _loop_factory() -> Callable[[], asyncio.AbstractEventLoop]:
 
 async def _serve(options: Options) -> None:
     server = Server(options)
-    stop = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
-        asyncio.get_running_loop().add_signal_handler(number, stop.set)
+        asyncio.get_running_loop().add_signal_handler(number, server.leave.set)
     print(await server.start(), flush=True)
-    await stop.wait()
+    await server.leave.wait()
     log.info("draining, up to %g seconds", options.drain_seconds)
     await server.drain()
+    if server.stuck:
+        # Not by raising: the thread that hangs may hold up the interpreter's own end.
+        log.critical("an engine hangs: the process ends with exit code 1, to be started anew")
+        os._exit(1)

@@ -28,12 +28,20 @@ def serve(
         int, typer.Option(min=1, help="Rows of a model that may wait; more is refused at once.")
     ] = 65_536,
     max_batch_rows: Annotated[
-        int, typer.Option(min=1, help="Rows that go through a model together; larger requests are split.")
-    ] = 1024,
+        int | None,
+        typer.Option(
+            min=1,
+            help="Rows that go through a model together; larger requests are split.",
+            show_default="where more rows at once go no faster, as warm-up measures",
+        ),
+    ] = None,
     max_message_bytes: Annotated[int, typer.Option(min=1024, help="Largest request or reply.")] = 16 << 20,
     drain_seconds: Annotated[
         float, typer.Option(min=0, help="After SIGTERM, time for calls in flight to finish.")
     ] = 30,
+    stuck_seconds: Annotated[
+        float, typer.Option(min=1, help="A batch that runs longer hangs: the server drains and exits with 1.")
+    ] = 10,
 ) -> None:
     """Serve every model of a repository over gRPC, until SIGTERM.
 
@@ -58,5 +66,6 @@ def serve(
             limits=BatchLimits(max_queue_rows=max_queue_rows, max_batch_rows=max_batch_rows),
             max_message_bytes=max_message_bytes,
             drain_seconds=drain_seconds,
+            stuck_seconds=stuck_seconds,
         )
     )

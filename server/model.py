@@ -18,6 +18,7 @@ from tablefold.server.batch import Reply
 from tablefold.server.batcher import Batcher
 from tablefold.server.engine import Engine
 from tablefold.server.external_data import check_external_data
+from tablefold.server.pace import Pace, measure_pace
 
 OpenEngine = Callable[[Path, Manifest], Engine]
 
@@ -94,8 +95,8 @@ class Model:
         self.batcher.metrics.close()
 
 
-def open_bundle(folder: Path, open_engine: OpenEngine, warm_rows: int) -> tuple[Manifest, str, Engine]:
-    """Check, load, verify and warm one version: its manifest, parsed and as written, and its engine.
+def open_bundle(folder: Path, open_engine: OpenEngine, warm_rows: int) -> tuple[Manifest, str, Engine, Pace]:
+    """Check, load, verify and warm one version: its manifest, parsed and as written, its engine and its pace.
 
     `warm_rows`: the largest batch to come. Takes seconds. Raises BundleError saying what is wrong with it.
     """
@@ -108,19 +109,23 @@ def open_bundle(folder: Path, open_engine: OpenEngine, warm_rows: int) -> tuple[
     check_files(folder, manifest)
     check_external_data(folder, manifest)
     engine = open_engine(folder, manifest)
-    _replay(folder, manifest, engine, warm_rows)
-    return manifest, (folder / MANIFEST).read_text(encoding="utf-8"), engine
+    pace = _replay(folder, manifest, engine, warm_rows)
+    return manifest, (folder / MANIFEST).read_text(encoding="utf-8"), engine, pace
 
 
-def _replay(folder: Path, manifest: Manifest, engine: Engine, warm_rows: int) -> None:
-    """The golden rows give the probabilities they gave the exporter; then the largest batch, to warm up."""
+def _replay(folder: Path, manifest: Manifest, engine: Engine, warm_rows: int) -> Pace:
+    """The golden rows give the probabilities they gave the exporter; then larger batches, to warm up."""
     dense, ids, expected = manifest.golden.arrays(manifest.feature_schema)
     rows = len(expected)
     if not rows:
         raise BundleError(f"{folder / MANIFEST} has no golden rows to verify the graph with; export again")
+
+    def run(rows: int) -> None:
+        engine.run(np.resize(dense, (rows, dense.shape[1])), np.resize(ids, (rows, ids.shape[1])))
+
     try:
         probability = engine.run(dense, ids)
-        engine.run(np.resize(dense, (warm_rows, dense.shape[1])), np.resize(ids, (warm_rows, ids.shape[1])))
+        pace = measure_pace(run, warm_rows, time.monotonic)
     except Exception as error:  # ONNX Runtime's classes have no common base
         raise BundleError(f"{folder}: the graph fails on its golden rows: {error}") from error
     if probability.shape != expected.shape:
@@ -131,3 +136,4 @@ def _replay(folder: Path, manifest: Manifest, engine: Engine, warm_rows: int) ->
             f"{folder}: the graph's probabilities of the golden rows differ from the exporter's by "
             f"{difference:.3g} (at most {TOLERANCE:g}); export the model again"
         )
+    return pace

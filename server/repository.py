@@ -19,11 +19,12 @@ from tablefold.server.background import in_background
 from tablefold.server.batcher import Batcher
 from tablefold.server.engine import Engine
 from tablefold.server.model import Model, OpenEngine, open_bundle
+from tablefold.server.pace import Pace
 from tablefold.server.versions import Entry, Found, Versions, look
 
 log = logging.getLogger(__name__)
 
-MakeBatcher = Callable[[Engine, Manifest], Batcher]
+MakeBatcher = Callable[[Engine, Manifest, Pace], Batcher]
 
 
 class Repository:
@@ -130,8 +131,8 @@ class Repository:
 
     async def _open(self, folder: Path) -> Model:
         opened = partial(open_bundle, folder, self._open_engine, self._warm_rows)
-        manifest, manifest_json, engine = await in_background(opened)
-        return Model(manifest, manifest_json, self._make_batcher(engine, manifest))
+        manifest, manifest_json, engine, pace = await in_background(opened)
+        return Model(manifest, manifest_json, self._make_batcher(engine, manifest, pace))
 
     def _missing(self, name: str, version: str) -> ModelNotFound | Unavailable:
         versions = self.models.get(name)
