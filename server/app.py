@@ -9,7 +9,6 @@ import os
 import signal
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import cast
@@ -23,7 +22,7 @@ from grpc_reflection.v1alpha._async import ReflectionServicer
 from tablefold.bundle import Manifest
 from tablefold.errors import UsageError
 from tablefold.protos import inference_pb2, inference_pb2_grpc, tablefold_pb2, tablefold_pb2_grpc
-from tablefold.server.batcher import Batcher, BatchLimits
+from tablefold.server.batcher import Batcher
 from tablefold.server.engine import Device, Engine, OnnxEngine
 from tablefold.server.guard import Guard
 from tablefold.server.health import Health
@@ -31,7 +30,9 @@ from tablefold.server.lanes import Lanes, available_cores
 from tablefold.server.metrics import Metrics
 from tablefold.server.monitoring import Monitoring
 from tablefold.server.oip import InferenceService
+from tablefold.server.options import Options
 from tablefold.server.pace import Pace
+from tablefold.server.port import address_of
 from tablefold.server.predict import PredictService
 from tablefold.server.repository import Repository
 
@@ -46,26 +47,6 @@ SERVICES = (
 
 LAME_DUCK = 1.0
 """Seconds a draining server goes on while calls keep coming."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Options:
-    """What the command line says. Port 0: the kernel chooses one."""
-
-    repository: Path
-    host: str = "127.0.0.1"
-    port: int = 8001
-    http_port: int = 8002
-    poll_seconds: float = 2.0
-    """Between two looks at the repository; 0: none, new versions come by call."""
-    device: str = "cpu"
-    lanes: int | None = None
-    """None: as many as there are cores."""
-    limits: BatchLimits = field(default_factory=BatchLimits)
-    max_message_bytes: int = 16 << 20
-    drain_seconds: float = 30.0
-    stuck_seconds: float = 10.0
-    """A batch that runs longer hangs; then the server leaves, for its supervisor to start another."""
 
 
 class Server:
@@ -87,18 +68,18 @@ class Server:
             options=[
                 ("grpc.max_receive_message_length", options.max_message_bytes),
                 ("grpc.max_send_message_length", options.max_message_bytes),
-                ("grpc.so_reuseport", 0),  # else a second server on the same port would take half the calls
+                ("grpc.so_reuseport", 1),  # `Port` keeps it for us alone
+                ("grpc.keepalive_time_ms", 60_000),  # a client that vanished without a word is let go
             ],
         )
 
     async def start(self, open_engine: Callable[[Path, Manifest], Engine] | None = None) -> str:
-        """Listen, load, verify and warm, then serve; gives the line that says so.
+        """Load, verify and warm, then listen and serve; gives the models' names.
 
         `open_engine` stands in for ONNX Runtime. Raises UsageError (a port in use, no such device) and
         BundleError (nothing to serve).
         """
         options = self._options
-        self.port = self._listen()
         self.repository = await Repository.open(
             options.repository,
             open_engine or partial(OnnxEngine, device=self._device),
@@ -108,7 +89,7 @@ class Server:
         if options.poll_seconds:
             self._watch = asyncio.create_task(self.repository.watch(options.poll_seconds))
         self._monitoring = Monitoring(
-            options.host, options.http_port, self._metrics.registry, lambda: self.serving
+            options.http_host or options.host, options.http_port, self._metrics.registry, lambda: self.serving
         )
         self.http_port = self._monitoring.port
         guard = cast(grpc.aio.Server, self._guard)  # to the services it is the server
@@ -126,12 +107,10 @@ class Server:
         health_pb2_grpc.add_HealthServicer_to_server(self._health, guard)
         reflection_pb2_grpc.add_ServerReflectionServicer_to_server(ReflectionServicer(SERVICES), guard)
         self._grpc.add_generic_rpc_handlers([self._guard])
+        self.port = self._listen()
         await self._grpc.start()
         models = ", ".join(f"{model.name}:{model.version}" for model in self.repository.served())
-        return (
-            f"tablefold: ready on {_address(options.host, self.port)} (HTTP {self.http_port}), "
-            f"models: {models} on {self._device.name}"
-        )
+        return f"models: {models} on {self._device.name}"
 
     @property
     def stuck(self) -> bool:
@@ -165,26 +144,28 @@ class Server:
     def _listen(self) -> int:
         host, port = self._options.host, self._options.port
         try:
-            return self._grpc.add_insecure_port(_address(host, port))
+            return self._grpc.add_insecure_port(address_of(host, port))
         except RuntimeError as error:
-            raise UsageError(
-                f"cannot listen on {host}:{port}: it is in use or not an address of this machine; "
-                "give another --port or --host"
-            ) from error
+            raise UsageError(f"cannot listen on {host}:{port}: {error}") from error
 
     def _make_batcher(self, engine: Engine, manifest: Manifest, pace: Pace) -> Batcher:
         metrics = self._metrics.of_model(manifest.name, manifest.footprint.parts, manifest.version)
         return Batcher(engine, self._lanes, metrics, pace, name=manifest.name, limits=self._options.limits)
 
 
-def _address(host: str, port: int) -> str:
-    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+def run(
+    options: Options,
+    announce: Callable[[Server, str], None],
+    *,
+    watch: int | None = None,
+    open_engine: Callable[[Path, Manifest], Engine] | None = None,
+) -> None:
+    """Serve until SIGTERM or SIGINT, then drain; `announce` hears what `Server.start` gives.
 
-
-def run(options: Options) -> None:
-    """Serve until SIGTERM or SIGINT, then drain. Raises what `Server.start` raises."""
+    `watch`: a file descriptor whose end is a signal too. Raises what `Server.start` raises.
+    """
     with asyncio.Runner(loop_factory=_loop_factory()) as runner:
-        runner.run(_serve(options))
+        runner.run(_serve(options, announce, watch, open_engine))
 
 
 def _loop_factory() -> Callable[[], asyncio.AbstractEventLoop]:
@@ -195,12 +176,22 @@ def _loop_factory() -> Callable[[], asyncio.AbstractEventLoop]:
     return uvloop.new_event_loop
 
 
-async def _serve(options: Options) -> None:
+async def _serve(
+    options: Options,
+    announce: Callable[[Server, str], None],
+    watch: int | None,
+    open_engine: Callable[[Path, Manifest], Engine] | None,
+) -> None:
+    loop = asyncio.get_running_loop()
     server = Server(options)
     for number in (signal.SIGTERM, signal.SIGINT):
-        asyncio.get_running_loop().add_signal_handler(number, server.leave.set)
-    print(await server.start(), flush=True)
+        loop.add_signal_handler(number, server.leave.set)
+    if watch is not None:
+        loop.add_reader(watch, server.leave.set)
+    announce(server, await server.start(open_engine))
     await server.leave.wait()
+    if watch is not None:
+        loop.remove_reader(watch)
     log.info("draining, up to %g seconds", options.drain_seconds)
     await server.drain()
     if server.stuck:

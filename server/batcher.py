@@ -10,7 +10,6 @@ the event loop, so the queue needs no lock.
 import asyncio
 import logging
 import time
-from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,6 +19,7 @@ from tablefold.server.batch import Batch, Call, Part, Reply
 from tablefold.server.engine import Engine
 from tablefold.server.lanes import Lanes
 from tablefold.server.metrics import ModelMetrics
+from tablefold.server.options import BatchLimits
 from tablefold.server.pace import Clock, Pace, Throughput
 from tablefold.server.waiting import Waiting
 
@@ -29,15 +29,6 @@ HEADROOM = 0.8
 """Of the time a caller gives: what waits ahead of a call and the call itself must fit, or it is refused.
 
 The rest is for what the estimate cannot know: the way back, and more urgent calls that come later."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class BatchLimits:
-    """How many rows may wait, and how many run together."""
-
-    max_queue_rows: int = 65_536
-    max_batch_rows: int | None = None
-    """None: the knee that warm-up measures. Larger batches only lengthen the slowest calls."""
 
 
 class Batcher:

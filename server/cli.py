@@ -21,8 +21,19 @@ def serve(
         typer.Option(min=0, help="Look for new versions this often; 0: never, they come by call."),
     ] = 2,
     device: Annotated[str, typer.Option(help="cpu, cuda or cuda:N.")] = "cpu",
+    workers: Annotated[
+        int,
+        typer.Option(
+            min=1,
+            max=256,
+            help="Processes that share the port and the cores; connections are spread over them.",
+        ),
+    ] = 1,
     lanes: Annotated[
-        int | None, typer.Option(min=1, max=1024, help="Batches at once.", show_default="one for each core")
+        int | None,
+        typer.Option(
+            min=1, max=1024, help="Batches at once in each process.", show_default="one for each core it has"
+        ),
     ] = None,
     max_queue_rows: Annotated[
         int, typer.Option(min=1, help="Rows of a model that may wait; more is refused at once.")
@@ -51,15 +62,16 @@ def serve(
     Speaks tablefold.v1, the Open Inference Protocol v2, gRPC health and reflection on one port. Prints one
     line when it is ready.
     """
-    from tablefold.server.app import Options, run
-    from tablefold.server.batcher import BatchLimits
+    from tablefold.server.launch import serve as launch
+    from tablefold.server.options import BatchLimits, Options
 
-    run(
+    launch(
         Options(
             repository=repository,
             host=host,
             port=port,
             http_port=http_port,
+            workers=workers,
             poll_seconds=poll_seconds,
             device=device,
             lanes=lanes,

@@ -25,8 +25,8 @@ from tablefold.bundle import GRAPH, MANIFEST, WEIGHTS, GoldenRows, Manifest, Met
 from tablefold.footprint import Footprint, Parts
 from tablefold.protos import inference_pb2, inference_pb2_grpc, tablefold_pb2_grpc
 from tablefold.schema import MISSING, CategoricalFeature, DenseFeature, Encoding, FeatureSchema
-from tablefold.server.app import Options, Server
-from tablefold.server.batcher import BatchLimits
+from tablefold.server.app import Server
+from tablefold.server.options import BatchLimits, Options
 
 BUCKETS = 97
 SCHEMA = FeatureSchema(

@@ -16,9 +16,10 @@ from hypothesis import strategies as st
 
 from tablefold.errors import DeadlineExceeded, EngineFault, Overloaded, TooLate, Unavailable
 from tablefold.footprint import Parts
-from tablefold.server.batcher import Batcher, BatchLimits
+from tablefold.server.batcher import Batcher
 from tablefold.server.lanes import Lanes
 from tablefold.server.metrics import Metrics
+from tablefold.server.options import BatchLimits
 from tablefold.server.pace import Pace, Throughput, measure_pace
 
 

@@ -118,24 +118,6 @@ async def test_overload_is_refused_at_once_and_everything_accepted_is_answered(r
         assert len(await client.infer(*toy.rows(10))) == 10
 
 
-async def test_an_engine_that_fails_is_internal_with_a_fixed_text_and_the_server_serves_on(repository, toy):
-    class Broken:
-        broken = False
-
-        def run(self, dense: np.ndarray, ids: np.ndarray) -> np.ndarray:
-            if self.broken:
-                raise RuntimeError("secret detail")
-            return toy.probability(dense, ids)
-
-    engine = Broken()
-    async with toy.here(repository, engine) as client:
-        engine.broken = True
-        status, text = await toy.status(client.infer(*toy.rows(3)))
-        assert (status, text) == ("INTERNAL", "the engine failed on this request; the server's log says why")
-        engine.broken = False
-        assert len(await client.infer(*toy.rows(3))) == 3
-
-
 async def test_a_bug_in_the_server_is_internal_with_a_fixed_text(client, toy, monkeypatch, caplog):
     monkeypatch.setattr(client.server.repository, "models", None)
     status, text = await toy.status(client.oip.ModelReady(pb.ModelReadyRequest(name="toy")))

@@ -1,0 +1,40 @@
+"""What the command line says of a server.
+
+Knows values and their defaults. Imports nothing heavy: the supervisor of several processes needs them too.
+"""
+
+from dataclasses import dataclass, field
+from pathlib import Path
+
+
+@dataclass(frozen=True, kw_only=True)
+class BatchLimits:
+    """How many rows may wait, and how many run together."""
+
+    max_queue_rows: int = 65_536
+    max_batch_rows: int | None = None
+    """None: the knee that warm-up measures. Larger batches only lengthen the slowest calls."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Options:
+    """Port 0: the kernel chooses one."""
+
+    repository: Path
+    host: str = "127.0.0.1"
+    port: int = 8001
+    http_host: str | None = None
+    """None: the same as `host`."""
+    http_port: int = 8002
+    workers: int = 1
+    """Processes that share the port."""
+    poll_seconds: float = 2.0
+    """Between two looks at the repository; 0: none, new versions come by call."""
+    device: str = "cpu"
+    lanes: int | None = None
+    """Of each process. None: as many as there are cores for it."""
+    limits: BatchLimits = field(default_factory=BatchLimits)
+    max_message_bytes: int = 16 << 20
+    drain_seconds: float = 30.0
+    stuck_seconds: float = 10.0
+    """A batch that runs longer hangs; then the process leaves, for its supervisor to start another."""
