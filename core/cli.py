@@ -19,7 +19,7 @@ from tablefold.bundle import read_manifest
 from tablefold.errors import TablefoldError, UsageError
 from tablefold.exporter.cli import export
 from tablefold.loadtest.cli import loadtest, predict
-from tablefold.server.cli import serve
+from tablefold.server.cli import serve, show_footprint
 from tablefold.trainer.cli import train
 
 app = typer.Typer(
@@ -38,10 +38,29 @@ app.command()(loadtest)
 
 @app.command()
 def footprint(
-    bundle: Annotated[Path, typer.Argument(help="A version's folder, such as REPOSITORY/MODEL/1.")],
+    bundle: Annotated[
+        Path | None,
+        typer.Argument(help="A version's folder, such as REPOSITORY/MODEL/1.", show_default=False),
+    ] = None,
+    server: Annotated[
+        str | None,
+        typer.Option(metavar="HOST:PORT", help="Ask a running server instead.", show_default=False),
+    ] = None,
+    tls_ca: Annotated[
+        Path | None, typer.Option(help="The authority (PEM) of the server's certificate: TLS.")
+    ] = None,
+    token_file: Annotated[Path | None, typer.Option(help="The token the server wants.")] = None,
     json: Annotated[bool, typer.Option("--json", help="Print one JSON object instead.")] = False,
 ) -> None:
-    """Print how many bytes each part of a bundle's arrays takes, beside the fp32 table."""
+    """Print how many bytes each part of a bundle's arrays takes, beside the fp32 table.
+
+    With --server: what every model in its memory takes, predicted and loaded, and the server as a whole.
+    """
+    if server is not None:
+        show_footprint(server, tls_ca=tls_ca, token_file=token_file, json=json)
+        return
+    if bundle is None:
+        raise UsageError("give a bundle's folder, such as REPOSITORY/MODEL/1, or --server HOST:PORT")
     footprint = read_manifest(bundle).footprint
     parts, total = footprint.parts.model_dump(), footprint.parts.total
     if json:
@@ -56,7 +75,7 @@ def footprint(
     typer.echo(f"full fp32 table / total: {footprint.compression:.2f}x, everything counted")
 
 
-EXTRAS = {"predict": "loadtest"}
+EXTRAS = {"predict": "loadtest", "footprint": "serve"}
 """The extra of pip that a command needs, where it is not called like the command."""
 
 

@@ -8,6 +8,7 @@
     │   ├── LogError          a line of a log that cannot be read (file, line, feature)
     │   ├── CheckpointError   a checkpoint that is incomplete or does not fit
     │   └── BundleError       a bundle that is incomplete, damaged or hostile
+    │       └── OverLimit     one that does not fit into the memory allowed
     └── RequestError          a request that is answered with a status instead of probabilities
         ├── InvalidRequest    INVALID_ARGUMENT
         ├── ModelNotFound     NOT_FOUND
@@ -67,6 +68,10 @@ class CheckpointError(UsageError):
 
 class BundleError(UsageError):
     """A bundle that is incomplete, damaged or points outside its own folder."""
+
+
+class OverLimit(BundleError):
+    """A bundle that does not fit into the memory allowed as things are."""
 
 
 class RequestError(TablefoldError):

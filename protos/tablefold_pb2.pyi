@@ -280,14 +280,25 @@ class GetFootprintResponse(_message.Message):
         VOCABULARY_BYTES_FIELD_NUMBER: _builtins.int
         NETWORK_BYTES_FIELD_NUMBER: _builtins.int
         BASELINE_FP32_BYTES_FIELD_NUMBER: _builtins.int
+        MAPPED_BYTES_FIELD_NUMBER: _builtins.int
+        ANONYMOUS_BYTES_FIELD_NUMBER: _builtins.int
+        PEAK_BYTES_FIELD_NUMBER: _builtins.int
         name: _builtins.str
         version: _builtins.int
         tables_bytes: _builtins.int
+        """Predicted: the arrays of the bundle by part, and the full fp32 table beside them."""
         scales_bytes: _builtins.int
         row_maps_bytes: _builtins.int
         vocabulary_bytes: _builtins.int
         network_bytes: _builtins.int
         baseline_fp32_bytes: _builtins.int
+        mapped_bytes: _builtins.int
+        """Loaded: of the weights' file, mapped and in memory now, every page once over all processes; and what
+        the runtime took beside, measured when the version was loaded, times the processes.
+        """
+        anonymous_bytes: _builtins.int
+        peak_bytes: _builtins.int
+        """The highest sum of both so far; its loading included."""
         def __init__(
             self,
             *,
@@ -299,10 +310,13 @@ class GetFootprintResponse(_message.Message):
             vocabulary_bytes: _builtins.int = ...,
             network_bytes: _builtins.int = ...,
             baseline_fp32_bytes: _builtins.int = ...,
+            mapped_bytes: _builtins.int = ...,
+            anonymous_bytes: _builtins.int = ...,
+            peak_bytes: _builtins.int = ...,
         ) -> None: ...
         _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
         def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-        _ClearFieldArgType: _TypeAlias = _typing.Literal["baseline_fp32_bytes", b"baseline_fp32_bytes", "name", b"name", "network_bytes", b"network_bytes", "row_maps_bytes", b"row_maps_bytes", "scales_bytes", b"scales_bytes", "tables_bytes", b"tables_bytes", "version", b"version", "vocabulary_bytes", b"vocabulary_bytes"]  # noqa: Y015
+        _ClearFieldArgType: _TypeAlias = _typing.Literal["anonymous_bytes", b"anonymous_bytes", "baseline_fp32_bytes", b"baseline_fp32_bytes", "mapped_bytes", b"mapped_bytes", "name", b"name", "network_bytes", b"network_bytes", "peak_bytes", b"peak_bytes", "row_maps_bytes", b"row_maps_bytes", "scales_bytes", b"scales_bytes", "tables_bytes", b"tables_bytes", "version", b"version", "vocabulary_bytes", b"vocabulary_bytes"]  # noqa: Y015
         def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
         def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -316,12 +330,16 @@ class GetFootprintResponse(_message.Message):
         PROPORTIONAL_BYTES_FIELD_NUMBER: _builtins.int
         ANONYMOUS_BYTES_FIELD_NUMBER: _builtins.int
         FILE_BACKED_BYTES_FIELD_NUMBER: _builtins.int
+        PROPORTIONAL_ANONYMOUS_BYTES_FIELD_NUMBER: _builtins.int
         pid: _builtins.int
         resident_bytes: _builtins.int
+        """Pages shared by n processes count 1/n in the proportional figures."""
         resident_peak_bytes: _builtins.int
         proportional_bytes: _builtins.int
         anonymous_bytes: _builtins.int
         file_backed_bytes: _builtins.int
+        proportional_anonymous_bytes: _builtins.int
+        """The anonymous part of `proportional_bytes`; the rest is mapped from files."""
         def __init__(
             self,
             *,
@@ -331,10 +349,11 @@ class GetFootprintResponse(_message.Message):
             proportional_bytes: _builtins.int = ...,
             anonymous_bytes: _builtins.int = ...,
             file_backed_bytes: _builtins.int = ...,
+            proportional_anonymous_bytes: _builtins.int = ...,
         ) -> None: ...
         _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
         def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-        _ClearFieldArgType: _TypeAlias = _typing.Literal["anonymous_bytes", b"anonymous_bytes", "file_backed_bytes", b"file_backed_bytes", "pid", b"pid", "proportional_bytes", b"proportional_bytes", "resident_bytes", b"resident_bytes", "resident_peak_bytes", b"resident_peak_bytes"]  # noqa: Y015
+        _ClearFieldArgType: _TypeAlias = _typing.Literal["anonymous_bytes", b"anonymous_bytes", "file_backed_bytes", b"file_backed_bytes", "pid", b"pid", "proportional_anonymous_bytes", b"proportional_anonymous_bytes", "proportional_bytes", b"proportional_bytes", "resident_bytes", b"resident_bytes", "resident_peak_bytes", b"resident_peak_bytes"]  # noqa: Y015
         def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
         def WhichOneof(self, oneof_group: _Never) -> None: ...
 

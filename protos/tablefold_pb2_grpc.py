@@ -69,7 +69,7 @@ class TablefoldServicer:
         raise NotImplementedError('Method not implemented!')
 
     def GetFootprint(self, request, context):
-        """Bytes by part for every model in memory, and what the kernel says of the process.
+        """Bytes of every version in memory, predicted and loaded, and what the kernel says of the processes.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

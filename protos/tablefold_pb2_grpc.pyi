@@ -36,7 +36,7 @@ class TablefoldStub:
     GetModel: _grpc.UnaryUnaryMultiCallable[_tablefold_pb2.GetModelRequest, _tablefold_pb2.GetModelResponse]
     """What a model reads and how it was made."""
     GetFootprint: _grpc.UnaryUnaryMultiCallable[_tablefold_pb2.GetFootprintRequest, _tablefold_pb2.GetFootprintResponse]
-    """Bytes by part for every model in memory, and what the kernel says of the process."""
+    """Bytes of every version in memory, predicted and loaded, and what the kernel says of the processes."""
 
 @_typing.type_check_only
 class TablefoldAsyncStub(TablefoldStub):
@@ -46,7 +46,7 @@ class TablefoldAsyncStub(TablefoldStub):
     GetModel: _aio.UnaryUnaryMultiCallable[_tablefold_pb2.GetModelRequest, _tablefold_pb2.GetModelResponse]  # type: ignore[assignment]
     """What a model reads and how it was made."""
     GetFootprint: _aio.UnaryUnaryMultiCallable[_tablefold_pb2.GetFootprintRequest, _tablefold_pb2.GetFootprintResponse]  # type: ignore[assignment]
-    """Bytes by part for every model in memory, and what the kernel says of the process."""
+    """Bytes of every version in memory, predicted and loaded, and what the kernel says of the processes."""
 
 class TablefoldServicer(metaclass=_abc_1.ABCMeta):
     @_abc_1.abstractmethod
@@ -71,6 +71,6 @@ class TablefoldServicer(metaclass=_abc_1.ABCMeta):
         request: _tablefold_pb2.GetFootprintRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_tablefold_pb2.GetFootprintResponse, _abc.Awaitable[_tablefold_pb2.GetFootprintResponse]]:
-        """Bytes by part for every model in memory, and what the kernel says of the process."""
+        """Bytes of every version in memory, predicted and loaded, and what the kernel says of the processes."""
 
 def add_TablefoldServicer_to_server(servicer: TablefoldServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

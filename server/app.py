@@ -24,17 +24,19 @@ from tablefold.errors import UsageError
 from tablefold.protos import inference_pb2, inference_pb2_grpc, tablefold_pb2, tablefold_pb2_grpc
 from tablefold.server.batcher import Batcher
 from tablefold.server.engine import Device, Engine, OnnxEngine
+from tablefold.server.footprint import MemoryLimit, Pids, this_process
 from tablefold.server.guard import Guard
 from tablefold.server.health import Health
 from tablefold.server.lanes import Lanes, available_cores
 from tablefold.server.metrics import Metrics
+from tablefold.server.model import Opened, WarmUp
 from tablefold.server.monitoring import Monitoring
 from tablefold.server.oip import InferenceService
 from tablefold.server.options import Options
-from tablefold.server.pace import Pace
 from tablefold.server.port import address_of
 from tablefold.server.predict import PredictService
 from tablefold.server.repository import Repository
+from tablefold.server.security import TokenCheck, read_token, tls_credentials
 
 log = logging.getLogger(__name__)
 
@@ -50,10 +52,15 @@ LAME_DUCK = 1.0
 
 
 class Server:
-    """`start`, then `drain`; both once. Belongs to the running event loop."""
+    """`start`, then `drain`; both once. Belongs to the running event loop.
 
-    def __init__(self, options: Options) -> None:
-        self._options = options
+    `pids`: all processes of the server, where it has several; they count as one footprint.
+    """
+
+    def __init__(self, options: Options, pids: Pids = this_process) -> None:
+        self._options, self._pids = options, pids
+        limit = options.memory_limit
+        self._memory_limit = None if limit is None else MemoryLimit(limit, pids)
         self._device = Device(options.device)
         self.leave = asyncio.Event()
         """Set when the server should be drained: by a signal, or because an engine hangs."""
@@ -64,7 +71,9 @@ class Server:
         self._health = Health(SERVICES)
         self._watch: asyncio.Task[None] | None = None
         self._guard = Guard(self._metrics, self._health.draining)
+        self._tls = tls_credentials(options.tls_cert, options.tls_key, options.tls_client_ca)
         self._grpc = grpc.aio.server(
+            interceptors=self._token_check(),
             options=[
                 ("grpc.max_receive_message_length", options.max_message_bytes),
                 ("grpc.max_send_message_length", options.max_message_bytes),
@@ -80,12 +89,14 @@ class Server:
         BundleError (nothing to serve).
         """
         options = self._options
-        self.repository = await Repository.open(
+        self.repository = Repository(
             options.repository,
             open_engine or partial(OnnxEngine, device=self._device),
             self._make_batcher,
-            warm_rows=options.limits.max_batch_rows or options.limits.max_queue_rows,
+            WarmUp(options.max_batch_rows, at_once=self._lanes.count),
+            memory_limit=self._memory_limit,
         )
+        await self.repository.open()
         if options.poll_seconds:
             self._watch = asyncio.create_task(self.repository.watch(options.poll_seconds))
         self._monitoring = Monitoring(
@@ -98,12 +109,13 @@ class Server:
                 self.repository,
                 self._health,
                 self._metrics,
-                max_rows=options.limits.max_queue_rows,
-                admin=False,
+                max_rows=options.max_queue_rows,
+                # The call would reach one process only.
+                admin=options.token_file is not None and options.workers == 1,
             ),
             guard,
         )
-        tablefold_pb2_grpc.add_TablefoldServicer_to_server(PredictService(self.repository), guard)
+        tablefold_pb2_grpc.add_TablefoldServicer_to_server(PredictService(self.repository, self._pids), guard)
         health_pb2_grpc.add_HealthServicer_to_server(self._health, guard)
         reflection_pb2_grpc.add_ServerReflectionServicer_to_server(ReflectionServicer(SERVICES), guard)
         self._grpc.add_generic_rpc_handlers([self._guard])
@@ -141,16 +153,33 @@ class Server:
         self._lanes.close()
         self._monitoring.close()
 
+    def _token_check(self) -> list[TokenCheck]:
+        if self._options.token_file is None:
+            return []
+        if self._tls is None:
+            log.warning("the token travels in the clear: give --tls-cert and --tls-key")
+        return [TokenCheck(read_token(self._options.token_file), self._metrics)]
+
     def _listen(self) -> int:
         host, port = self._options.host, self._options.port
         try:
-            return self._grpc.add_insecure_port(address_of(host, port))
+            if self._tls is None:
+                return self._grpc.add_insecure_port(address_of(host, port))
+            return self._grpc.add_secure_port(address_of(host, port), self._tls)
         except RuntimeError as error:
             raise UsageError(f"cannot listen on {host}:{port}: {error}") from error
 
-    def _make_batcher(self, engine: Engine, manifest: Manifest, pace: Pace) -> Batcher:
+    def _make_batcher(self, opened: Opened) -> Batcher:
+        manifest = opened.manifest
         metrics = self._metrics.of_model(manifest.name, manifest.footprint.parts, manifest.version)
-        return Batcher(engine, self._lanes, metrics, pace, name=manifest.name, limits=self._options.limits)
+        return Batcher(
+            opened.engine,
+            self._lanes,
+            metrics,
+            opened.pace,
+            name=manifest.name,
+            max_queue_rows=self._options.max_queue_rows,
+        )
 
 
 def run(
@@ -158,14 +187,16 @@ def run(
     announce: Callable[[Server, str], None],
     *,
     watch: int | None = None,
+    pids: Pids = this_process,
     open_engine: Callable[[Path, Manifest], Engine] | None = None,
 ) -> None:
     """Serve until SIGTERM or SIGINT, then drain; `announce` hears what `Server.start` gives.
 
-    `watch`: a file descriptor whose end is a signal too. Raises what `Server.start` raises.
+    `watch`: a file descriptor whose end is a signal too. `pids`: see `Server`. Raises what `Server.start`
+    raises.
     """
     with asyncio.Runner(loop_factory=_loop_factory()) as runner:
-        runner.run(_serve(options, announce, watch, open_engine))
+        runner.run(_serve(options, announce, watch, pids, open_engine))
 
 
 def _loop_factory() -> Callable[[], asyncio.AbstractEventLoop]:
@@ -180,10 +211,11 @@ async def _serve(
     options: Options,
     announce: Callable[[Server, str], None],
     watch: int | None,
+    pids: Pids,
     open_engine: Callable[[Path, Manifest], Engine] | None,
 ) -> None:
     loop = asyncio.get_running_loop()
-    server = Server(options)
+    server = Server(options, pids)
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, server.leave.set)
     if watch is not None:

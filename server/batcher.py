@@ -19,7 +19,6 @@ from tablefold.server.batch import Batch, Call, Part, Reply
 from tablefold.server.engine import Engine
 from tablefold.server.lanes import Lanes
 from tablefold.server.metrics import ModelMetrics
-from tablefold.server.options import BatchLimits
 from tablefold.server.pace import Clock, Pace, Throughput
 from tablefold.server.waiting import Waiting
 
@@ -42,14 +41,12 @@ class Batcher:
         pace: Pace,
         *,
         name: str = "model",
-        limits: BatchLimits | None = None,
+        max_queue_rows: int = 65_536,
         clock: Clock = time.monotonic,
     ) -> None:
         self.engine, self.metrics, self.name, self.clock = engine, metrics, name, clock
         self._lanes = lanes
-        limits = limits or BatchLimits()
-        self._max_queue_rows = limits.max_queue_rows
-        self.max_batch_rows = limits.max_batch_rows or pace.rows
+        self._max_queue_rows, self._max_batch_rows = max_queue_rows, pace.rows
         self._throughput = Throughput(pace, lanes.count)
         self._waiting = Waiting()
         self._running_rows = 0
@@ -99,7 +96,7 @@ class Batcher:
         """
         self._asked = False
         now = self.clock()
-        room = self.max_batch_rows
+        room = self._max_batch_rows
         parts: list[Part] = []
         while room and (call := self._waiting.first()) is not None:
             if call.deadline is not None and call.deadline <= now:
@@ -108,7 +105,7 @@ class Batcher:
                 )
                 continue
             rest = call.rows - call.taken
-            if rest > room and room <= self.max_batch_rows // 2:
+            if rest > room and room <= self._max_batch_rows // 2:
                 break
             rows = min(rest, room)
             parts.append(Part(call, call.taken, call.taken + rows))

@@ -3,6 +3,7 @@
 Knows options and their help. Imports the server only when it runs, so that `--help` is quick.
 """
 
+import re
 from pathlib import Path
 from typing import Annotated
 
@@ -39,14 +40,35 @@ def serve(
         int, typer.Option(min=1, help="Rows of a model that may wait; more is refused at once.")
     ] = 65_536,
     max_batch_rows: Annotated[
-        int | None,
+        int,
         typer.Option(
             min=1,
-            help="Rows that go through a model together; larger requests are split.",
-            show_default="where more rows at once go no faster, as warm-up measures",
+            help="Most rows that go together; fewer where warm-up finds more no faster.",
+        ),
+    ] = 65_536,
+    max_message_bytes: Annotated[int, typer.Option(min=1024, help="Largest request or reply.")] = 16 << 20,
+    tls_cert: Annotated[
+        Path | None, typer.Option(help="The server's certificate (PEM): turns TLS on.")
+    ] = None,
+    tls_key: Annotated[Path | None, typer.Option(help="Its private key (PEM).")] = None,
+    tls_client_ca: Annotated[
+        Path | None, typer.Option(help="Clients need a certificate of this authority (PEM): mTLS.")
+    ] = None,
+    token_file: Annotated[
+        Path | None,
+        typer.Option(
+            help="Calls must carry the token in this file (`authorization: Bearer TOKEN`), but for health; "
+            "turns RepositoryModelLoad and Unload on."
         ),
     ] = None,
-    max_message_bytes: Annotated[int, typer.Option(min=1024, help="Largest request or reply.")] = 16 << 20,
+    memory_limit: Annotated[
+        str | None,
+        typer.Option(
+            metavar="SIZE",
+            help="Refuse to load what would take the server beyond it, such as 2GiB or 500MB.",
+            show_default=False,
+        ),
+    ] = None,
     drain_seconds: Annotated[
         float, typer.Option(min=0, help="After SIGTERM, time for calls in flight to finish.")
     ] = 30,
@@ -63,7 +85,7 @@ def serve(
     line when it is ready.
     """
     from tablefold.server.launch import serve as launch
-    from tablefold.server.options import BatchLimits, Options
+    from tablefold.server.options import Options
 
     launch(
         Options(
@@ -75,9 +97,42 @@ def serve(
             poll_seconds=poll_seconds,
             device=device,
             lanes=lanes,
-            limits=BatchLimits(max_queue_rows=max_queue_rows, max_batch_rows=max_batch_rows),
+            max_queue_rows=max_queue_rows,
+            max_batch_rows=max_batch_rows,
             max_message_bytes=max_message_bytes,
+            tls_cert=tls_cert,
+            tls_key=tls_key,
+            tls_client_ca=tls_client_ca,
+            token_file=token_file,
+            memory_limit=None if memory_limit is None else _bytes(memory_limit),
             drain_seconds=drain_seconds,
             stuck_seconds=stuck_seconds,
         )
     )
+
+
+UNITS = {"": 1, "KB": 10**3, "MB": 10**6, "GB": 10**9, "KIB": 1 << 10, "MIB": 1 << 20, "GIB": 1 << 30}
+
+
+def _bytes(text: str) -> int:
+    from tablefold.errors import UsageError
+
+    parts = re.fullmatch(r"([0-9]+(?:\.[0-9]+)?) ?([KMG]I?B)?", text.strip(), re.IGNORECASE)
+    if parts is None:
+        raise UsageError(f"--memory-limit {text!r} is not a size: give bytes, or such as 500MB or 2GiB")
+    return int(float(parts[1]) * UNITS[(parts[2] or "").upper()])
+
+
+def show_footprint(server: str, *, tls_ca: Path | None, token_file: Path | None, json: bool) -> None:
+    """What `tablefold footprint --server` prints. Raises UsageError."""
+    from json import dumps
+
+    from rich.console import Console
+
+    from tablefold.server.ask_footprint import ask_footprint, table_of
+
+    footprint = ask_footprint(server, tls_ca, token_file)
+    if json:
+        typer.echo(dumps(footprint))
+    else:
+        Console().print(table_of(footprint))

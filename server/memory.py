@@ -1,14 +1,19 @@
-"""What the kernel says of a process's memory.
+"""What the kernel says of memory: of processes, of mapped files, and of a piece of work.
 
 Knows /proc (Linux); elsewhere psutil's resident figure and zeros. Does not know models.
 """
 
 import ctypes
 import os
+from collections.abc import Callable, Iterable
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TypeVar
 
 import psutil
+
+Outcome = TypeVar("Outcome")
 
 
 @dataclass(frozen=True)
@@ -18,9 +23,12 @@ class ProcessMemory:
     resident: int
     resident_peak: int
     proportional: int
-    """Like resident, but pages shared by n processes count 1/n: what the process really costs."""
+    """Like resident, but pages shared by n processes count 1/n: what the process really costs. Summed over
+    processes, every page counts once."""
+    proportional_anonymous: int
+    """Its share of what was written: heaps, arenas, stacks."""
     anonymous: int
-    """What the process itself wrote: heaps, arenas, stacks."""
+    """What the process itself wrote."""
     file_backed: int
     """Mapped from files (weights, libraries) and shared: the kernel can drop it and read it again."""
 
@@ -31,16 +39,64 @@ def process_memory(pid: int | None = None) -> ProcessMemory:
     try:
         sizes = _sizes(Path(f"/proc/{pid}/smaps_rollup")) | _sizes(Path(f"/proc/{pid}/status"))
     except OSError:
-        return ProcessMemory(psutil.Process(pid).memory_info().rss, 0, 0, 0, 0)
+        return ProcessMemory(psutil.Process(pid).memory_info().rss, 0, 0, 0, 0, 0)
     resident = sizes["Rss"]
     return ProcessMemory(
         resident=resident,
         # The kernel updates the peak lazily; it may trail a figure read a moment earlier.
         resident_peak=max(sizes["VmHWM"], resident),
         proportional=sizes["Pss"],
+        proportional_anonymous=sizes["Pss_Anon"],
         anonymous=sizes["Anonymous"],
         file_backed=resident - sizes["Anonymous"],
     )
+
+
+def memory_of(pids: Iterable[int]) -> dict[int, ProcessMemory]:
+    """The memory of each process that is still there."""
+    found = {}
+    for pid in pids:
+        with suppress(psutil.NoSuchProcess):
+            found[pid] = process_memory(pid)
+    return found
+
+
+def mapped_bytes(pids: Iterable[int], files: set[str]) -> dict[str, int]:
+    """How much of each file (absolute path) processes have mapped and in memory, every page counted once."""
+    found = dict.fromkeys(files, 0)
+    for pid in pids:
+        with suppress(OSError):  # no /proc, or the process has ended
+            file = ""
+            for line in Path(f"/proc/{pid}/smaps").read_text(errors="replace").splitlines():
+                words = line.split(maxsplit=5)
+                if not words[0].endswith(":"):  # the first line of a mapping: addresses, ..., file
+                    file = words[5].removesuffix(" (deleted)") if len(words) == 6 else ""
+                elif words[0] == "Pss:" and file in found:
+                    found[file] += int(words[1]) * 1024
+    return found
+
+
+@dataclass(frozen=True)
+class Growth:
+    """What a piece of work added to this process, in bytes; other work of that moment is in it."""
+
+    anonymous: int = 0
+    peak: int = 0
+    """Resident, at the highest, mapped files included."""
+
+
+def measured(work: Callable[[], Outcome]) -> tuple[Outcome, Growth]:
+    """What `work` gives, and what it added."""
+    status = Path("/proc/self/status")
+    if not status.exists():
+        return work(), Growth()
+    before = _sizes(status)
+    outcome = work()
+    after = _sizes(status)
+    # The kernel's mark tells of a peak only where that was the process's highest ever.
+    top = after["VmHWM"] if after["VmHWM"] > before["VmHWM"] else after["VmRSS"]
+    anonymous = max(0, after["RssAnon"] - before["RssAnon"])
+    return outcome, Growth(anonymous, max(anonymous, top - before["VmRSS"]))
 
 
 def give_back() -> None:

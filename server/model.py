@@ -4,8 +4,10 @@ Knows bundles and what they must pass. Does not know which versions are wanted, 
 """
 
 import asyncio
+import threading
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -18,6 +20,7 @@ from tablefold.server.batch import Reply
 from tablefold.server.batcher import Batcher
 from tablefold.server.engine import Engine
 from tablefold.server.external_data import check_external_data
+from tablefold.server.memory import Growth
 from tablefold.server.pace import Pace, measure_pace
 
 OpenEngine = Callable[[Path, Manifest], Engine]
@@ -41,10 +44,12 @@ class Statistics:
 class Model:
     """One version, verified and ready to score."""
 
-    def __init__(self, manifest: Manifest, manifest_json: str, batcher: Batcher) -> None:
-        self.manifest, self.batcher = manifest, batcher
-        self.manifest_json = manifest_json
+    def __init__(self, opened: "Opened", batcher: Batcher, growth: Growth) -> None:
+        self.folder, self.manifest, self.batcher = opened.folder, opened.manifest, batcher
+        self.manifest_json = opened.manifest_json
         """As the exporter wrote it."""
+        self.growth, self.peak = growth, growth.peak
+        """What loading it added to the process; the highest it has taken since, in bytes."""
         self.statistics = Statistics()
         self._calls = 0
         self._retired = False
@@ -95,10 +100,32 @@ class Model:
         self.batcher.metrics.close()
 
 
-def open_bundle(folder: Path, open_engine: OpenEngine, warm_rows: int) -> tuple[Manifest, str, Engine, Pace]:
-    """Check, load, verify and warm one version: its manifest, parsed and as written, its engine and its pace.
+@dataclass(frozen=True)
+class Opened:
+    """A bundle in memory."""
 
-    `warm_rows`: the largest batch to come. Takes seconds. Raises BundleError saying what is wrong with it.
+    folder: Path
+    """Absolute, without links: as the kernel calls it."""
+    manifest: Manifest
+    manifest_json: str
+    engine: Engine
+    pace: Pace
+
+
+@dataclass(frozen=True)
+class WarmUp:
+    """The most that will be asked of an engine: so it takes its memory when it is loaded, not under load."""
+
+    most_rows: int
+    """Of a batch, should so many together go fastest."""
+    at_once: int = 1
+    """Batches that run side by side."""
+
+
+def open_bundle(folder: Path, open_engine: OpenEngine, warm_up: WarmUp) -> Opened:
+    """Check, load, verify and warm one version.
+
+    Takes seconds. Raises BundleError saying what is wrong with it.
     """
     manifest = read_manifest(folder)
     if (manifest.name, str(manifest.version)) != (folder.parent.name, folder.name):
@@ -109,11 +136,12 @@ def open_bundle(folder: Path, open_engine: OpenEngine, warm_rows: int) -> tuple[
     check_files(folder, manifest)
     check_external_data(folder, manifest)
     engine = open_engine(folder, manifest)
-    pace = _replay(folder, manifest, engine, warm_rows)
-    return manifest, (folder / MANIFEST).read_text(encoding="utf-8"), engine, pace
+    pace = _replay(folder, manifest, engine, warm_up)
+    written = (folder / MANIFEST).read_text(encoding="utf-8")
+    return Opened(folder.resolve(), manifest, written, engine, pace)
 
 
-def _replay(folder: Path, manifest: Manifest, engine: Engine, warm_rows: int) -> Pace:
+def _replay(folder: Path, manifest: Manifest, engine: Engine, warm_up: WarmUp) -> Pace:
     """The golden rows give the probabilities they gave the exporter; then larger batches, to warm up."""
     dense, ids, expected = manifest.golden.arrays(manifest.feature_schema)
     rows = len(expected)
@@ -125,7 +153,8 @@ def _replay(folder: Path, manifest: Manifest, engine: Engine, warm_rows: int) ->
 
     try:
         probability = engine.run(dense, ids)
-        pace = measure_pace(run, warm_rows, time.monotonic)
+        pace = measure_pace(run, warm_up.most_rows, time.monotonic)
+        _at_once(lambda: run(pace.rows), warm_up.at_once)
     except Exception as error:  # ONNX Runtime's classes have no common base
         raise BundleError(f"{folder}: the graph fails on its golden rows: {error}") from error
     if probability.shape != expected.shape:
@@ -137,3 +166,21 @@ def _replay(folder: Path, manifest: Manifest, engine: Engine, warm_rows: int) ->
             f"{difference:.3g} (at most {TOLERANCE:g}); export the model again"
         )
     return pace
+
+
+def _at_once(work: Callable[[], object], count: int) -> None:
+    """Do it on `count` threads side by side, this one among them. Raises what this one's raises."""
+    start = threading.Barrier(count)
+
+    def beside() -> None:
+        start.wait()
+        with suppress(Exception):  # the same work fails on the caller's thread, which says why
+            work()
+
+    threads = [threading.Thread(target=beside, daemon=True) for _ in range(count - 1)]
+    for thread in threads:
+        thread.start()
+    start.wait()
+    work()
+    for thread in threads:
+        thread.join()

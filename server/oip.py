@@ -194,4 +194,4 @@ class InferenceService(GRPCInferenceServiceServicer):
 
     def _check_admin(self) -> None:
         if not self._admin:
-            raise NotOffered("load and unload are off: start the server with --token-file to turn them on")
+            raise NotOffered("load and unload are off: they need --token-file and one worker")

@@ -3,17 +3,8 @@
 Knows values and their defaults. Imports nothing heavy: the supervisor of several processes needs them too.
 """
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
-
-
-@dataclass(frozen=True, kw_only=True)
-class BatchLimits:
-    """How many rows may wait, and how many run together."""
-
-    max_queue_rows: int = 65_536
-    max_batch_rows: int | None = None
-    """None: the knee that warm-up measures. Larger batches only lengthen the slowest calls."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -33,8 +24,17 @@ class Options:
     device: str = "cpu"
     lanes: int | None = None
     """Of each process. None: as many as there are cores for it."""
-    limits: BatchLimits = field(default_factory=BatchLimits)
+    max_queue_rows: int = 65_536
+    """Of a model, in each process."""
+    max_batch_rows: int = 65_536
+    """At most: where more rows at once go no faster, larger batches would only lengthen the slowest calls."""
     max_message_bytes: int = 16 << 20
+    tls_cert: Path | None = None
+    tls_key: Path | None = None
+    tls_client_ca: Path | None = None
+    token_file: Path | None = None
+    memory_limit: int | None = None
+    """Bytes of all processes of the server together; a load beyond it is refused."""
     drain_seconds: float = 30.0
     stuck_seconds: float = 10.0
     """A batch that runs longer hangs; then the process leaves, for its supervisor to start another."""

@@ -11,7 +11,7 @@ Clock = Callable[[], float]
 
 SMALLEST = 32
 REPEATS = 3
-LONGEST_SECONDS = 0.05
+LONGEST_SECONDS = 0.02
 """A batch that takes longer than this makes the calls behind it wait too long, however fast its rows go."""
 BATCH_SECONDS = 0.0002
 """What a batch costs besides the engine: handed to a lane, joined, answered."""

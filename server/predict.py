@@ -5,7 +5,6 @@ Knows that service's messages and the feature schema. Does not know tensors on t
 # ruff: noqa: N802 (gRPC names the methods)
 
 import asyncio
-import os
 from collections.abc import Iterable
 
 import numpy as np
@@ -16,7 +15,8 @@ from tablefold.errors import InvalidRequest
 from tablefold.protos import tablefold_pb2 as pb
 from tablefold.protos.tablefold_pb2_grpc import TablefoldServicer
 from tablefold.schema import MISSING, CategoricalFeature, FeatureSchema
-from tablefold.server.memory import process_memory
+from tablefold.server.footprint import Loaded, Pids, loaded, this_process
+from tablefold.server.memory import ProcessMemory, memory_of
 from tablefold.server.model import Model
 from tablefold.server.repository import Repository
 from tablefold.server.score import Context, score
@@ -25,8 +25,8 @@ from tablefold.server.score import Context, score
 class PredictService(TablefoldServicer):
     """Predict, and what there is to know of a model."""
 
-    def __init__(self, repository: Repository) -> None:
-        self._repository = repository
+    def __init__(self, repository: Repository, pids: Pids = this_process) -> None:
+        self._repository, self._pids = repository, pids
 
     async def Predict(self, request: pb.PredictRequest, context: Context) -> pb.PredictResponse:
         """Probabilities. Raises ModelNotFound, InvalidRequest and what `score` raises."""
@@ -48,18 +48,15 @@ class PredictService(TablefoldServicer):
     async def GetFootprint(
         self, request: pb.GetFootprintRequest, context: Context
     ) -> pb.GetFootprintResponse:
-        """Bytes by part of every model, and the process's memory as the kernel sees it."""
-        memory = await asyncio.to_thread(process_memory)
-        process = pb.GetFootprintResponse.Process(
-            pid=os.getpid(),
-            resident_bytes=memory.resident,
-            resident_peak_bytes=memory.resident_peak,
-            proportional_bytes=memory.proportional,
-            anonymous_bytes=memory.anonymous,
-            file_backed_bytes=memory.file_backed,
+        """Bytes of every version in memory, predicted and loaded, and of every process, as the kernel
+        sees them; over all processes, every page counts once."""
+        models, pids = list(self._repository.served()), self._pids()
+        now = await asyncio.to_thread(loaded, models, pids)
+        memory = await asyncio.to_thread(memory_of, pids)
+        return pb.GetFootprintResponse(
+            models=[_footprint(model, now[model]) for model in models],
+            processes=[_process(pid, each) for pid, each in memory.items()],
         )
-        models = [_footprint(model) for model in self._repository.served()]
-        return pb.GetFootprintResponse(models=models, processes=[process])
 
 
 def _version(request: pb.PredictRequest | pb.GetModelRequest) -> str:
@@ -70,7 +67,7 @@ def _version(request: pb.PredictRequest | pb.GetModelRequest) -> str:
     return request.label or str(request.version)
 
 
-def _footprint(model: Model) -> pb.GetFootprintResponse.Model:
+def _footprint(model: Model, now: Loaded) -> pb.GetFootprintResponse.Model:
     footprint = model.manifest.footprint
     return pb.GetFootprintResponse.Model(
         name=model.name,
@@ -81,6 +78,21 @@ def _footprint(model: Model) -> pb.GetFootprintResponse.Model:
         vocabulary_bytes=footprint.parts.vocabulary,
         network_bytes=footprint.parts.network,
         baseline_fp32_bytes=footprint.baseline_fp32,
+        mapped_bytes=now.mapped,
+        anonymous_bytes=now.anonymous,
+        peak_bytes=now.peak,
+    )
+
+
+def _process(pid: int, memory: ProcessMemory) -> pb.GetFootprintResponse.Process:
+    return pb.GetFootprintResponse.Process(
+        pid=pid,
+        resident_bytes=memory.resident,
+        resident_peak_bytes=memory.resident_peak,
+        proportional_bytes=memory.proportional,
+        proportional_anonymous_bytes=memory.proportional_anonymous,
+        anonymous_bytes=memory.anonymous,
+        file_backed_bytes=memory.file_backed,
     )
 
 

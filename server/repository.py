@@ -11,50 +11,47 @@ import logging
 from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
-from typing import Self
 
-from tablefold.bundle import Manifest
+from tablefold.bundle import read_manifest
 from tablefold.errors import BundleError, BundleRefused, ModelNotFound, Unavailable
 from tablefold.server.background import in_background
 from tablefold.server.batcher import Batcher
-from tablefold.server.engine import Engine
-from tablefold.server.model import Model, OpenEngine, open_bundle
-from tablefold.server.pace import Pace
+from tablefold.server.footprint import MemoryLimit
+from tablefold.server.memory import Growth, measured
+from tablefold.server.model import Model, Opened, OpenEngine, WarmUp, open_bundle
 from tablefold.server.versions import Entry, Found, Versions, look
 
 log = logging.getLogger(__name__)
 
-MakeBatcher = Callable[[Engine, Manifest, Pace], Batcher]
+MakeBatcher = Callable[[Opened], Batcher]
 
 
 class Repository:
     """The models that are served, and why others are not. Belongs to the event loop."""
 
     def __init__(
-        self, root: Path, open_engine: OpenEngine, make_batcher: MakeBatcher, warm_rows: int
+        self,
+        root: Path,
+        open_engine: OpenEngine,
+        make_batcher: MakeBatcher,
+        warm_up: WarmUp,
+        memory_limit: MemoryLimit | None = None,
     ) -> None:
         self.models: dict[str, Versions] = {}
-        self._root = root
-        self._open_engine, self._make_batcher, self._warm_rows = open_engine, make_batcher, warm_rows
+        self._root, self._memory_limit = root, memory_limit
+        self._open_engine, self._make_batcher, self._warm_up = open_engine, make_batcher, warm_up
         self._changing = asyncio.Lock()
 
-    @classmethod
-    async def open(
-        cls, root: Path, open_engine: OpenEngine, make_batcher: MakeBatcher, warm_rows: int
-    ) -> Self:
-        """Serve what `root` asks for; `warm_rows`: the largest batch to come.
-
-        Raises BundleError where there is nothing to serve, saying why.
-        """
-        repository = cls(root, open_engine, make_batcher, warm_rows)
-        await repository.update()
-        if not any(repository.served()):
-            reasons = [entry.reason for _, entry in repository.index()]
+    async def open(self) -> None:
+        """The first update. Raises BundleError where there is nothing to serve, saying why."""
+        await self.update()
+        if not any(self.served()):
+            reasons = [entry.reason for _, entry in self.index()]
             raise BundleError(
                 "\n".join(reasons)
-                or f"{root} holds no model; export one with: tablefold export CHECKPOINT --repository {root}"
+                or f"{self._root} holds no model; "
+                f"export one with: tablefold export CHECKPOINT --repository {self._root}"
             )
-        return repository
 
     def find(self, name: str, version: int | str = "") -> Model:
         """The model of that name; `version` is a number, a label, or 0 or "" for the one served to all.
@@ -130,9 +127,15 @@ class Repository:
         return self.models.setdefault(name, Versions(name, self._open))
 
     async def _open(self, folder: Path) -> Model:
-        opened = partial(open_bundle, folder, self._open_engine, self._warm_rows)
-        manifest, manifest_json, engine, pace = await in_background(opened)
-        return Model(manifest, manifest_json, self._make_batcher(engine, manifest, pace))
+        models = list(self.served())
+
+        def work() -> tuple[Opened, Growth]:
+            if self._memory_limit is not None:
+                self._memory_limit.check(folder, read_manifest(folder), models)
+            return measured(partial(open_bundle, folder, self._open_engine, self._warm_up))
+
+        opened, growth = await in_background(work)
+        return Model(opened, self._make_batcher(opened), growth)
 
     def _missing(self, name: str, version: str) -> ModelNotFound | Unavailable:
         versions = self.models.get(name)

@@ -51,4 +51,6 @@ def statistics(model: Model) -> pb.ModelStatistics:
             compute_infer=duration(counted.answered, counted.compute_seconds),
             compute_output=duration(counted.answered),
         ),
+        # As predicted: to measure it at every poll of a tool would hold the server up.
+        memory_usage=[pb.MemoryUsage(type="CPU", id=0, byte_size=model.manifest.footprint.parts.total)],
     )

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from tablefold.errors import BundleError
+from tablefold.errors import BundleError, OverLimit
 from tablefold.server.background import in_background
 from tablefold.server.memory import give_back
 from tablefold.server.model import Model
@@ -157,7 +157,8 @@ class Versions:
             model = await self._open(folder)
         except (BundleError, OSError, MemoryError) as error:
             self._refuse(version, str(error))
-            self._refused_stamps[version] = stamp
+            if not isinstance(error, OverLimit):  # which may end without the files changing
+                self._refused_stamps[version] = stamp
             return None
         finally:
             self.loading = None

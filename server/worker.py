@@ -9,8 +9,12 @@ Knows how to talk to its supervisor. Does not know the other workers.
 
 import asyncio
 import json
+import os
 import pickle
 import sys
+from collections.abc import Sequence
+
+import psutil
 
 from tablefold.errors import TablefoldError, UsageError
 from tablefold.server.app import Server, run
@@ -23,7 +27,7 @@ def main() -> None:
     """Serve until told to leave."""
     options = pickle.load(sys.stdin.buffer)
     try:
-        run(options, _announce, watch=sys.stdin.fileno())
+        run(options, _announce, watch=sys.stdin.fileno(), pids=_workers)
     except TablefoldError as error:
         _say(error=str(error), usage=isinstance(error, UsageError))
         sys.exit(1)
@@ -38,6 +42,11 @@ def _announce(server: Server, models: str) -> None:
         loop.call_later(BEAT, beat)
 
     loop.call_later(BEAT, beat)
+
+
+def _workers() -> Sequence[int]:
+    """This process and its siblings: one footprint together."""
+    return [process.pid for process in psutil.Process(os.getppid()).children()]
 
 
 def _say(**words: object) -> None:

@@ -19,7 +19,6 @@ from tablefold.footprint import Parts
 from tablefold.server.batcher import Batcher
 from tablefold.server.lanes import Lanes
 from tablefold.server.metrics import Metrics
-from tablefold.server.options import BatchLimits
 from tablefold.server.pace import Pace, Throughput, measure_pace
 
 
@@ -66,17 +65,18 @@ async def batcher_of(
     clock: Callable[[], float] = time.monotonic,
     rate: float = np.inf,
     stuck_seconds: float = 60,
-    **limits: int,
+    max_batch_rows: int = 1024,
+    max_queue_rows: int = 65_536,
 ) -> AsyncIterator[Batcher]:
-    """`rate`: rows a second of one lane, as warm-up measured it."""
+    """`max_batch_rows` and `rate`, rows a second of one lane: as warm-up measured them."""
     threads = Lanes(lanes, stuck_seconds=stuck_seconds)
     try:
         yield Batcher(
             engine,
             threads,
             Metrics().of_model("fake", Parts()),
-            Pace(rows=1024, rows_per_second=rate),
-            limits=BatchLimits(**limits),
+            Pace(rows=max_batch_rows, rows_per_second=rate),
+            max_queue_rows=max_queue_rows,
             clock=clock,
         )
     finally:
@@ -402,7 +402,7 @@ def test_the_throughput_is_measured_while_calls_wait_and_goes_back_to_the_promis
 @pytest.mark.parametrize(
     ("seconds", "knee"),
     [
-        (lambda rows: rows / 50_000 + 1e-4, 512),  # a core: what a batch costs is soon spread thin
+        (lambda rows: rows / 50_000 + 1e-4, 256),  # a core: what a batch costs is soon spread thin
         (lambda rows: 2e-3 + rows / 10_000_000, 65_536),  # a GPU: the more the better
         (lambda rows: 5e-3 + rows / (10_000 if rows <= 256 else 6_000), 256),  # it falls out of a cache
         (lambda rows: 1.0, 32),  # too slow to try more

@@ -107,13 +107,3 @@ async def test_get_model_gives_the_manifest_as_it_was_written(client, toy, repos
     response = await client.tablefold.GetModel(pb.GetModelRequest(model="toy"))
     assert response.manifest_json == (repository / "toy" / "1" / "manifest.json").read_text()
     assert Manifest.model_validate_json(response.manifest_json).feature_schema == toy.schema
-
-
-async def test_get_footprint_gives_bytes_by_part_and_the_kernels_view(client, repository):
-    response = await client.tablefold.GetFootprint(pb.GetFootprintRequest())
-    [model] = response.models
-    [process] = response.processes
-    assert (model.name, model.version, model.tables_bytes, model.network_bytes) == ("toy", 1, 97 * 4, 8)
-    assert model.baseline_fp32_bytes == 97 * 4
-    assert process.resident_peak_bytes >= process.resident_bytes >= process.proportional_bytes > 1 << 20
-    assert process.anonymous_bytes + process.file_backed_bytes == process.resident_bytes
