@@ -4,6 +4,7 @@ Knows which parts there are and in what order they start and stop. Does not know
 """
 
 import asyncio
+import gc
 import logging
 import os
 import signal
@@ -120,6 +121,8 @@ class Server:
         reflection_pb2_grpc.add_ServerReflectionServicer_to_server(ReflectionServicer(SERVICES), guard)
         self._grpc.add_generic_rpc_handlers([self._guard])
         self.port = self._listen()
+        gc.collect()
+        gc.freeze()  # nothing that lives by now is garbage: the collector need not look at it again
         await self._grpc.start()
         models = ", ".join(f"{model.name}:{model.version}" for model in self.repository.served())
         return f"models: {models} on {self._device.name}"
@@ -179,6 +182,7 @@ class Server:
             opened.pace,
             name=manifest.name,
             max_queue_rows=self._options.max_queue_rows,
+            gather_seconds=self._options.gather_seconds,
         )
 
 

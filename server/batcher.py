@@ -24,6 +24,10 @@ from tablefold.server.waiting import Waiting
 
 log = logging.getLogger(__name__)
 
+SMALL_ROWS = 32
+"""With this many rows a batch costs little more a row than a full one."""
+FADE = 0.8
+"""By which the number of calls lately in flight together falls with every batch that has fewer."""
 HEADROOM = 0.8
 """Of the time a caller gives: what waits ahead of a call and the call itself must fit, or it is refused.
 
@@ -42,15 +46,21 @@ class Batcher:
         *,
         name: str = "model",
         max_queue_rows: int = 65_536,
+        gather_seconds: float = 0.0,
         clock: Clock = time.monotonic,
     ) -> None:
         self.engine, self.metrics, self.name, self.clock = engine, metrics, name, clock
         self._lanes = lanes
         self._max_queue_rows, self._max_batch_rows = max_queue_rows, pace.rows
+        self._gather_seconds = gather_seconds
         self._throughput = Throughput(pace, lanes.count)
         self._waiting = Waiting()
         self._running_rows = 0
+        self._calls = 0
+        self._lately = 0.0
+        """Calls in flight together."""
         self._asked = False
+        self._gathering: asyncio.TimerHandle | None = None
         self._closed = False
 
     @property
@@ -75,6 +85,7 @@ class Batcher:
         self._check(call)
         self._waiting.add(call)
         self.metrics.queue_rows(self._waiting.rows)
+        self._calls += 1
         self._ask()
         try:
             reply = await call.answer
@@ -82,12 +93,15 @@ class Batcher:
             self._waiting.remove(call)
             self.metrics.queue_rows(self._waiting.rows)
             raise
+        finally:
+            self._calls -= 1
         self.metrics.answered(call.rows, reply.queue_seconds)
         return reply
 
     def close(self) -> None:
         """Refuse what comes from now on; what waits is still answered."""
         self._closed = True
+        self._ask()
 
     def form(self) -> Batch | None:
         """The next batch, without the expired: a `Turn` of the lanes.
@@ -95,6 +109,7 @@ class Batcher:
         The most urgent calls, whole where that leaves the batch at least half full, in parts otherwise.
         """
         self._asked = False
+        self._lately = max(self._calls, self._lately * FADE)
         now = self.clock()
         room = self._max_batch_rows
         parts: list[Part] = []
@@ -121,8 +136,7 @@ class Batcher:
 
     def abandon(self) -> None:
         """No lane will ever be free: answer all that wait, and refuse what comes."""
-        self._asked = False
-        self.close()
+        self._asked = self._closed = True  # ask no more
         while (call := self._waiting.first()) is not None:
             self._drop(call, Unavailable("the engine hangs and the server is leaving; try another one"))
 
@@ -168,7 +182,25 @@ class Batcher:
             )
 
     def _ask(self) -> None:
-        if self._waiting.rows and not self._asked:
+        """Ask for a lane, at once or when a small batch has waited for the calls that should soon join it.
+
+        To hand a batch over and back takes two changes of threads, which cost as much as the engine takes for
+        several small calls. A call that is alone never waits.
+        """
+        if self._asked or not self._waiting.rows:
+            return
+        enough = self._waiting.rows >= SMALL_ROWS or self._calls >= self._lately
+        if enough or self._closed or not self._gather_seconds:
+            self._ask_now()
+        elif self._gathering is None:
+            loop = asyncio.get_running_loop()
+            self._gathering = loop.call_later(self._gather_seconds, self._ask_now)
+
+    def _ask_now(self) -> None:
+        if self._gathering is not None:
+            self._gathering.cancel()
+            self._gathering = None
+        if not self._asked and self._waiting.rows:
             self._asked = True
             self._lanes.ask(self)
 
@@ -178,8 +210,9 @@ class Batcher:
         self._throughput.ended(batch.rows, self.clock(), waiting=self._waiting.rows > 0)
         if batch.probability is None:
             log.error("model %s: the engine failed on %d rows", self.name, batch.rows, exc_info=batch.error)
+        sound = batch.probability is not None and bool(np.isfinite(batch.probability).all())
         for part, probability in batch.split():
-            if probability is None or not np.isfinite(probability).all():
+            if probability is None or not (sound or np.isfinite(probability).all()):
                 self._drop(
                     part.call, EngineFault("the engine failed on this request; the server's log says why")
                 )

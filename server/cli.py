@@ -46,6 +46,10 @@ def serve(
             help="Most rows that go together; fewer where warm-up finds more no faster.",
         ),
     ] = 65_536,
+    gather_ms: Annotated[
+        float,
+        typer.Option(min=0, help="A batch of few rows waits so long for calls that often come together."),
+    ] = 2,
     max_message_bytes: Annotated[int, typer.Option(min=1024, help="Largest request or reply.")] = 16 << 20,
     tls_cert: Annotated[
         Path | None, typer.Option(help="The server's certificate (PEM): turns TLS on.")
@@ -99,6 +103,7 @@ def serve(
             lanes=lanes,
             max_queue_rows=max_queue_rows,
             max_batch_rows=max_batch_rows,
+            gather_seconds=gather_ms / 1000,
             max_message_bytes=max_message_bytes,
             tls_cert=tls_cert,
             tls_key=tls_key,

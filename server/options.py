@@ -28,6 +28,8 @@ class Options:
     """Of a model, in each process."""
     max_batch_rows: int = 65_536
     """At most: where more rows at once go no faster, larger batches would only lengthen the slowest calls."""
+    gather_seconds: float = 0.002
+    """How long a small batch may wait for the calls that are lately in flight together."""
     max_message_bytes: int = 16 << 20
     tls_cert: Path | None = None
     tls_key: Path | None = None

@@ -67,6 +67,7 @@ async def batcher_of(
     stuck_seconds: float = 60,
     max_batch_rows: int = 1024,
     max_queue_rows: int = 65_536,
+    gather_seconds: float = 0,
 ) -> AsyncIterator[Batcher]:
     """`max_batch_rows` and `rate`, rows a second of one lane: as warm-up measured them."""
     threads = Lanes(lanes, stuck_seconds=stuck_seconds)
@@ -77,6 +78,7 @@ async def batcher_of(
             Metrics().of_model("fake", Parts()),
             Pace(rows=max_batch_rows, rows_per_second=rate),
             max_queue_rows=max_queue_rows,
+            gather_seconds=gather_seconds,
             clock=clock,
         )
     finally:
@@ -504,3 +506,26 @@ def test_whatever_happens_every_call_is_answered_once_and_the_queue_ends_empty(d
                     await asyncio.sleep(0.001)
 
     asyncio.run(run())
+
+
+async def test_small_calls_that_come_together_share_a_batch_and_a_lone_one_does_not_wait():
+    engine = FakeEngine()
+    async with batcher_of(engine, gather_seconds=600) as batcher:
+        assert (await batcher.submit(*rows_of(1))).probability.shape == (1,)  # alone: at once
+        first = await queued_together(batcher, [2], [3], [4])
+        await asyncio.gather(*first)
+        # Three were in flight together, so two wait for the third, however long it takes.
+        early = [await queued(batcher, 5), await queued(batcher, 6)]
+        _, pending = await asyncio.wait(early, timeout=0.05)
+        assert pending == set(early)
+        await asyncio.gather(*early, await queued(batcher, 7))
+        large = await queued(batcher, *range(40))  # enough to be worth a batch
+        await large
+    assert [batch[:, 0].tolist() for batch in engine.batches[:3]] == [[1], [2, 3, 4], [5, 6, 7]]
+
+
+async def test_a_small_batch_waits_no_longer_than_it_may():
+    engine = FakeEngine()
+    async with batcher_of(engine, gather_seconds=0.01) as batcher:
+        await asyncio.gather(*await queued_together(batcher, [2], [3], [4]))
+        assert (await batcher.submit(*rows_of(5))).probability.shape == (1,)
