@@ -4,6 +4,7 @@ Knows which parts there are and in what order they start and stop. Does not know
 """
 
 import asyncio
+import faulthandler
 import gc
 import logging
 import os
@@ -29,6 +30,8 @@ from tablefold.server.footprint import MemoryLimit, Pids, this_process
 from tablefold.server.guard import Guard
 from tablefold.server.health import Health
 from tablefold.server.lanes import Lanes, available_cores
+from tablefold.server.lease import on_wanted, stop_listening
+from tablefold.server.memory import use_one_heap
 from tablefold.server.metrics import Metrics
 from tablefold.server.model import Opened, WarmUp
 from tablefold.server.monitoring import Monitoring
@@ -71,6 +74,7 @@ class Server:
         self._metrics = Metrics()
         self._health = Health(SERVICES)
         self._watch: asyncio.Task[None] | None = None
+        self._tasks: set[asyncio.Task[None]] = set()
         self._guard = Guard(self._metrics, self._health.draining)
         self._tls = tls_credentials(options.tls_cert, options.tls_key, options.tls_client_ca)
         self._grpc = grpc.aio.server(
@@ -90,6 +94,7 @@ class Server:
         BundleError (nothing to serve).
         """
         options = self._options
+        on_wanted(self._let_go)
         self.repository = Repository(
             options.repository,
             open_engine or partial(OnnxEngine, device=self._device),
@@ -155,6 +160,13 @@ class Server:
         await self._grpc.stop(max(0.0, end - time.monotonic()))
         self._lanes.close()
         self._monitoring.close()
+        stop_listening()
+        self.repository.let_all_go()
+
+    def _let_go(self) -> None:
+        task = asyncio.create_task(self.repository.let_go())
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
 
     def _token_check(self) -> list[TokenCheck]:
         if self._options.token_file is None:
@@ -199,6 +211,8 @@ def run(
     `watch`: a file descriptor whose end is a signal too. `pids`: see `Server`. Raises what `Server.start`
     raises.
     """
+    use_one_heap()
+    faulthandler.enable()  # a crash in a library, or weights cut off under their mapping, leaves its trace
     with asyncio.Runner(loop_factory=_loop_factory()) as runner:
         runner.run(_serve(options, announce, watch, pids, open_engine))
 

@@ -35,6 +35,8 @@ async def in_background(work: Callable[[], Outcome]) -> Outcome:
             loop.call_soon_threadsafe(settle, result, error)
         except RuntimeError:  # the loop has closed: nobody waits any more
             return
+        finally:
+            del result, error  # else an error and this frame hold each other, and all that work had opened
 
     threading.Thread(target=run, name="background", daemon=True).start()
     return await done

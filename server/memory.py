@@ -99,6 +99,21 @@ def measured(work: Callable[[], Outcome]) -> tuple[Outcome, Growth]:
     return outcome, Growth(anonymous, max(anonymous, top - before["VmRSS"]))
 
 
+M_ARENA_MAX = -8
+"""Of glibc's <malloc.h>."""
+
+
+def use_one_heap() -> None:
+    """Make glibc's malloc use one heap for all threads; to be called before there are others.
+
+    By default threads have heaps of their own, and what one version leaves in each of them is not given back:
+    tens of megabytes after a few hundred reloads (`bench/reload.py`).
+    """
+    mallopt = getattr(ctypes.CDLL(None), "mallopt", None)  # musl and macOS have none
+    if mallopt is not None:
+        mallopt(M_ARENA_MAX, 1)
+
+
 def give_back() -> None:
     """Let the kernel have what was freed: glibc keeps it for later otherwise. Takes milliseconds."""
     trim = getattr(ctypes.CDLL(None), "malloc_trim", None)  # musl and macOS have none

@@ -14,14 +14,18 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from tablefold.bundle import MANIFEST, TOLERANCE, Manifest, check_files, read_manifest
+from tablefold.bundle import MANIFEST, TOLERANCE, WEIGHTS, Manifest, check_files, read_manifest
 from tablefold.errors import BundleError
 from tablefold.server.batch import Reply
 from tablefold.server.batcher import Batcher
 from tablefold.server.engine import Engine
 from tablefold.server.external_data import check_external_data
+from tablefold.server.lease import Lease
 from tablefold.server.memory import Growth
 from tablefold.server.pace import Pace, measure_pace
+
+Stamp = tuple[tuple[str, int, int, int], ...]
+"""Name, inode, size and time of change (ns) of every file of a folder: another one, another stamp."""
 
 OpenEngine = Callable[[Path, Manifest], Engine]
 
@@ -48,8 +52,12 @@ class Model:
         self.folder, self.manifest, self.batcher = opened.folder, opened.manifest, batcher
         self.manifest_json = opened.manifest_json
         """As the exporter wrote it."""
+        self.lease = opened.lease
+        """None where the kernel grants none: then a look at the disk tells that its files have changed."""
         self.growth, self.peak = growth, growth.peak
         """What loading it added to the process; the highest it has taken since, in bytes."""
+        self.stamp: Stamp = ()
+        """What its folder looked like when it was opened."""
         self.statistics = Statistics()
         self._calls = 0
         self._retired = False
@@ -64,6 +72,11 @@ class Model:
     def version(self) -> int:
         """From 1."""
         return self.manifest.version
+
+    @property
+    def wanted_back(self) -> bool:
+        """Does somebody wait to change its weights on disk?"""
+        return self.lease is not None and self.lease.wanted
 
     async def score(
         self, dense: NDArray[np.float32], ids: NDArray[np.int64], deadline: float | None
@@ -110,6 +123,8 @@ class Opened:
     manifest_json: str
     engine: Engine
     pace: Pace
+    lease: Lease | None
+    """On the weights, which are mapped; from before they were checked."""
 
 
 @dataclass(frozen=True)
@@ -133,12 +148,19 @@ def open_bundle(folder: Path, open_engine: OpenEngine, warm_up: WarmUp) -> Opene
             f"{folder / MANIFEST} says it is {manifest.name} version {manifest.version}: "
             "its folders must have the same names"
         )
-    check_files(folder, manifest)
-    check_external_data(folder, manifest)
-    engine = open_engine(folder, manifest)
-    pace = _replay(folder, manifest, engine, warm_up)
-    written = (folder / MANIFEST).read_text(encoding="utf-8")
-    return Opened(folder.resolve(), manifest, written, engine, pace)
+    weights = folder / WEIGHTS
+    lease = Lease.take(weights) if weights.is_file() else None
+    try:
+        check_files(folder, manifest)
+        check_external_data(folder, manifest)
+        engine = open_engine(folder, manifest)
+        pace = _replay(folder, manifest, engine, warm_up)
+        written = (folder / MANIFEST).read_text(encoding="utf-8")
+    except BaseException:
+        if lease is not None:
+            lease.release()
+        raise
+    return Opened(folder.resolve(), manifest, written, engine, pace, lease)
 
 
 def _replay(folder: Path, manifest: Manifest, engine: Engine, warm_up: WarmUp) -> Pace:

@@ -89,10 +89,7 @@ class Repository:
         """Update for ever, `seconds` apart."""
         while True:
             await asyncio.sleep(seconds)
-            try:
-                await self.update()
-            except Exception:
-                log.exception("the repository cannot be updated; what is served goes on")
+            await self._update_or_log()
 
     async def load(self, name: str) -> None:
         """Bring one model in line with the disk, trying again what was refused.
@@ -117,6 +114,23 @@ class Repository:
             if name not in self.models:
                 raise self._missing(name, "")
             self.models[name].unload()
+
+    async def let_go(self) -> None:
+        """Stop serving what somebody waits to change on disk, so that he can."""
+        if any(model.wanted_back for model in self.served()):
+            await self._update_or_log()
+
+    def let_all_go(self) -> None:
+        """Whatever happens to the disk is not our business any more."""
+        for model in self.served():
+            if model.lease is not None:
+                model.lease.release()
+
+    async def _update_or_log(self) -> None:
+        try:
+            await self.update()
+        except Exception:
+            log.exception("the repository cannot be updated; what is served goes on")
 
     def close(self) -> None:
         """Refuse what comes from now on; what waits is still answered."""

@@ -13,14 +13,12 @@ from typing import Literal
 from tablefold.errors import BundleError, OverLimit
 from tablefold.server.background import in_background
 from tablefold.server.memory import give_back
-from tablefold.server.model import Model
+from tablefold.server.model import Model, Stamp
 from tablefold.server.policy import STABLE, Policy, read_policy
 
 log = logging.getLogger(__name__)
 
 State = Literal["READY", "LOADING", "UNLOADING", "UNAVAILABLE"]
-Stamp = tuple[tuple[str, int, int, int], ...]
-"""Name, inode, size and time of change (ns) of every file of a folder: another one, another stamp."""
 
 
 @dataclass(frozen=True)
@@ -66,7 +64,11 @@ class Entry:
 
 
 class Versions:
-    """Belongs to the event loop. One `update` at a time; `named` changes all at once."""
+    """Belongs to the event loop. One `update` at a time; `named` changes all at once.
+
+    A version whose files were replaced is opened again. One whose files were changed in place is dropped at
+    once, even if nothing else can be served: what is mapped has changed with them.
+    """
 
     def __init__(self, name: str, open_model: Callable[[Path], Awaitable[Model]]) -> None:
         self.name = name
@@ -78,7 +80,8 @@ class Versions:
         self.policy_error = ""
         self.unloaded = False
         self.loading: int | None = None
-        self._refused_stamps: dict[int, Stamp] = {}
+        self._stamps: dict[int, Stamp] = {}
+        """Of the folders as they were when their versions were opened or refused."""
         self._labels: dict[str, Model] = {}
         self._retiring: dict[Model, asyncio.Task[None]] = {}
 
@@ -95,6 +98,7 @@ class Versions:
         self._report_policy(found.error)
         if found.error:
             return
+        self._drop_changed(found)
         policy, tried = found.policy, set[int]()
         serving: dict[int, Model] = {}
         for version in _wanted(policy, found.folders):
@@ -107,11 +111,11 @@ class Versions:
         labels: dict[str, Model] = {}
         for label, version in policy.labels.items():
             labelled = await self._sound(version, found, again) or self._labels.get(label)
-            if labelled is not None:
+            if labelled is not None and not labelled.wanted_back:
                 labels[label] = serving[labelled.version] = labelled
         tried.update(policy.labels.values())
         self.refused = {version: why for version, why in self.refused.items() if version in tried}
-        if serving or not self.named:
+        if serving or all(model.wanted_back for model in self.served):
             self._swap(serving, labels)
 
     def unload(self) -> None:
@@ -143,26 +147,30 @@ class Versions:
 
     async def _sound(self, version: int, found: Found, again: bool) -> Model | None:
         """The version, opened now unless it is served already; None where it is refused."""
-        if (served := self.named.get(str(version))) is not None:
+        served, folder = self.named.get(str(version)), found.folders.get(version)
+        if served is not None and served.wanted_back:
+            self._refuse(version, f"{served.folder} is being changed on disk while it is served")
+            return None
+        if served is not None and (folder is None or found.stamps[folder] == self._stamps[version]):
             return served
-        folder = found.folders.get(version)
         if folder is None:
             self._refuse(version, f"version {version} is not on disk, but serving.toml asks for it")
             return None
         stamp = found.stamps[folder]
-        if self._refused_stamps.get(version) == stamp and version in self.refused and not again:
-            return None
+        if self._stamps.get(version) == stamp and version in self.refused and not again:
+            return served
         self.loading = version
         try:
             model = await self._open(folder)
         except (BundleError, OSError, MemoryError) as error:
             self._refuse(version, str(error))
-            if not isinstance(error, OverLimit):  # which may end without the files changing
-                self._refused_stamps[version] = stamp
-            return None
+            # What is over the limit is tried at every look: that may end without the files changing.
+            self._stamps[version] = () if isinstance(error, OverLimit) else stamp
+            return served
         finally:
             self.loading = None
         self.refused.pop(version, None)
+        self._stamps[version] = model.stamp = stamp
         log.info("model %s version %d is loaded", self.name, version)
         return model
 
@@ -181,10 +189,30 @@ class Versions:
             await model.retire()
         finally:
             del self._retiring[model]
-        version = model.version
+        version, lease = model.version, model.lease
         del model  # the last reference: its engine goes here
+        if lease is not None:
+            lease.release()
         await in_background(give_back)
         log.info("model %s version %d is closed", self.name, version)
+
+    def _drop_changed(self, found: Found) -> None:
+        """Stop serving what changed under its mapping; a lease would have held the writer back."""
+        changed = {
+            model
+            for model in self.served
+            if (folder := found.folders.get(model.version)) is not None
+            and _in_place(model.stamp, found.stamps[folder])
+        }
+        if changed:
+            for model in changed:
+                log.error(
+                    "model %s version %d: %s was changed in place", self.name, model.version, model.folder
+                )
+            self._swap(
+                {model.version: model for model in self.served if model not in changed},
+                {label: model for label, model in self._labels.items() if model not in changed},
+            )
 
     def _refuse(self, version: int, reason: str) -> None:
         if self.refused.get(version) != reason:
@@ -195,6 +223,12 @@ class Versions:
         if error and error != self.policy_error:
             log.error("model %s: %s; what is served goes on", self.name, error)
         self.policy_error = error
+
+
+def _in_place(before: Stamp, now: Stamp) -> bool:
+    """Is a file still the same one, with another size or time?"""
+    times = {inode: rest for _, inode, *rest in now}
+    return any(times.get(inode, rest) != rest for _, inode, *rest in before)
 
 
 def _wanted(policy: Policy, folders: Iterable[int]) -> list[int]:

@@ -243,3 +243,29 @@ async def test_a_file_a_manifest_does_not_fit_is_refused_at_its_size_before_its_
     with pytest.raises(BundleError, match="damaged"):
         async with toy.here(tmp_path):
             pass
+
+
+async def test_swaps_under_load_fail_no_call_and_give_every_call_one_whole_version(tmp_path, toy):
+    """`bench/reload.py` does the same three hundred times, as a process, with its memory watched."""
+    swaps = 15
+    toy.write(tmp_path)
+    seen: dict[int, int] = {}
+
+    async def work(client, seed: int) -> None:
+        while len(seen) <= swaps:
+            rows = toy.rows(1 + seed * 40, seed=seed)
+            response = await client.oip.ModelInfer(toy.request(*rows), timeout=30)
+            version = int(response.model_version)
+            np.testing.assert_allclose(
+                toy.probability_in(response), toy.probability(*rows, version), atol=1e-6
+            )
+            seen[version] = seen.get(version, 0) + 1
+
+    async with toy.here(tmp_path, poll_seconds=0.01) as client:
+        working = [asyncio.create_task(work(client, seed)) for seed in range(8)]
+        for version in range(2, swaps + 2):
+            folder = toy.write(tmp_path / "new", version=version)
+            folder.rename(tmp_path / "toy" / str(version))
+            await toy.until(lambda version=version: version in seen)
+        await asyncio.gather(*working)
+        await toy.until(lambda: len(index(client)) == 1)

@@ -1,0 +1,66 @@
+"""A lease on a file that is mapped: whoever wants to change it waits until the server has let go.
+
+Knows Linux's file leases (fcntl(2), F_SETLEASE). Mapped weights that are overwritten give wrong answers, and
+those that are cut off end the process (SIGBUS). With a lease the kernel holds the writer back (for up to 45
+seconds, /proc/sys/fs/lease-break-time) and sends SIGIO. Deleting or renaming a file needs no lease: what is
+mapped stays.
+"""
+
+import asyncio
+import fcntl
+import os
+import signal
+from collections.abc import Callable
+from pathlib import Path
+from typing import Self
+
+
+class Lease:
+    """Held until `release`."""
+
+    def __init__(self, descriptor: int) -> None:
+        self._descriptor = descriptor
+
+    @classmethod
+    def take(cls, path: Path) -> Self | None:
+        """None where the kernel grants none: another's file, a network's, or one that is being written."""
+        if not hasattr(fcntl, "F_SETLEASE") or signal.getsignal(signal.SIGIO) in {signal.SIG_DFL, None}:
+            return None  # unheard, SIGIO would end the process
+        descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+        try:
+            fcntl.fcntl(descriptor, fcntl.F_SETLEASE, fcntl.F_RDLCK)
+        except OSError:
+            os.close(descriptor)
+            return None
+        return cls(descriptor)
+
+    @property
+    def wanted(self) -> bool:
+        """Does somebody wait to change the file? Not once it is released."""
+        return self._descriptor >= 0 and fcntl.fcntl(self._descriptor, fcntl.F_GETLEASE) != fcntl.F_RDLCK
+
+    def release(self) -> None:
+        """Let the writer go on."""
+        if self._descriptor >= 0:
+            os.close(self._descriptor)
+            self._descriptor = -1
+
+    def __del__(self) -> None:
+        self.release()
+
+
+def on_wanted(call: Callable[[], object]) -> None:
+    """Have `call` called on the running loop when a lease is wanted. Off the main thread: no leases."""
+    try:
+        asyncio.get_running_loop().add_signal_handler(signal.SIGIO, call)
+    except (ValueError, RuntimeError, AttributeError, NotImplementedError):
+        return
+
+
+def stop_listening() -> None:
+    """From now on a lease that is wanted is nobody's business."""
+    try:
+        asyncio.get_running_loop().remove_signal_handler(signal.SIGIO)
+        signal.signal(signal.SIGIO, signal.SIG_IGN)
+    except (ValueError, RuntimeError, AttributeError, NotImplementedError):
+        return
