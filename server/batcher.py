@@ -53,7 +53,7 @@ class Batcher:
         self._lanes = lanes
         self._max_queue_rows, self._max_batch_rows = max_queue_rows, pace.rows
         self._gather_seconds = gather_seconds
-        self._throughput = Throughput(pace, lanes.count)
+        self._throughput = Throughput(pace)
         self._waiting = Waiting()
         self._running_rows = 0
         self._calls = 0

@@ -175,8 +175,8 @@ def _replay(folder: Path, manifest: Manifest, engine: Engine, warm_up: WarmUp) -
 
     try:
         probability = engine.run(dense, ids)
-        pace = measure_pace(run, warm_up.most_rows, time.monotonic)
-        _at_once(lambda: run(pace.rows), warm_up.at_once)
+        rows_together = measure_pace(run, warm_up.most_rows, time.monotonic).rows
+        seconds = _at_once(lambda: run(rows_together), warm_up.at_once)
     except Exception as error:  # ONNX Runtime's classes have no common base
         raise BundleError(f"{folder}: the graph fails on its golden rows: {error}") from error
     if probability.shape != expected.shape:
@@ -187,11 +187,11 @@ def _replay(folder: Path, manifest: Manifest, engine: Engine, warm_up: WarmUp) -
             f"{folder}: the graph's probabilities of the golden rows differ from the exporter's by "
             f"{difference:.3g} (at most {TOLERANCE:g}); export the model again"
         )
-    return pace
+    return Pace(rows=rows_together, rows_per_second=warm_up.at_once * rows_together / seconds)
 
 
-def _at_once(work: Callable[[], object], count: int) -> None:
-    """Do it on `count` threads side by side, this one among them. Raises what this one's raises."""
+def _at_once(work: Callable[[], object], count: int) -> float:
+    """Seconds to do it on `count` threads side by side, this one among them. Raises what this one's raises."""
     start = threading.Barrier(count)
 
     def beside() -> None:
@@ -203,6 +203,8 @@ def _at_once(work: Callable[[], object], count: int) -> None:
     for thread in threads:
         thread.start()
     start.wait()
+    started = time.monotonic()
     work()
     for thread in threads:
         thread.join()
+    return time.monotonic() - started

@@ -21,7 +21,7 @@ NEARLY = 0.95
 
 @dataclass(frozen=True, kw_only=True)
 class Pace:
-    """Rows of the best batch, and the rows a second one lane does with it."""
+    """Rows of the best batch, and the rows a second that come of it."""
 
     rows: int
     rows_per_second: float
@@ -54,8 +54,8 @@ class Throughput:
     WEIGHT = 0.1
     """Of the newest batch."""
 
-    def __init__(self, pace: Pace, lanes: int) -> None:
-        self._promised = pace.rows, pace.rows / pace.rows_per_second / lanes
+    def __init__(self, pace: Pace) -> None:
+        self._promised = pace.rows, pace.rows / pace.rows_per_second
         self._rows, self._seconds = float(pace.rows), self._promised[1]
         self._ended: float | None = None
 

@@ -69,7 +69,7 @@ async def batcher_of(
     max_queue_rows: int = 65_536,
     gather_seconds: float = 0,
 ) -> AsyncIterator[Batcher]:
-    """`max_batch_rows` and `rate`, rows a second of one lane: as warm-up measured them."""
+    """`max_batch_rows` and `rate`, rows a second: as warm-up measured them."""
     threads = Lanes(lanes, stuck_seconds=stuck_seconds)
     try:
         yield Batcher(
@@ -391,7 +391,7 @@ async def test_an_idle_engine_tries_every_call_whatever_the_estimate_says():
 
 
 def test_the_throughput_is_measured_while_calls_wait_and_goes_back_to_the_promise_when_none_does():
-    throughput = Throughput(Pace(rows=100, rows_per_second=1000), lanes=2)
+    throughput = Throughput(Pace(rows=100, rows_per_second=2000))
     assert throughput.rows_per_second == pytest.approx(2000)
     for batch in range(100):
         throughput.ended(50, now=batch * 0.5, waiting=True)
