@@ -191,7 +191,7 @@ def _replay(folder: Path, manifest: Manifest, engine: Engine, warm_up: WarmUp) -
 
 
 def _at_once(work: Callable[[], object], count: int) -> float:
-    """Seconds to do it on `count` threads side by side, this one among them. Raises what this one's raises."""
+    """Seconds that `count` threads, this one among them, take side by side. Raises what this one's raises."""
     start = threading.Barrier(count)
 
     def beside() -> None:
