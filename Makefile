@@ -5,7 +5,7 @@ BIN := .venv/bin
 FOLDERS := core trainer exporter server protos loadtest
 PROTOS := inference tablefold
 
-.PHONY: demo test check bench generate constraints clean
+.PHONY: demo test check bench bench-server generate constraints clean
 
 demo: .venv/.installed
 	$(BIN)/python examples/demo.py --data $(DATA) --out demo-out
@@ -24,6 +24,14 @@ check: .venv/.installed
 # Bytes, seconds and rows a second of the lookup and the whole graph, beside bare alternatives.
 bench: .venv/.installed
 	$(BIN)/python bench/graph.py
+
+# Calls a second beside a plain gRPC server; the same under too much load; every answer checked; bad input.
+# PERF_ANALYZER: Triton's, where it is at hand (see docs/serving.md).
+bench-server: .venv/.installed
+	$(BIN)/python bench/server.py $(PERF_ANALYZER:%=--perf-analyzer %)
+	$(BIN)/python bench/overload.py
+	$(BIN)/python bench/answers.py
+	$(BIN)/python bench/bad_input.py
 
 # Write the generated code beside its source again.
 generate: build/protos

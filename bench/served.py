@@ -23,6 +23,8 @@ class Served:
     """A running server."""
 
     address: str
+    http: str
+    """Where its metrics are."""
     pids: list[int]
     """Its process and those it started."""
 
@@ -39,11 +41,13 @@ async def serving(repository: Path, *options: str) -> AsyncIterator[Served]:
     assert process.stdout is not None
     try:
         line = (await process.stdout.readline()).decode()
-        ready = re.match(r"tablefold: ready on (\S+) ", line)
+        ready = re.match(r"tablefold: ready on (\S+) \(HTTP (\d+)\)", line)
         if ready is None:
             raise RuntimeError(f"the server did not start: {line}")
         children = psutil.Process(process.pid).children(recursive=True)
-        yield Served(ready[1], [process.pid, *(child.pid for child in children)])
+        yield Served(
+            ready[1], f"http://127.0.0.1:{ready[2]}", [process.pid, *(child.pid for child in children)]
+        )
     finally:
         if process.returncode is None:
             process.send_signal(signal.SIGTERM)

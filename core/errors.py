@@ -14,6 +14,7 @@
         ├── InvalidRequest    INVALID_ARGUMENT
         ├── ModelNotFound     NOT_FOUND
         ├── Overloaded        RESOURCE_EXHAUSTED
+        ├── TooLate           RESOURCE_EXHAUSTED
         ├── DeadlineExceeded  DEADLINE_EXCEEDED
         ├── Unavailable       UNAVAILABLE
         ├── Unauthenticated   UNAUTHENTICATED
@@ -79,60 +80,79 @@ class OverLimit(BundleError):
 
 
 class RequestError(TablefoldError):
-    """A request that gets a status instead of probabilities; `status` is gRPC's name of the code."""
+    """A request that gets a status instead of probabilities."""
 
     status: ClassVar[str]
+    """gRPC's name of the code."""
+    reason: ClassVar[str]
+    """What it is counted under."""
 
 
 class InvalidRequest(RequestError):
     """Wrong dtype, shape, length or value."""
 
     status = "INVALID_ARGUMENT"
+    reason = "invalid"
 
 
 class ModelNotFound(RequestError):
     """No such model, or no such version of it."""
 
     status = "NOT_FOUND"
+    reason = "not_found"
 
 
 class Overloaded(RequestError):
     """The queue holds as many rows as it may."""
 
     status = "RESOURCE_EXHAUSTED"
+    reason = "queue_full"
+
+
+class TooLate(RequestError):
+    """What came first would take longer than the caller's time."""
+
+    status = "RESOURCE_EXHAUSTED"
+    reason = "too_late"
 
 
 class DeadlineExceeded(RequestError):
-    """The deadline passed, or cannot be met, before the rows reached the engine."""
+    """The deadline passed before the rows reached the engine."""
 
     status = "DEADLINE_EXCEEDED"
+    reason = "deadline"
 
 
 class Unavailable(RequestError):
     """The server is loading or draining; another one, or a later try, will answer."""
 
     status = "UNAVAILABLE"
+    reason = "unavailable"
 
 
 class Unauthenticated(RequestError):
     """No bearer token, or a wrong one."""
 
     status = "UNAUTHENTICATED"
+    reason = "unauthenticated"
 
 
 class BundleRefused(RequestError):
     """A load call whose bundle cannot be served; what was served before is served on."""
 
     status = "FAILED_PRECONDITION"
+    reason = "refused"
 
 
 class NotOffered(RequestError):
     """A call that this server was not started to answer."""
 
     status = "UNIMPLEMENTED"
+    reason = "not_offered"
 
 
 class EngineFault(RequestError):
     """The engine failed on this batch; the log holds the reason, the client a fixed text."""
 
     status = "INTERNAL"
+    reason = "internal"

@@ -4,6 +4,7 @@ Knows names, encodings and widths. Does not know where logs come from or what a 
 """
 
 from enum import StrEnum
+from functools import cached_property
 from typing import Annotated, Literal, Self
 
 import numpy as np
@@ -72,7 +73,7 @@ class FeatureSchema(BaseModel):
             seen.add(name)
         return self
 
-    @property
+    @cached_property
     def id_columns(self) -> int:
         """C: the columns of `ids`, one for each slot of each categorical feature."""
         return sum(feature.slots for feature in self.categorical)

@@ -5,23 +5,26 @@ Knows which parts there are and in what order they start and stop. Does not know
 
 import asyncio
 import faulthandler
+import gc
 import logging
+import os
 import signal
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
+from typing import cast
 
 import grpc
 import grpc.aio
 from grpc_health.v1 import health_pb2, health_pb2_grpc
-from grpc_reflection.v1alpha import reflection
+from grpc_reflection.v1alpha import reflection, reflection_pb2_grpc
+from grpc_reflection.v1alpha._async import ReflectionServicer
 
 from tablefold.bundle import Manifest
 from tablefold.errors import UsageError
 from tablefold.protos import inference_pb2, inference_pb2_grpc, tablefold_pb2, tablefold_pb2_grpc
-from tablefold.server.batcher import Batcher, BatchLimits
+from tablefold.server.batcher import Batcher
 from tablefold.server.engine import Device, Engine, OnnxEngine
 from tablefold.server.footprint import MemoryLimit, Pids, this_process
 from tablefold.server.guard import Guard
@@ -30,9 +33,11 @@ from tablefold.server.lanes import Lanes, available_cores
 from tablefold.server.lease import on_wanted, stop_listening
 from tablefold.server.memory import use_one_heap
 from tablefold.server.metrics import Metrics
-from tablefold.server.model import WarmUp
+from tablefold.server.model import Opened, WarmUp
 from tablefold.server.monitoring import Monitoring
 from tablefold.server.oip import InferenceService
+from tablefold.server.options import Options
+from tablefold.server.port import address_of
 from tablefold.server.predict import PredictService
 from tablefold.server.repository import Repository
 from tablefold.server.security import TokenCheck, read_token, tls_credentials
@@ -50,30 +55,6 @@ LAME_DUCK = 1.0
 """Seconds a draining server goes on while calls keep coming."""
 
 
-@dataclass(frozen=True, kw_only=True)
-class Options:
-    """What the command line says. Port 0: the kernel chooses one."""
-
-    repository: Path
-    host: str = "127.0.0.1"
-    port: int = 8001
-    http_port: int = 8002
-    poll_seconds: float = 2.0
-    """Between two looks at the repository; 0: none, new versions come by call."""
-    device: str = "cpu"
-    lanes: int | None = None
-    """None: as many as there are cores."""
-    limits: BatchLimits = field(default_factory=BatchLimits)
-    max_message_bytes: int = 16 << 20
-    tls_cert: Path | None = None
-    tls_key: Path | None = None
-    tls_client_ca: Path | None = None
-    token_file: Path | None = None
-    memory_limit: int | None = None
-    """Bytes of all processes of the server together; a load beyond it is refused."""
-    drain_seconds: float = 30.0
-
-
 class Server:
     """`start`, then `drain`; both once. Belongs to the running event loop.
 
@@ -85,7 +66,11 @@ class Server:
         limit = options.memory_limit
         self._memory_limit = None if limit is None else MemoryLimit(limit, pids)
         self._device = Device(options.device)
-        self._lanes = Lanes(options.lanes or available_cores())
+        self.leave = asyncio.Event()
+        """Set when the server should be drained: by a signal, or because an engine hangs."""
+        self._lanes = Lanes(
+            options.lanes or available_cores(), stuck_seconds=options.stuck_seconds, on_stuck=self.leave.set
+        )
         self._metrics = Metrics()
         self._health = Health(SERVICES)
         self._watch: asyncio.Task[None] | None = None
@@ -93,58 +78,64 @@ class Server:
         self._guard = Guard(self._metrics, self._health.draining)
         self._tls = tls_credentials(options.tls_cert, options.tls_key, options.tls_client_ca)
         self._grpc = grpc.aio.server(
-            interceptors=[*self._token_check(), self._guard],
+            interceptors=self._token_check(),
             options=[
                 ("grpc.max_receive_message_length", options.max_message_bytes),
                 ("grpc.max_send_message_length", options.max_message_bytes),
-                ("grpc.so_reuseport", 0),  # else a second server on the same port would take half the calls
+                ("grpc.so_reuseport", 1),  # `Port` keeps it for us alone
+                ("grpc.keepalive_time_ms", 60_000),  # a client that vanished without a word is let go
             ],
         )
 
     async def start(self, open_engine: Callable[[Path, Manifest], Engine] | None = None) -> str:
-        """Listen, load, verify and warm, then serve; gives the line that says so.
+        """Load, verify and warm, then listen and serve; gives the models' names.
 
         `open_engine` stands in for ONNX Runtime. Raises UsageError (a port in use, no such device) and
         BundleError (nothing to serve).
         """
         options = self._options
-        self.port = self._listen()
         on_wanted(self._let_go)
         self.repository = Repository(
             options.repository,
             open_engine or partial(OnnxEngine, device=self._device),
             self._make_batcher,
-            WarmUp(options.limits.max_batch_rows, at_once=self._lanes.count),
+            WarmUp(options.max_batch_rows, at_once=self._lanes.count),
             memory_limit=self._memory_limit,
         )
         await self.repository.open()
         if options.poll_seconds:
             self._watch = asyncio.create_task(self.repository.watch(options.poll_seconds))
         self._monitoring = Monitoring(
-            options.host, options.http_port, self._metrics.registry, lambda: self.serving
+            options.http_host or options.host, options.http_port, self._metrics.registry, lambda: self.serving
         )
         self.http_port = self._monitoring.port
+        guard = cast(grpc.aio.Server, self._guard)  # to the services it is the server
         inference_pb2_grpc.add_GRPCInferenceServiceServicer_to_server(
             InferenceService(
                 self.repository,
                 self._health,
                 self._metrics,
-                max_rows=options.limits.max_queue_rows,
-                admin=options.token_file is not None,
+                max_rows=options.max_queue_rows,
+                # The call would reach one process only.
+                admin=options.token_file is not None and options.workers == 1,
             ),
-            self._grpc,
+            guard,
         )
-        tablefold_pb2_grpc.add_TablefoldServicer_to_server(
-            PredictService(self.repository, self._pids), self._grpc
-        )
-        health_pb2_grpc.add_HealthServicer_to_server(self._health, self._grpc)
-        reflection.enable_server_reflection(SERVICES, self._grpc)
+        tablefold_pb2_grpc.add_TablefoldServicer_to_server(PredictService(self.repository, self._pids), guard)
+        health_pb2_grpc.add_HealthServicer_to_server(self._health, guard)
+        reflection_pb2_grpc.add_ServerReflectionServicer_to_server(ReflectionServicer(SERVICES), guard)
+        self._grpc.add_generic_rpc_handlers([self._guard])
+        self.port = self._listen()
+        gc.collect()
+        gc.freeze()  # nothing that lives by now is garbage: the collector need not look at it again
         await self._grpc.start()
         models = ", ".join(f"{model.name}:{model.version}" for model in self.repository.served())
-        return (
-            f"tablefold: ready on {_address(options.host, self.port)} (HTTP {self.http_port}), "
-            f"models: {models} on {self._device.name}"
-        )
+        return f"models: {models} on {self._device.name}"
+
+    @property
+    def stuck(self) -> bool:
+        """Does an engine hang? Its thread can only be got rid of with the process."""
+        return self._lanes.stuck > 0
 
     @property
     def serving(self) -> bool:
@@ -188,29 +179,42 @@ class Server:
         host, port = self._options.host, self._options.port
         try:
             if self._tls is None:
-                return self._grpc.add_insecure_port(_address(host, port))
-            return self._grpc.add_secure_port(_address(host, port), self._tls)
+                return self._grpc.add_insecure_port(address_of(host, port))
+            return self._grpc.add_secure_port(address_of(host, port), self._tls)
         except RuntimeError as error:
-            raise UsageError(
-                f"cannot listen on {host}:{port}: it is in use or not an address of this machine; "
-                "give another --port or --host"
-            ) from error
+            raise UsageError(f"cannot listen on {host}:{port}: {error}") from error
 
-    def _make_batcher(self, engine: Engine, manifest: Manifest) -> Batcher:
+    def _make_batcher(self, opened: Opened) -> Batcher:
+        manifest = opened.manifest
         metrics = self._metrics.of_model(manifest.name, manifest.footprint.parts, manifest.version)
-        return Batcher(engine, self._lanes, metrics, name=manifest.name, limits=self._options.limits)
+        return Batcher(
+            opened.engine,
+            self._lanes,
+            metrics,
+            opened.pace,
+            name=manifest.name,
+            max_queue_rows=self._options.max_queue_rows,
+            gather_seconds=self._options.gather_seconds,
+        )
 
 
-def _address(host: str, port: int) -> str:
-    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+def run(
+    options: Options,
+    announce: Callable[[Server, str], None],
+    *,
+    watch: int | None = None,
+    pids: Pids = this_process,
+    open_engine: Callable[[Path, Manifest], Engine] | None = None,
+) -> None:
+    """Serve until SIGTERM or SIGINT, then drain; `announce` hears what `Server.start` gives.
 
-
-def run(options: Options) -> None:
-    """Serve until SIGTERM or SIGINT, then drain. Raises what `Server.start` raises."""
+    `watch`: a file descriptor whose end is a signal too. `pids`: see `Server`. Raises what `Server.start`
+    raises.
+    """
     use_one_heap()
     faulthandler.enable()  # a crash in a library, or weights cut off under their mapping, leaves its trace
     with asyncio.Runner(loop_factory=_loop_factory()) as runner:
-        runner.run(_serve(options))
+        runner.run(_serve(options, announce, watch, pids, open_engine))
 
 
 def _loop_factory() -> Callable[[], asyncio.AbstractEventLoop]:
@@ -221,12 +225,26 @@ def _loop_factory() -> Callable[[], asyncio.AbstractEventLoop]:
     return uvloop.new_event_loop
 
 
-async def _serve(options: Options) -> None:
-    server = Server(options)
-    stop = asyncio.Event()
+async def _serve(
+    options: Options,
+    announce: Callable[[Server, str], None],
+    watch: int | None,
+    pids: Pids,
+    open_engine: Callable[[Path, Manifest], Engine] | None,
+) -> None:
+    loop = asyncio.get_running_loop()
+    server = Server(options, pids)
     for number in (signal.SIGTERM, signal.SIGINT):
-        asyncio.get_running_loop().add_signal_handler(number, stop.set)
-    print(await server.start(), flush=True)
-    await stop.wait()
+        loop.add_signal_handler(number, server.leave.set)
+    if watch is not None:
+        loop.add_reader(watch, server.leave.set)
+    announce(server, await server.start(open_engine))
+    await server.leave.wait()
+    if watch is not None:
+        loop.remove_reader(watch)
     log.info("draining, up to %g seconds", options.drain_seconds)
     await server.drain()
+    if server.stuck:
+        # Not by raising: the thread that hangs may hold up the interpreter's own end.
+        log.critical("an engine hangs: the process ends with exit code 1, to be started anew")
+        os._exit(1)

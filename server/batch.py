@@ -12,9 +12,7 @@ from numpy.typing import NDArray
 
 from tablefold.errors import RequestError
 from tablefold.server.engine import Engine
-
-Clock = Callable[[], float]
-"""Monotonic seconds."""
+from tablefold.server.pace import Clock
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,6 +129,12 @@ class Batch:
 
     def finish(self) -> None:
         """Answer the calls, on the event loop."""
+        self._settle(self)
+
+    def abandon(self) -> None:
+        """Answer the calls although the engine has not come back."""
+        # The lane may still come back and set either; the calls have their one answer by then.
+        self.probability, self.error = None, TimeoutError("the engine hangs")
         self._settle(self)
 
     def split(self) -> Iterator[tuple[Part, NDArray[np.float32] | None]]:

@@ -22,15 +22,34 @@ def serve(
         typer.Option(min=0, help="Look for new versions this often; 0: never, they come by call."),
     ] = 2,
     device: Annotated[str, typer.Option(help="cpu, cuda or cuda:N.")] = "cpu",
+    workers: Annotated[
+        int,
+        typer.Option(
+            min=1,
+            max=256,
+            help="Processes that share the port and the cores; connections are spread over them.",
+        ),
+    ] = 1,
     lanes: Annotated[
-        int | None, typer.Option(min=1, max=1024, help="Batches at once.", show_default="one for each core")
+        int | None,
+        typer.Option(
+            min=1, max=1024, help="Batches at once in each process.", show_default="one for each core it has"
+        ),
     ] = None,
     max_queue_rows: Annotated[
         int, typer.Option(min=1, help="Rows of a model that may wait; more is refused at once.")
     ] = 65_536,
     max_batch_rows: Annotated[
-        int, typer.Option(min=1, help="Rows that go through a model together; larger requests are split.")
-    ] = 1024,
+        int,
+        typer.Option(
+            min=1,
+            help="Most rows that go together; fewer where warm-up finds more no faster.",
+        ),
+    ] = 65_536,
+    gather_ms: Annotated[
+        float,
+        typer.Option(min=0, help="A batch of few rows waits so long for calls that often come together."),
+    ] = 2,
     max_message_bytes: Annotated[int, typer.Option(min=1024, help="Largest request or reply.")] = 16 << 20,
     tls_cert: Annotated[
         Path | None, typer.Option(help="The server's certificate (PEM): turns TLS on.")
@@ -57,6 +76,9 @@ def serve(
     drain_seconds: Annotated[
         float, typer.Option(min=0, help="After SIGTERM, time for calls in flight to finish.")
     ] = 30,
+    stuck_seconds: Annotated[
+        float, typer.Option(min=1, help="A batch that runs longer hangs: the server drains and exits with 1.")
+    ] = 10,
 ) -> None:
     """Serve every model of a repository over gRPC, until SIGTERM.
 
@@ -66,19 +88,22 @@ def serve(
     Speaks tablefold.v1, the Open Inference Protocol v2, gRPC health and reflection on one port. Prints one
     line when it is ready.
     """
-    from tablefold.server.app import Options, run
-    from tablefold.server.batcher import BatchLimits
+    from tablefold.server.launch import serve as launch
+    from tablefold.server.options import Options
 
-    run(
+    launch(
         Options(
             repository=repository,
             host=host,
             port=port,
             http_port=http_port,
+            workers=workers,
             poll_seconds=poll_seconds,
             device=device,
             lanes=lanes,
-            limits=BatchLimits(max_queue_rows=max_queue_rows, max_batch_rows=max_batch_rows),
+            max_queue_rows=max_queue_rows,
+            max_batch_rows=max_batch_rows,
+            gather_seconds=gather_ms / 1000,
             max_message_bytes=max_message_bytes,
             tls_cert=tls_cert,
             tls_key=tls_key,
@@ -86,6 +111,7 @@ def serve(
             token_file=token_file,
             memory_limit=None if memory_limit is None else _bytes(memory_limit),
             drain_seconds=drain_seconds,
+            stuck_seconds=stuck_seconds,
         )
     )
 

@@ -10,25 +10,16 @@ from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 from prometheus_client.core import GaugeMetricFamily
 from prometheus_client.registry import Collector
 
+from tablefold.errors import RequestError
 from tablefold.footprint import Parts
 from tablefold.server.memory import process_memory
 
 SECONDS = (0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 10)
 ROWS = (1, 4, 16, 64, 128, 256, 512, 1024, 2048, 4096, 16384)
 
-REASONS = {
-    "INVALID_ARGUMENT": "invalid",
-    "NOT_FOUND": "not_found",
-    "RESOURCE_EXHAUSTED": "overloaded",
-    "DEADLINE_EXCEEDED": "deadline",
-    "UNAVAILABLE": "unavailable",
-    "UNAUTHENTICATED": "unauthenticated",
-    "FAILED_PRECONDITION": "refused",
-    "UNIMPLEMENTED": "not_offered",
-    "CANCELLED": "cancelled",
-    "INTERNAL": "internal",
-}
-"""Status of a call -> why it got no probabilities."""
+CANCELLED = "cancelled"
+REASONS = (*(error.reason for error in RequestError.__subclasses__()), CANCELLED)
+"""Why a call got no probabilities."""
 
 
 class ModelMetrics:
@@ -92,7 +83,7 @@ class Metrics:
         self._refusals = Counter(
             "tablefold_refusals", "Calls that got an error, by reason.", ["reason"], registry=self.registry
         )
-        for reason in REASONS.values():
+        for reason in REASONS:
             self._refusals.labels(reason)  # shown from the start, as 0
         self.model_bytes = Gauge(
             "tablefold_model_bytes",
@@ -105,12 +96,15 @@ class Metrics:
         """The figures of a version in memory; `parts` is its footprint."""
         return ModelMetrics(self, name, parts, version)
 
-    def call(self, method: str, status: str, seconds: float) -> None:
-        """A call ended, with gRPC's name of its status; `method` must be one of the server's own."""
+    def call(self, method: str, status: str, reason: str | None, seconds: float) -> None:
+        """A call ended, with gRPC's name of its status; `method` must be one of the server's own.
+
+        `reason`: of an error, one of REASONS.
+        """
         self._calls.labels(method, status).inc()
         self._call_seconds.labels(method).observe(seconds)
-        if status != "OK":
-            self._refusals.labels(REASONS[status]).inc()
+        if reason is not None:
+            self._refusals.labels(reason).inc()
 
     def _seconds(self, of: str, text: str, label: str) -> Histogram:
         return Histogram(f"tablefold_{of}_seconds", text, [label], buckets=SECONDS, registry=self.registry)

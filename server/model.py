@@ -22,6 +22,7 @@ from tablefold.server.engine import Engine
 from tablefold.server.external_data import check_external_data
 from tablefold.server.lease import Lease
 from tablefold.server.memory import Growth
+from tablefold.server.pace import Pace, measure_pace
 
 Stamp = tuple[tuple[str, int, int, int], ...]
 """Name, inode, size and time of change (ns) of every file of a folder: another one, another stamp."""
@@ -121,6 +122,7 @@ class Opened:
     manifest: Manifest
     manifest_json: str
     engine: Engine
+    pace: Pace
     lease: Lease | None
     """On the weights, which are mapped; from before they were checked."""
 
@@ -129,8 +131,8 @@ class Opened:
 class WarmUp:
     """The most that will be asked of an engine: so it takes its memory when it is loaded, not under load."""
 
-    rows: int
-    """Of the largest batch."""
+    most_rows: int
+    """Of a batch, should so many together go fastest."""
     at_once: int = 1
     """Batches that run side by side."""
 
@@ -152,25 +154,29 @@ def open_bundle(folder: Path, open_engine: OpenEngine, warm_up: WarmUp) -> Opene
         check_files(folder, manifest)
         check_external_data(folder, manifest)
         engine = open_engine(folder, manifest)
-        _replay(folder, manifest, engine, warm_up)
+        pace = _replay(folder, manifest, engine, warm_up)
         written = (folder / MANIFEST).read_text(encoding="utf-8")
     except BaseException:
         if lease is not None:
             lease.release()
         raise
-    return Opened(folder.resolve(), manifest, written, engine, lease)
+    return Opened(folder.resolve(), manifest, written, engine, pace, lease)
 
 
-def _replay(folder: Path, manifest: Manifest, engine: Engine, warm_up: WarmUp) -> None:
-    """The golden rows give the probabilities they gave the exporter; then the largest batches, to warm up."""
+def _replay(folder: Path, manifest: Manifest, engine: Engine, warm_up: WarmUp) -> Pace:
+    """The golden rows give the probabilities they gave the exporter; then larger batches, to warm up."""
     dense, ids, expected = manifest.golden.arrays(manifest.feature_schema)
     rows = len(expected)
     if not rows:
         raise BundleError(f"{folder / MANIFEST} has no golden rows to verify the graph with; export again")
+
+    def run(rows: int) -> None:
+        engine.run(np.resize(dense, (rows, dense.shape[1])), np.resize(ids, (rows, ids.shape[1])))
+
     try:
         probability = engine.run(dense, ids)
-        shapes = (warm_up.rows, dense.shape[1]), (warm_up.rows, ids.shape[1])
-        _at_once(lambda: engine.run(np.resize(dense, shapes[0]), np.resize(ids, shapes[1])), warm_up.at_once)
+        rows_together = measure_pace(run, warm_up.most_rows, time.monotonic).rows
+        seconds = _at_once(lambda: run(rows_together), warm_up.at_once)
     except Exception as error:  # ONNX Runtime's classes have no common base
         raise BundleError(f"{folder}: the graph fails on its golden rows: {error}") from error
     if probability.shape != expected.shape:
@@ -181,10 +187,11 @@ def _replay(folder: Path, manifest: Manifest, engine: Engine, warm_up: WarmUp) -
             f"{folder}: the graph's probabilities of the golden rows differ from the exporter's by "
             f"{difference:.3g} (at most {manifest.tolerance:g}); export the model again"
         )
+    return Pace(rows=rows_together, rows_per_second=warm_up.at_once * rows_together / seconds)
 
 
-def _at_once(work: Callable[[], object], count: int) -> None:
-    """Do it on `count` threads side by side, this one among them. Raises what this one's raises."""
+def _at_once(work: Callable[[], object], count: int) -> float:
+    """Seconds that `count` threads, this one among them, take side by side. Raises what this one's raises."""
     start = threading.Barrier(count)
 
     def beside() -> None:
@@ -196,6 +203,8 @@ def _at_once(work: Callable[[], object], count: int) -> None:
     for thread in threads:
         thread.start()
     start.wait()
+    started = time.monotonic()
     work()
     for thread in threads:
         thread.join()
+    return time.monotonic() - started

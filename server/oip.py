@@ -126,16 +126,16 @@ class InferenceService(GRPCInferenceServiceServicer):
 
     async def _answer(self, request: pb.ModelInferRequest, context: Context) -> pb.ModelStreamInferResponse:
         """One request of a stream; its status goes before the error's text, for the call itself has none."""
-        started, status, text = time.monotonic(), "OK", ""
+        started, status, reason, text = time.monotonic(), "OK", None, ""
         response = pb.ModelInferResponse(id=request.id)
         try:
             response = await self.ModelInfer(request, context)
         except RequestError as error:
-            status, text = error.status, str(error)
+            status, reason, text = error.status, error.reason, str(error)
         except Exception:
             log.exception("a request of a stream failed")
-            status, text = "INTERNAL", "internal error; the server's log says more"
-        self._metrics.call(STREAMED, status, time.monotonic() - started)
+            status, reason, text = "INTERNAL", "internal", "internal error; the server's log says more"
+        self._metrics.call(STREAMED, status, reason, time.monotonic() - started)
         return pb.ModelStreamInferResponse(
             error_message=f"{status}: {text}" if text else "", infer_response=response
         )
@@ -194,4 +194,4 @@ class InferenceService(GRPCInferenceServiceServicer):
 
     def _check_admin(self) -> None:
         if not self._admin:
-            raise NotOffered("load and unload are off: start the server with --token-file to turn them on")
+            raise NotOffered("load and unload are off: they need --token-file and one worker")

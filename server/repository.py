@@ -12,11 +12,10 @@ from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
 
-from tablefold.bundle import Manifest, read_manifest
+from tablefold.bundle import read_manifest
 from tablefold.errors import BundleError, BundleRefused, ModelNotFound, Unavailable
 from tablefold.server.background import in_background
 from tablefold.server.batcher import Batcher
-from tablefold.server.engine import Engine
 from tablefold.server.footprint import MemoryLimit
 from tablefold.server.memory import Growth, measured
 from tablefold.server.model import Model, Opened, OpenEngine, WarmUp, open_bundle
@@ -24,7 +23,7 @@ from tablefold.server.versions import Entry, Found, Versions, look
 
 log = logging.getLogger(__name__)
 
-MakeBatcher = Callable[[Engine, Manifest], Batcher]
+MakeBatcher = Callable[[Opened], Batcher]
 
 
 class Repository:
@@ -150,7 +149,7 @@ class Repository:
             return measured(partial(open_bundle, folder, self._open_engine, self._warm_up))
 
         opened, growth = await in_background(work)
-        return Model(opened, self._make_batcher(opened.engine, opened.manifest), growth)
+        return Model(opened, self._make_batcher(opened), growth)
 
     def _missing(self, name: str, version: str) -> ModelNotFound | Unavailable:
         versions = self.models.get(name)

@@ -92,7 +92,7 @@ class TokenCheck(grpc.aio.ServerInterceptor):  # type: ignore[type-arg]
 
     def _refusal(self, handler: Any, method: str) -> Any:
         async def refuse(request: Any, context: Context) -> None:
-            self._metrics.call(method, Unauthenticated.status, 0.0)
+            self._metrics.call(method, Unauthenticated.status, Unauthenticated.reason, 0.0)
             await context.abort(
                 grpc.StatusCode.UNAUTHENTICATED,
                 "this server wants a token: send the metadata `authorization: Bearer TOKEN`",

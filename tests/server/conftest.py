@@ -25,8 +25,8 @@ from tablefold.bundle import GRAPH, MANIFEST, WEIGHTS, GoldenRows, Manifest, Met
 from tablefold.footprint import Footprint, Parts
 from tablefold.protos import inference_pb2, inference_pb2_grpc, tablefold_pb2_grpc
 from tablefold.schema import MISSING, CategoricalFeature, DenseFeature, Encoding, FeatureSchema
-from tablefold.server.app import Options, Server
-from tablefold.server.batcher import BatchLimits
+from tablefold.server.app import Server
+from tablefold.server.options import Options
 
 BUCKETS = 97
 SCHEMA = FeatureSchema(
@@ -156,9 +156,8 @@ async def serve_here(
     repository: Path, engine: Any = None, open_engine: Any = None, **options: Any
 ) -> AsyncIterator[Client]:
     """A real server in this process; `engine`, or what `open_engine` gives, stands in for ONNX Runtime."""
-    limits = BatchLimits(**{k: options.pop(k) for k in ("max_queue_rows", "max_batch_rows") if k in options})
     defaults = {"port": 0, "http_port": 0, "lanes": 2, "drain_seconds": 10.0, "poll_seconds": 0}
-    server = Server(Options(repository=repository, limits=limits, **{**defaults, **options}))
+    server = Server(Options(repository=repository, **{**defaults, **options}))
     await server.start(open_engine if engine is None else lambda folder, manifest: engine)
     address = f"127.0.0.1:{server.port}"
     async with grpc.aio.insecure_channel(address) as channel:

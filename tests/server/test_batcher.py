@@ -5,6 +5,7 @@ The engine and the clock are fakes, the two seams below and beside the batcher; 
 
 import asyncio
 import threading
+import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 
@@ -13,11 +14,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tablefold.errors import DeadlineExceeded, EngineFault, Overloaded, Unavailable
+from tablefold.errors import DeadlineExceeded, EngineFault, Overloaded, TooLate, Unavailable
 from tablefold.footprint import Parts
-from tablefold.server.batcher import Batcher, BatchLimits
+from tablefold.server.batcher import Batcher
 from tablefold.server.lanes import Lanes
 from tablefold.server.metrics import Metrics
+from tablefold.server.pace import Pace, Throughput, measure_pace
 
 
 class FakeEngine:
@@ -57,13 +59,27 @@ def rows_of(*ids: int) -> tuple[np.ndarray, np.ndarray]:
 
 @asynccontextmanager
 async def batcher_of(
-    engine: FakeEngine, *, lanes: int = 1, clock: Callable[[], float] | None = None, **limits: int
+    engine: FakeEngine,
+    *,
+    lanes: int = 1,
+    clock: Callable[[], float] = time.monotonic,
+    rate: float = np.inf,
+    stuck_seconds: float = 60,
+    max_batch_rows: int = 1024,
+    max_queue_rows: int = 65_536,
+    gather_seconds: float = 0,
 ) -> AsyncIterator[Batcher]:
-    threads = Lanes(lanes)
-    metrics = Metrics().of_model("fake", Parts())
+    """`max_batch_rows` and `rate`, rows a second: as warm-up measured them."""
+    threads = Lanes(lanes, stuck_seconds=stuck_seconds)
     try:
         yield Batcher(
-            engine, threads, metrics, limits=BatchLimits(**limits), **({"clock": clock} if clock else {})
+            engine,
+            threads,
+            Metrics().of_model("fake", Parts()),
+            Pace(rows=max_batch_rows, rows_per_second=rate),
+            max_queue_rows=max_queue_rows,
+            gather_seconds=gather_seconds,
+            clock=clock,
         )
     finally:
         engine.gate.set()
@@ -298,7 +314,9 @@ async def test_closing_refuses_newcomers_and_still_answers_what_waits():
 async def test_models_take_turns_on_the_lanes():
     busy, quiet = FakeEngine(), FakeEngine()
     async with batcher_of(busy, max_batch_rows=1) as batcher:
-        other = Batcher(quiet, batcher._lanes, Metrics().of_model("quiet", Parts()))
+        other = Batcher(
+            quiet, batcher._lanes, Metrics().of_model("quiet", Parts()), Pace(rows=8, rows_per_second=np.inf)
+        )
         first = await with_busy_lane(batcher, busy)
         many = await queued(batcher, *range(1, 50))
         one = asyncio.create_task(other.submit(*rows_of(7)))
@@ -307,3 +325,207 @@ async def test_models_take_turns_on_the_lanes():
         await one
         assert len(busy.sizes) <= 4  # far from all fifty
         await asyncio.gather(first, many)
+
+
+async def ran_in_order(batcher: Batcher, engine: FakeEngine, *calls: tuple[int, float | None]) -> list[int]:
+    """The first ids of the batches, where each call (id, deadline) is a batch of its own."""
+    first = await with_busy_lane(batcher, engine)
+    tasks = [await queued(batcher, number, deadline=deadline) for number, deadline in calls]
+    engine.gate.set()
+    await asyncio.gather(first, *tasks)
+    return [int(batch[0, 0]) for batch in engine.batches[1:]]
+
+
+async def test_the_earliest_deadline_goes_first_and_no_deadline_means_a_second_from_now():
+    engine = FakeEngine()
+    async with batcher_of(engine, clock=lambda: 100.0, max_batch_rows=1) as batcher:
+        calls = [(1, None), (2, 100.5), (3, 100.1), (4, None), (5, 130.0), (6, 100.9)]
+        assert await ran_in_order(batcher, engine, *calls) == [3, 2, 6, 1, 4, 5]
+
+
+async def test_newcomers_in_a_hurry_do_not_starve_a_call_without_a_deadline():
+    now = 100.0
+    engine = FakeEngine()
+    async with batcher_of(engine, clock=lambda: now, max_batch_rows=1) as batcher:
+        first = await with_busy_lane(batcher, engine)
+        patient = await queued(batcher, 1)
+        hurried = []
+        for number in range(2, 40):
+            now += 0.1
+            hurried.append(await queued(batcher, number, deadline=now + 0.05 + 3))
+        now = 103.0
+        engine.gate.set()
+        await asyncio.gather(first, patient, *hurried, return_exceptions=True)
+    assert engine.batches[1][0, 0] == 1
+
+
+async def test_a_call_that_cannot_make_its_deadline_behind_what_waits_is_refused_at_once():
+    engine = FakeEngine()
+    async with batcher_of(engine, clock=lambda: 0.0, rate=200) as batcher:
+        first = await with_busy_lane(batcher, engine)  # 1 row
+        waiting = await queued(batcher, *range(49), deadline=0.4)
+        with pytest.raises(TooLate, match="50 rows come first, at 200 rows a second"):
+            await batcher.submit(*rows_of(*range(30)), deadline=0.45)
+        fits = await queued(batcher, *range(10), deadline=0.45)  # 60 rows take 0.3 s, within 0.8 of the time
+        engine.gate.set()
+        await asyncio.gather(first, waiting, fits)
+
+
+async def test_only_what_is_more_urgent_counts_against_a_deadline():
+    engine = FakeEngine()
+    async with batcher_of(engine, clock=lambda: 0.0, rate=100, max_batch_rows=50) as batcher:
+        first = await with_busy_lane(batcher, engine)
+        patient = await queued(batcher, *range(500))
+        hurried = await queued(batcher, 7, deadline=0.5)
+        with pytest.raises(TooLate):
+            await batcher.submit(*rows_of(8), deadline=0.95 + 1)
+        engine.gate.set()
+        await asyncio.gather(first, patient, hurried)
+    assert engine.batches[1][0, 0] == 7
+
+
+async def test_an_idle_engine_tries_every_call_whatever_the_estimate_says():
+    engine = FakeEngine()
+    async with batcher_of(engine, clock=lambda: 0.0, rate=1) as batcher:
+        assert (await batcher.submit(*rows_of(*range(100)), deadline=0.001)).probability.shape == (100,)
+
+
+def test_the_throughput_is_measured_while_calls_wait_and_goes_back_to_the_promise_when_none_does():
+    throughput = Throughput(Pace(rows=100, rows_per_second=2000))
+    assert throughput.rows_per_second == pytest.approx(2000)
+    for batch in range(100):
+        throughput.ended(50, now=batch * 0.5, waiting=True)
+    assert throughput.rows_per_second == pytest.approx(100, rel=0.01)
+    for batch in range(100):
+        throughput.ended(50, now=1000 + batch * 0.5, waiting=False)
+    assert throughput.rows_per_second == pytest.approx(2000, rel=0.01)
+
+
+@pytest.mark.parametrize(
+    ("seconds", "knee"),
+    [
+        (lambda rows: rows / 50_000 + 1e-4, 256),  # a core: what a batch costs is soon spread thin
+        (lambda rows: 2e-3 + rows / 10_000_000, 65_536),  # a GPU: the more the better
+        (lambda rows: 5e-3 + rows / (10_000 if rows <= 256 else 6_000), 256),  # it falls out of a cache
+        (lambda rows: 1.0, 32),  # too slow to try more
+    ],
+)
+def test_the_knee_is_the_smallest_batch_with_nearly_the_best_rows_a_second(seconds, knee):
+    now = 0.0
+
+    def run(rows: int) -> None:
+        nonlocal now
+        now += seconds(rows)
+
+    pace = measure_pace(run, 65_536, lambda: now)
+    assert pace.rows == knee
+    assert pace.rows_per_second == pytest.approx(knee / seconds(knee), rel=0.2)
+    assert measure_pace(run, 7, lambda: now).rows == 7
+
+
+async def test_a_batch_is_filled_with_part_of_a_call_only_where_it_would_be_less_than_half_full():
+    engine = FakeEngine()
+    async with batcher_of(engine, max_batch_rows=10) as batcher:
+        first = await with_busy_lane(batcher, engine)
+        calls = [await queued(batcher, *range(size)) for size in (12, 9, 6, 7)]
+        engine.gate.set()
+        await asyncio.gather(first, *calls)
+    assert engine.sizes == [1, 10, 10, 7, 7]  # 12 = 10 + 2, 9 = 8 + 1, then 1 + 6, then 7
+
+
+async def test_an_engine_that_hangs_costs_its_own_callers_an_error_and_the_lane():
+    engine = FakeEngine()
+    async with batcher_of(engine, lanes=2, stuck_seconds=0.2) as batcher:
+        engine.gate.clear()
+        hangs = await queued(batcher, 1)
+        await engine.busy()
+        with pytest.raises(EngineFault):
+            await hangs
+        assert batcher._lanes.stuck == 1
+        engine.gate, stuck = threading.Event(), engine.gate
+        engine.gate.set()
+        np.testing.assert_array_equal(  # the other lane lives
+            (await batcher.submit(*rows_of(4))).probability, expected(np.array([[4]]))
+        )
+        stuck.set()  # and if the lane comes back after all, nobody is answered twice
+
+
+async def test_when_every_lane_hangs_all_that_wait_and_all_that_come_are_answered():
+    engine = FakeEngine()
+    async with batcher_of(engine, stuck_seconds=0.2) as batcher:
+        first = await with_busy_lane(batcher, engine)
+        waiting = [await queued(batcher, number) for number in range(5)]
+        with pytest.raises(EngineFault):
+            await first
+        for outcome in await asyncio.gather(*waiting, return_exceptions=True):
+            assert isinstance(outcome, Unavailable)
+        with pytest.raises(Unavailable):
+            await batcher.submit(*rows_of(1))
+        assert batcher.queue_rows == 0
+
+
+@settings(max_examples=40, deadline=None)
+@given(data=st.data())
+def test_whatever_happens_every_call_is_answered_once_and_the_queue_ends_empty(data):
+    """Random sizes, deadlines, cancellations and failing batches."""
+    sizes = data.draw(st.lists(st.integers(1, 30), min_size=1, max_size=40))
+    deadlines = data.draw(st.lists(st.sampled_from([None, 0.0, 0.01, 0.5, 60.0]), min_size=len(sizes)))
+    leave = data.draw(st.sets(st.integers(0, len(sizes) - 1)))
+    bad = data.draw(st.sets(st.integers(0, sum(sizes)), max_size=3))
+    cap = data.draw(st.integers(1, 16))
+
+    async def run() -> None:
+        def answer(ids: np.ndarray) -> np.ndarray:
+            if bad & set(ids[:, 0].tolist()):
+                raise RuntimeError("bad row")
+            return expected(ids)
+
+        engine = FakeEngine(answer)
+        async with batcher_of(engine, lanes=2, rate=1e4, max_batch_rows=cap, max_queue_rows=300) as batcher:
+            starts = np.cumsum([0, *sizes])
+            calls = [list(range(start, start + size)) for start, size in zip(starts, sizes, strict=False)]
+            tasks = []
+            for index, (ids, deadline) in enumerate(zip(calls, deadlines, strict=False)):
+                until = None if deadline is None else batcher.clock() + deadline
+                tasks.append(await queued(batcher, *ids, deadline=until))
+                if index in leave:
+                    tasks[-1].cancel()
+            async with asyncio.timeout(30):
+                outcomes = await asyncio.gather(*tasks, return_exceptions=True)
+            for index, (ids, outcome) in enumerate(zip(calls, outcomes, strict=True)):
+                if isinstance(outcome, BaseException):
+                    allowed = (EngineFault, DeadlineExceeded, TooLate, Overloaded, asyncio.CancelledError)
+                    assert isinstance(outcome, allowed)
+                    assert index in leave or not isinstance(outcome, asyncio.CancelledError)
+                else:
+                    np.testing.assert_array_equal(outcome.probability, expected(np.array(ids)[:, None]))
+                    assert not bad & set(ids)
+            assert batcher.queue_rows == 0
+            async with asyncio.timeout(30):  # callers may have left their batch
+                while batcher._running_rows:  # noqa: ASYNC110 (nobody else asks when it is over)
+                    await asyncio.sleep(0.001)
+
+    asyncio.run(run())
+
+
+async def test_small_calls_that_come_together_share_a_batch_and_a_lone_one_does_not_wait():
+    engine = FakeEngine()
+    async with batcher_of(engine, gather_seconds=600) as batcher:
+        assert (await batcher.submit(*rows_of(1))).probability.shape == (1,)  # alone: at once
+        first = await queued_together(batcher, [2], [3], [4])
+        await asyncio.gather(*first)
+        # Three were in flight together, so two wait for the third, however long it takes.
+        early = [await queued(batcher, 5), await queued(batcher, 6)]
+        _, pending = await asyncio.wait(early, timeout=0.05)
+        assert pending == set(early)
+        await asyncio.gather(*early, await queued(batcher, 7))
+        large = await queued(batcher, *range(40))  # enough to be worth a batch
+        await large
+    assert [batch[:, 0].tolist() for batch in engine.batches[:3]] == [[1], [2, 3, 4], [5, 6, 7]]
+
+
+async def test_a_small_batch_waits_no_longer_than_it_may():
+    engine = FakeEngine()
+    async with batcher_of(engine, gather_seconds=0.01) as batcher:
+        await asyncio.gather(*await queued_together(batcher, [2], [3], [4]))
+        assert (await batcher.submit(*rows_of(5))).probability.shape == (1,)

@@ -87,7 +87,8 @@ async def test_the_server_process_never_imports_a_trainers_or_exporters_librarie
         from pathlib import Path
         import tablefold.server.cli
         assert not {{"grpc", "onnxruntime"}} & set(sys.modules), "--help must be quick"
-        from tablefold.server.app import Options, Server
+        from tablefold.server.app import Server
+        from tablefold.server.options import Options
 
         async def main():
             server = Server(Options(repository=Path({str(repository)!r}), port=0, http_port=0))

@@ -8,7 +8,8 @@ import pytest
 
 from tablefold.bundle import GRAPH, MANIFEST, WEIGHTS, digest
 from tablefold.errors import BundleError, UsageError
-from tablefold.server.app import Options, Server
+from tablefold.server.app import Server
+from tablefold.server.options import Options
 
 
 def rewrite(folder, **fields) -> None:

@@ -11,7 +11,8 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 from tablefold.errors import UsageError
 from tablefold.protos import inference_pb2 as pb
 from tablefold.protos import tablefold_pb2
-from tablefold.server.app import Options, Server
+from tablefold.server.app import Server
+from tablefold.server.options import Options
 from tests.server.conftest import Client
 from tests.server.test_process import run_python
 from tests.server.test_reload import served_by

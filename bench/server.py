@@ -1,0 +1,208 @@
+"""Calls a second of the server, beside a plain gRPC server and beside ONNX Runtime without any server.
+
+    python bench/server.py [--perf-analyzer PATH] [--workers 2] [--rounds 3]
+
+DLRM of Criteo's shape. All run on this machine, client and server on the same cores, in turn, so that noise
+hits all alike; medians of the rounds. `bare` is session calls in a loop, a thread a core.
+The client is Triton's perf_analyzer where it is given (its path, with what it needs in LD_LIBRARY_PATH),
+otherwise `tablefold loadtest`, which costs more of the same cores.
+"""
+
+import argparse
+import csv
+import json
+import os
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from functools import partial
+from pathlib import Path
+from statistics import median
+from typing import NamedTuple
+
+import grpc
+import numpy as np
+import psutil
+from plain_server import open_session
+from random_bundle import Ids, write_bundle
+from rich.console import Console
+from rich.table import Table
+
+from tablefold.bundle import GRAPH
+
+SHAPES = [(rows, in_flight) for rows in (1, 16, 270) for in_flight in (32, 1)]
+SECONDS = 2.4
+PLAIN, BARE = "plain grpc.server", "bare, no server"
+
+
+class Figures(NamedTuple):
+    """Of one contender and shape."""
+
+    calls: float
+    """A second."""
+    p50: float
+    """In milliseconds, like p99."""
+    p99: float
+    cpu: float
+    """Of the server, in microseconds a row."""
+
+
+class Server(NamedTuple):
+    """A contender that is a process."""
+
+    address: str
+    process: psutil.Process
+
+    def cpu_seconds(self) -> float:
+        """User and system, with its children's."""
+        family = [self.process, *self.process.children(recursive=True)]
+        return sum(sum(each.cpu_times()[:2]) for each in family)
+
+
+@contextmanager
+def started(command: list[str], address: str) -> Iterator[Server]:
+    """From the first connection to SIGTERM."""
+    with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as process:
+        try:
+            with grpc.insecure_channel(address) as channel:
+                grpc.channel_ready_future(channel).result(60)
+            yield Server(address, psutil.Process(process.pid))
+        finally:
+            process.terminate()
+
+
+def load(server: Server, analyzer: str | None, rows: int, in_flight: int) -> Figures:
+    """One run of the client; the server's CPU time is that of the middle of it."""
+    with tempfile.TemporaryDirectory() as folder:
+        file = Path(folder) / "figures"
+        if analyzer:
+            command = [analyzer, "-i", "grpc", "-u", server.address, "-m", "ads", "-b", str(rows)]
+            command += ["--concurrency-range", str(in_flight), "-f", str(file)]
+            # Three windows, whatever they differ by: the rounds are what tells noise from difference.
+            command += ["-p", str(int(SECONDS / 3 * 1000)), "-r", "3", "-s", "1000"]
+        else:
+            command = [sys.executable, "-m", "tablefold", "loadtest", "--server", server.address]
+            command += ["--model", "ads", "--rows", str(rows), "--concurrency", str(in_flight)]
+            command += ["--duration", str(SECONDS), "--warmup", "0", "--json", str(file)]
+        client = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        time.sleep(SECONDS / 2 if analyzer else SECONDS)  # the loadtest has imports to do
+        before, began = server.cpu_seconds(), time.perf_counter()
+        time.sleep(SECONDS / 2)
+        cores = (server.cpu_seconds() - before) / (time.perf_counter() - began)
+        if client.wait():
+            raise RuntimeError(f"the client failed: {' '.join(command)}")
+        calls, p50, p99 = _of_analyzer(file, rows) if analyzer else _of_loadtest(file)
+    return Figures(calls, p50, p99, cores / (calls * rows) * 1e6)
+
+
+def _of_analyzer(file: Path, rows: int) -> tuple[float, float, float]:
+    with file.open() as lines:
+        [row] = csv.DictReader(lines)
+    calls = float(row["Inferences/Second"]) / rows
+    return calls, float(row["p50 latency"]) / 1e3, float(row["p99 latency"]) / 1e3
+
+
+def _of_loadtest(file: Path) -> tuple[float, float, float]:
+    result = json.loads(file.read_text())
+    return result["achieved_rps"], result["latency_ms"]["p50"], result["latency_ms"]["p99"]
+
+
+def bare(path: Path, ids: Ids, rows: int, in_flight: int) -> Figures:
+    """Session calls in a loop, on as many threads as there are cores, or on one for one call in flight."""
+    session = open_session(str(path))
+    dense, known = ids.rows(rows, np.random.default_rng(0))
+    times: list[float] = []
+    process, end = psutil.Process(), time.perf_counter() + SECONDS
+    before = sum(process.cpu_times()[:2])
+
+    def loop() -> None:
+        while (began := time.perf_counter()) < end:
+            session.run(["probability"], {"dense": dense, "ids": known})
+            times.append(time.perf_counter() - began)
+
+    threads = [threading.Thread(target=loop) for _ in range(min(in_flight, os.cpu_count() or 1))]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    cpu = (sum(process.cpu_times()[:2]) - before) / (len(times) * rows) * 1e6
+    p50, p99 = np.percentile(times, [50, 99]) * 1e3
+    return Figures(len(times) / SECONDS, p50, p99, cpu)
+
+
+def main() -> None:
+    """Start all, load them in turn, print a table and one line of JSON."""
+    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    parser.add_argument("--perf-analyzer", metavar="PATH", help="Triton's; else `tablefold loadtest`")
+    parser.add_argument("--workers", type=int, default=2)
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--ids", type=int, default=1_000_000, help="known ids of all features together")
+    given = parser.parse_args()
+    with tempfile.TemporaryDirectory() as root, ExitStack() as stack:
+        repository = Path(root)
+        ids = write_bundle(repository, "ads", 1, given.ids)
+        graph = repository / "ads" / "1" / GRAPH
+        serve = [sys.executable, "-m", "tablefold", "serve", "--repository", root, "--http-port", "0"]
+        commands = {
+            PLAIN: [sys.executable, str(Path(__file__).with_name("plain_server.py")), str(graph), "18711"],
+            "ours": [*serve, "--port", "18712"],
+            f"ours, {given.workers} workers": [*serve, "--port", "18713", "--workers", str(given.workers)],
+        }
+        runs: dict[str, Callable[[int, int], Figures]] = {
+            BARE: lambda rows, in_flight: bare(graph, ids, rows, in_flight)
+        }
+        for name, command in commands.items():
+            port = command[command.index("--port") + 1] if "--port" in command else command[-1]
+            server = stack.enter_context(started(command, f"127.0.0.1:{port}"))
+            runs[name] = partial(load, server, given.perf_analyzer)
+        results = {
+            f"{rows} rows, {in_flight} in flight": in_turn(runs, rows, in_flight, given.rounds)
+            for rows, in_flight in SHAPES
+        }
+    show(results)
+    client = "perf_analyzer" if given.perf_analyzer else "tablefold loadtest"
+    print(json.dumps({"client": client, "cores": os.cpu_count(), "medians": results}))
+
+
+def in_turn(
+    runs: dict[str, Callable[[int, int], Figures]], rows: int, in_flight: int, rounds: int
+) -> dict[str, dict[str, float]]:
+    """Medians of each contender."""
+    found: dict[str, list[Figures]] = {name: [] for name in runs}
+    for _ in range(rounds):
+        for name, run in runs.items():
+            found[name].append(run(rows, in_flight))
+    return {
+        name: {field: median(getattr(each, field) for each in figures) for field in Figures._fields}
+        for name, figures in found.items()
+    }
+
+
+def show(results: dict[str, dict[str, dict[str, float]]]) -> None:
+    """Calls and CPU time, also as ratios to the plain server and to bare ONNX Runtime."""
+    for shape, contenders in results.items():
+        shown = Table(title=shape)
+        shown.add_column("")
+        for title in ("calls/s", "/ plain", "/ bare", "p50 ms", "p99 ms", "CPU us a row", "/ bare"):
+            shown.add_column(title, justify="right")
+        plain, alone = contenders[PLAIN], contenders[BARE]
+        for name, each in contenders.items():
+            shown.add_row(
+                name,
+                f"{each['calls']:,.0f}",
+                f"{each['calls'] / plain['calls']:.2f}",
+                f"{each['calls'] / alone['calls']:.2f}",
+                f"{each['p50']:.2f}",
+                f"{each['p99']:.2f}",
+                f"{each['cpu']:.1f}",
+                f"{each['cpu'] / alone['cpu']:.2f}",
+            )
+        Console(width=110).print(shown)
+
+
+if __name__ == "__main__":
+    main()
