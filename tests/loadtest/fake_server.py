@@ -7,6 +7,7 @@ import asyncio
 import json
 import os
 import random
+import signal
 import sys
 import time
 
@@ -38,7 +39,7 @@ class Habits:
         *,
         delay: tuple[float, float] = (0.0, 0.0),
         shed_every: int = 0,
-        stall: tuple[float, float] = (0.0, 0.0),
+        stall: tuple[int, float] = (0, 0.0),
         refuse: str = "",
         spoil: str = "",
         speaks: tuple[str, ...] = ("oip", "tablefold"),
@@ -53,24 +54,25 @@ class Habits:
         self.tensors = tensors
         self.calls = 0
         self.shed = 0
-        self.first = 0.0
+        self.stalled_until = 0.0
+        self.took: list[float] = []
         self.random = random.Random(1)
 
     async def go_through(self, context: grpc.aio.ServicerContext) -> None:
         now = time.perf_counter()
         self.calls += 1
-        self.first = self.first or now
         if self.refuse:
             await context.abort(grpc.StatusCode[self.refuse], "as it was told to")
         if self.shed_every and self.calls % self.shed_every == 0:
             self.shed += 1
             await context.abort(grpc.StatusCode.RESOURCE_EXHAUSTED, "the queue is full")
-        begins, lasts = self.stall
-        left = self.first + begins + lasts - now
-        if 0 < left <= lasts:
-            await asyncio.sleep(left)
+        if self.calls == self.stall[0]:
+            self.stalled_until = now + self.stall[1]
+        if now < self.stalled_until:
+            await asyncio.sleep(self.stalled_until - now)
         if self.delay[1]:
             await asyncio.sleep(self.random.uniform(*self.delay))
+        self.took.append(time.perf_counter() - now)
 
     def score(self, ids: np.ndarray) -> np.ndarray:
         scores = (ids % 1000 / 1000).astype(np.float32)
@@ -155,7 +157,11 @@ async def main() -> None:
     port = server.add_insecure_port("127.0.0.1:0")
     await server.start()
     print(port, flush=True)
-    await server.wait_for_termination()
+    stop = asyncio.Event()
+    asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, stop.set)
+    await stop.wait()
+    print(json.dumps({"calls": habits.calls, "shed": habits.shed, "took": habits.took}), flush=True)
+    await server.stop(0)
 
 
 if __name__ == "__main__":

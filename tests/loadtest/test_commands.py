@@ -60,12 +60,12 @@ def test_the_page_stands_alone(written):
 def test_the_page_has_every_section_with_the_verdict_first(written):
     page = written[1]
     headings = [
-        "What ran", "Latency", "Latency over time", "Errors", "Memory of the server",
-        "Where the server spent the time", "This client", "How to repeat",
+        "What ran", "Latency", "Latency over time", "Where the server spent the time", "Errors",
+        "Memory of the server", "AUC per byte", "This client", "How to repeat",
     ]  # fmt: skip
     assert re.findall(r"<h2>(.*?)</h2>", page) == headings
     assert page.index('class="verdict"') < page.index("<h2>")
-    assert page.count('role="img"') == 3
+    assert page.count('role="img"') == 5
     assert "RESOURCE_EXHAUSTED" in page
     assert "tablefold loadtest --server" in page
     assert "--seed 5" in page
@@ -89,12 +89,12 @@ def test_defaults_are_a_closed_loop_over_the_open_protocol(quick, tmp_path):
     assert figures["load"] == "closed loop, 8 callers"
 
 
-def test_rate_and_concurrency_exclude_one_another(nobody):
-    with pytest.raises(UsageError, match="exclude one another"):
-        call("--server", nobody, "--model", "ctr", "--rate", "5", "--concurrency", "2")
+def test_a_sweep_finds_its_own_rates(nobody):
+    with pytest.raises(UsageError, match="--sweep finds the rates itself"):
+        call("--server", nobody, "--model", "ctr", "--rate", "5", "--sweep")
 
 
-@pytest.mark.parametrize("option", ["--json", "--html"])
+@pytest.mark.parametrize("option", ["--json", "--csv", "--html"])
 def test_a_report_that_cannot_be_written_is_refused_before_the_run(nobody, tmp_path, option):
     # Nobody listens there: the path is looked at first.
     with pytest.raises(UsageError, match="there is no folder"):

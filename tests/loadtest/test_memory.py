@@ -5,11 +5,10 @@ import subprocess
 import sys
 import time
 
-import grpc.aio
 import psutil
 import pytest
 
-from tablefold.loadtest.connection import Address
+from tablefold.loadtest.connection import Address, connect
 from tablefold.loadtest.memory import FootprintCall, MemoryWatch, find_memory
 from tablefold.loadtest.processes import LocalProcesses, ProcessMemory, read_process
 
@@ -82,8 +81,8 @@ def test_children_of_the_listener_count(unused_tcp_port):
 
 async def test_a_server_on_this_machine_is_weighed_by_the_kernel(quick):
     address = Address.parse(quick.address)
-    async with grpc.aio.insecure_channel(quick.address) as channel:
-        source = await find_memory(address, channel)
+    async with connect(address) as connection:
+        source = await find_memory(address, connection)
         assert source.source == "kernel"
         (process,) = await source.read()
         assert process.pid == quick.process.pid
@@ -91,8 +90,8 @@ async def test_a_server_on_this_machine_is_weighed_by_the_kernel(quick):
 
 async def test_a_server_elsewhere_is_asked(quick, monkeypatch):
     monkeypatch.setattr(LocalProcesses, "find", lambda address: None)
-    async with grpc.aio.insecure_channel(quick.address) as channel:
-        source = await find_memory(Address.parse(quick.address), channel)
+    async with connect(Address.parse(quick.address)) as connection:
+        source = await find_memory(Address.parse(quick.address), connection)
         assert isinstance(source, FootprintCall)
         (process,) = await source.read()
         assert process.resident > 10 * MIB
@@ -102,8 +101,8 @@ async def test_a_server_elsewhere_is_asked(quick, monkeypatch):
 async def test_nobody_can_tell(start_fake, monkeypatch):
     monkeypatch.setattr(LocalProcesses, "find", lambda address: None)
     silent = start_fake(speaks=["oip"])
-    async with grpc.aio.insecure_channel(silent.address) as channel:
-        assert await find_memory(Address.parse(silent.address), channel) is None
+    async with connect(Address.parse(silent.address)) as connection:
+        assert await find_memory(Address.parse(silent.address), connection) is None
 
 
 def test_a_forwarded_port_is_nobodys_memory(quick, monkeypatch):

@@ -10,14 +10,15 @@ import pytest
 
 from tablefold.errors import UsageError
 from tablefold.loadtest.load import CLIENT_LIMIT, open_loop
+from tablefold.loadtest.objective import Objective
 from tablefold.loadtest.plan import Plan
-from tablefold.loadtest.run import run
+from tablefold.loadtest.target import run
 
-BASE = Plan(server="-", model="ctr", rows=5, rate=100.0, duration=2.0, warmup=0.2)
+BASE = Plan(server="-", model="ctr", rows="5", rate=100.0, duration=2.0, warmup=0.2, processes=1)
 
 
 async def measure(address, **options):
-    return await run(replace(BASE, server=address, **options), progress=lambda second, recorder: None)
+    return await run(replace(BASE, server=address, **options))
 
 
 async def test_every_shed_call_is_counted_by_its_code(start_fake):
@@ -89,7 +90,7 @@ async def test_the_open_loop_bounds_its_calls_in_flight(monkeypatch):
         await release.wait()
         return type("Call", (), {"code": "OK"})()
 
-    load = asyncio.create_task(open_loop(send, calls.append, np.zeros(10)))
+    load = asyncio.create_task(open_loop(send, calls.append, [np.zeros(10)]))
     await asyncio.sleep(0.05)
     release.set()
     await load
@@ -130,8 +131,11 @@ async def test_a_model_of_another_kind(start_fake):
 @pytest.mark.parametrize(
     ("options", "problem"),
     [
-        ({"rate": 5.0, "concurrency": 2}, "exclude one another"),
-        ({"rows": 0}, "--rows must be above 0"),
+        ({"rows": "0"}, "--rows '0': give a number above 0"),
+        ({"rows": "700-100"}, "--rows '700-100': give"),
+        ({"context": ("C1",)}, "--context needs --protocol tablefold"),
+        ({"slo": (Objective.parse("p99=20s"),)}, "cannot be judged with --timeout 10"),
+        ({"processes": 0}, "--processes must be above 0"),
         ({"rate": -1.0}, "--rate must be above 0"),
         ({"rate": float("nan")}, "--rate must be above 0"),
         ({"rate": None, "concurrency": 0}, "--concurrency must be above 0"),

@@ -6,9 +6,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 
-from tablefold.loadtest.connection import Address, channel, open_wire
+from tablefold.loadtest.connection import Address, connect, open_wire
 from tablefold.loadtest.native import NativeWire
 from tablefold.loadtest.oip import OipWire
+from tablefold.loadtest.row_counts import RowCounts
 from tablefold.loadtest.traffic import random_rows, request_pool
 from tablefold.loadtest.wire import BadReply
 from tablefold.protos import inference_pb2 as oip
@@ -88,12 +89,11 @@ def test_a_reply_may_be_raw_or_not(raw):
 
 async def test_a_server_with_many_tensors_answers(start_fake):
     many = start_fake(tensors="many")
-    async with channel(Address.parse(many.address)) as connection:
+    async with connect(Address.parse(many.address)) as connection:
         wire = await open_wire(connection, Address.parse(many.address), "oip", "ctr")
         rng = np.random.default_rng(0)
         rows = random_rows(wire, rng)
-        call = connection.unary_unary(wire.method, request_serializer=None, response_deserializer=None)
-        reply = await call(wire.request(rows.dense[:9], rows.ids[:9]))
+        reply = await connection.call(wire.method)(wire.request(rows.dense[:9], rows.ids[:9]), 10.0)
         expected = (rows.ids[:9, 0] % 1000 / 1000).astype("f4")
         assert np.array_equal(wire.answer(reply, 9).probability, expected)
         assert wire.version == "10"
@@ -107,6 +107,7 @@ def test_random_rows_have_a_power_law_and_requests_differ():
     # P(id) ~ 1/id: as many ids below 1,000 as above.
     assert np.mean(rows.ids < 1000) == pytest.approx(0.5, abs=0.02)
     assert rows.dense.min() > 0
-    pool = request_pool(wire, rows, 20, np.random.default_rng(4))
+    counts = RowCounts.parse("20")
+    pool = request_pool(wire, rows, counts, np.random.default_rng(4))
     assert len(set(pool)) == len(pool) == 1024
-    assert pool == request_pool(wire, rows, 20, np.random.default_rng(4))
+    assert pool == request_pool(wire, rows, counts, np.random.default_rng(4))
