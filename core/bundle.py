@@ -147,7 +147,7 @@ def check_files(folder: Path, manifest: Manifest) -> None:
         path = folder / name
         if path.is_symlink() or not path.is_file():
             raise BundleError(f"{path} is missing; export the model again")
-        if digest(path) != expected:
+        if path.stat().st_size != expected.bytes or digest(path) != expected:
             raise BundleError(
                 f"{path} is damaged: its SHA-256 is not the one in {MANIFEST}; export the model again"
             )

@@ -14,6 +14,9 @@
         ├── Overloaded        RESOURCE_EXHAUSTED
         ├── DeadlineExceeded  DEADLINE_EXCEEDED
         ├── Unavailable       UNAVAILABLE
+        ├── Unauthenticated   UNAUTHENTICATED
+        ├── BundleRefused     FAILED_PRECONDITION
+        ├── NotOffered        UNIMPLEMENTED
         └── EngineFault       INTERNAL
 
 A message says what was wrong, where, and what to do; the command line prints it in one line and exits with
@@ -99,6 +102,24 @@ class Unavailable(RequestError):
     """The server is loading or draining; another one, or a later try, will answer."""
 
     status = "UNAVAILABLE"
+
+
+class Unauthenticated(RequestError):
+    """No bearer token, or a wrong one."""
+
+    status = "UNAUTHENTICATED"
+
+
+class BundleRefused(RequestError):
+    """A load call whose bundle cannot be served; what was served before is served on."""
+
+    status = "FAILED_PRECONDITION"
+
+
+class NotOffered(RequestError):
+    """A call that this server was not started to answer."""
+
+    status = "UNIMPLEMENTED"
 
 
 class EngineFault(RequestError):

@@ -52,6 +52,8 @@ class Options:
     host: str = "127.0.0.1"
     port: int = 8001
     http_port: int = 8002
+    poll_seconds: float = 2.0
+    """Between two looks at the repository; 0: none, new versions come by call."""
     device: str = "cpu"
     lanes: int | None = None
     """None: as many as there are cores."""
@@ -69,6 +71,7 @@ class Server:
         self._lanes = Lanes(options.lanes or available_cores())
         self._metrics = Metrics()
         self._health = Health(SERVICES)
+        self._watch: asyncio.Task[None] | None = None
         self._guard = Guard(self._metrics, self._health.draining)
         self._grpc = grpc.aio.server(
             interceptors=[self._guard],
@@ -87,24 +90,33 @@ class Server:
         """
         options = self._options
         self.port = self._listen()
-        self.repository = Repository.load(
+        self.repository = await Repository.open(
             options.repository,
             open_engine or partial(OnnxEngine, device=self._device),
             self._make_batcher,
             warm_rows=options.limits.max_batch_rows,
         )
+        if options.poll_seconds:
+            self._watch = asyncio.create_task(self.repository.watch(options.poll_seconds))
         self._monitoring = Monitoring(
             options.host, options.http_port, self._metrics.registry, lambda: self.serving
         )
         self.http_port = self._monitoring.port
         inference_pb2_grpc.add_GRPCInferenceServiceServicer_to_server(
-            InferenceService(self.repository, self._health), self._grpc
+            InferenceService(
+                self.repository,
+                self._health,
+                self._metrics,
+                max_rows=options.limits.max_queue_rows,
+                admin=False,
+            ),
+            self._grpc,
         )
         tablefold_pb2_grpc.add_TablefoldServicer_to_server(PredictService(self.repository), self._grpc)
         health_pb2_grpc.add_HealthServicer_to_server(self._health, self._grpc)
         reflection.enable_server_reflection(SERVICES, self._grpc)
         await self._grpc.start()
-        models = ", ".join(f"{model.name}:{model.version}" for model in self.repository.models.values())
+        models = ", ".join(f"{model.name}:{model.version}" for model in self.repository.served())
         return (
             f"tablefold: ready on {_address(options.host, self.port)} (HTTP {self.http_port}), "
             f"models: {models} on {self._device.name}"
@@ -123,6 +135,8 @@ class Server:
         says UNAVAILABLE to clients that still come, and stops only then.
         """
         self._health.draining.set()
+        if self._watch is not None:
+            self._watch.cancel()
         end = time.monotonic() + self._options.drain_seconds
         lame_duck = min(LAME_DUCK, self._options.drain_seconds / 4)
         await self._guard.quiet(lame_duck)
@@ -143,7 +157,7 @@ class Server:
             ) from error
 
     def _make_batcher(self, engine: Engine, manifest: Manifest) -> Batcher:
-        metrics = self._metrics.of_model(manifest.name, manifest.footprint.parts)
+        metrics = self._metrics.of_model(manifest.name, manifest.footprint.parts, manifest.version)
         return Batcher(engine, self._lanes, metrics, name=manifest.name, limits=self._options.limits)
 
 

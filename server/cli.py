@@ -16,6 +16,10 @@ def serve(
     http_port: Annotated[
         int, typer.Option(min=0, max=65535, help="/metrics, /livez and /readyz; 0: any free port.")
     ] = 8002,
+    poll_seconds: Annotated[
+        float,
+        typer.Option(min=0, help="Look for new versions this often; 0: never, they come by call."),
+    ] = 2,
     device: Annotated[str, typer.Option(help="cpu, cuda or cuda:N.")] = "cpu",
     lanes: Annotated[
         int | None, typer.Option(min=1, max=1024, help="Batches at once.", show_default="one for each core")
@@ -31,7 +35,10 @@ def serve(
         float, typer.Option(min=0, help="After SIGTERM, time for calls in flight to finish.")
     ] = 30,
 ) -> None:
-    """Serve the newest version of every model in a repository over gRPC, until SIGTERM.
+    """Serve every model of a repository over gRPC, until SIGTERM.
+
+    The newest sound version of each, and newer ones as they come; a file serving.toml in the model's folder
+    may ask for others and give labels.
 
     Speaks tablefold.v1, the Open Inference Protocol v2, gRPC health and reflection on one port. Prints one
     line when it is ready.
@@ -45,6 +52,7 @@ def serve(
             host=host,
             port=port,
             http_port=http_port,
+            poll_seconds=poll_seconds,
             device=device,
             lanes=lanes,
             limits=BatchLimits(max_queue_rows=max_queue_rows, max_batch_rows=max_batch_rows),

@@ -110,6 +110,7 @@ class Guard(grpc.aio.ServerInterceptor):  # type: ignore[type-arg]
         try:
             while True:
                 request = asyncio.ensure_future(anext(requests))
+                request.add_done_callback(_seen)
                 await asyncio.wait({request, draining}, return_when=asyncio.FIRST_COMPLETED)
                 if not request.done():
                     request.cancel()
@@ -123,6 +124,12 @@ class Guard(grpc.aio.ServerInterceptor):  # type: ignore[type-arg]
                 yield message
         finally:
             draining.cancel()
+
+
+def _seen(request: asyncio.Future[Any]) -> None:
+    """Its end need not interest anybody: without this, asyncio logs that of a stream that was left."""
+    if not request.cancelled():
+        request.exception()
 
 
 def _parser(parse: Callable[[bytes], Any] | None) -> Callable[[bytes], Any]:

@@ -76,6 +76,7 @@ class Lanes:
                 self._loop.call_soon_threadsafe(self._finished, job)
             except RuntimeError:  # the loop has closed: nobody waits any more
                 return
+            del job  # an idle lane would keep its engine, and a retired one its memory
 
 
 def available_cores() -> int:

@@ -22,6 +22,9 @@ REASONS = {
     "RESOURCE_EXHAUSTED": "overloaded",
     "DEADLINE_EXCEEDED": "deadline",
     "UNAVAILABLE": "unavailable",
+    "UNAUTHENTICATED": "unauthenticated",
+    "FAILED_PRECONDITION": "refused",
+    "UNIMPLEMENTED": "not_offered",
     "CANCELLED": "cancelled",
     "INTERNAL": "internal",
 }
@@ -29,21 +32,35 @@ REASONS = {
 
 
 class ModelMetrics:
-    """The figures of one model; made by `Metrics.of_model`."""
+    """The figures of one version of a model; made by `Metrics.of_model`. Versions add up under its name."""
 
-    def __init__(self, metrics: "Metrics", model: str) -> None:
+    def __init__(self, metrics: "Metrics", model: str, parts: Parts, version: int) -> None:
+        self._waiting = 0
+        self.batches = 0
+        """Run so far, by this version."""
         self._queue_rows = metrics.queue_rows.labels(model)
         self._queue_seconds = metrics.queue_seconds.labels(model)
         self._compute_seconds = metrics.compute_seconds.labels(model)
         self._batch_rows = metrics.batch_rows.labels(model)
         self._rows = metrics.rows.labels(model)
+        self._bytes = metrics.model_bytes
+        self._labels = [(model, str(version), part) for part in parts.model_dump()]
+        for labels, size in zip(self._labels, parts.model_dump().values(), strict=True):
+            self._bytes.labels(*labels).set(size)
 
     def queue_rows(self, rows: int) -> None:
         """Rows that wait now."""
-        self._queue_rows.set(rows)
+        self._queue_rows.inc(rows - self._waiting)
+        self._waiting = rows
+
+    def close(self) -> None:
+        """The version is not in memory any more."""
+        for labels in self._labels:
+            self._bytes.remove(*labels)
 
     def batch(self, rows: int, seconds: float) -> None:
         """The engine ran a batch."""
+        self.batches += 1
         self._batch_rows.observe(rows)
         self._compute_seconds.observe(seconds)
 
@@ -77,15 +94,16 @@ class Metrics:
         )
         for reason in REASONS.values():
             self._refusals.labels(reason)  # shown from the start, as 0
-        self._model_bytes = Gauge(
-            "tablefold_model_bytes", "Arrays of a model, by part.", ["model", "part"], registry=self.registry
+        self.model_bytes = Gauge(
+            "tablefold_model_bytes",
+            "Arrays of a version in memory, by part.",
+            ["model", "version", "part"],
+            registry=self.registry,
         )
 
-    def of_model(self, name: str, parts: Parts) -> ModelMetrics:
-        """The figures of a model in memory; `parts` is its footprint."""
-        for part, size in parts.model_dump().items():
-            self._model_bytes.labels(name, part).set(size)
-        return ModelMetrics(self, name)
+    def of_model(self, name: str, parts: Parts, version: int = 1) -> ModelMetrics:
+        """The figures of a version in memory; `parts` is its footprint."""
+        return ModelMetrics(self, name, parts, version)
 
     def call(self, method: str, status: str, seconds: float) -> None:
         """A call ended, with gRPC's name of its status; `method` must be one of the server's own."""

@@ -1,38 +1,42 @@
-"""The Open Inference Protocol, version 2: two tensors, `dense` and `ids`, as raw bytes or typed contents.
+"""The Open Inference Protocol, version 2, with Triton's extensions: two tensors, `dense` and `ids`.
 
-Knows that protocol's messages. Does not know feature names or batches.
+Knows that protocol's calls. Does not know feature names or batches.
 """
 # ruff: noqa: N802 (gRPC names the methods)
 
-from collections.abc import Sequence
-from typing import Any
-
-import numpy as np
-from numpy.typing import NDArray
+import asyncio
+import logging
+import time
+from collections.abc import AsyncIterator
 
 from tablefold import __version__
-from tablefold.errors import InvalidRequest
+from tablefold.errors import InvalidRequest, NotOffered, RequestError
 from tablefold.protos import inference_pb2 as pb
 from tablefold.protos.inference_pb2_grpc import GRPCInferenceServiceServicer
-from tablefold.schema import FeatureSchema
+from tablefold.server import triton
 from tablefold.server.health import Health
+from tablefold.server.metrics import Metrics
 from tablefold.server.repository import Repository
 from tablefold.server.score import Context, score
+from tablefold.server.tensors import read_inputs
 
-Tensor = pb.ModelInferRequest.InferInputTensor
-DTYPES: dict[str, tuple[str, np.dtype[Any], str]] = {
-    "dense": ("FP32", np.dtype("<f4"), "fp32_contents"),
-    "ids": ("INT64", np.dtype("<i8"), "int64_contents"),
-}
-"""input -> datatype on the wire, in memory, and the field of typed contents"""
+log = logging.getLogger(__name__)
+
+STREAMED = "/inference.GRPCInferenceService/ModelStreamInfer/request"
+"""What the metrics call one request of a stream."""
+
+STREAM_IN_FLIGHT = 64
+"""Requests of one stream that are answered at once; the next is read when the first of them is answered."""
 
 
 class InferenceService(GRPCInferenceServiceServicer):
-    """The calls that every client of the protocol needs."""
+    """`max_rows`: of one request; `admin`: whether load and unload are offered."""
 
-    def __init__(self, repository: Repository, health: Health) -> None:
-        self._repository = repository
-        self._health = health
+    def __init__(
+        self, repository: Repository, health: Health, metrics: Metrics, *, max_rows: int, admin: bool
+    ) -> None:
+        self._repository, self._health, self._metrics = repository, health, metrics
+        self._max_rows, self._admin = max_rows, admin
 
     async def ServerLive(self, request: pb.ServerLiveRequest, context: Context) -> pb.ServerLiveResponse:
         """The process answers."""
@@ -51,7 +55,11 @@ class InferenceService(GRPCInferenceServiceServicer):
         self, request: pb.ServerMetadataRequest, context: Context
     ) -> pb.ServerMetadataResponse:
         """Name and version."""
-        return pb.ServerMetadataResponse(name="tablefold", version=__version__)
+        return pb.ServerMetadataResponse(
+            name="tablefold",
+            version=__version__,
+            extensions=["model_configuration", "model_repository", "statistics"],
+        )
 
     async def ModelMetadata(
         self, request: pb.ModelMetadataRequest, context: Context
@@ -65,7 +73,7 @@ class InferenceService(GRPCInferenceServiceServicer):
             inputs.insert(0, tensor(name="dense", datatype="FP32", shape=[-1, len(schema.dense)]))
         return pb.ModelMetadataResponse(
             name=model.name,
-            versions=[str(model.version)],
+            versions=[str(each.version) for each in self._repository.models[model.name].served],
             platform="onnxruntime_onnx",
             inputs=inputs,
             outputs=[tensor(name="probability", datatype="FP32", shape=[-1])],
@@ -89,61 +97,101 @@ class InferenceService(GRPCInferenceServiceServicer):
             output.contents.fp32_contents.extend(probability.tolist())
         return response
 
+    async def ModelStreamInfer(
+        self, requests: AsyncIterator[pb.ModelInferRequest], context: Context
+    ) -> AsyncIterator[pb.ModelStreamInferResponse]:
+        """The answers in the order of the requests; a refused request leaves the stream open."""
+        answers: asyncio.Queue[asyncio.Future[pb.ModelStreamInferResponse] | None]
+        answers = asyncio.Queue(STREAM_IN_FLIGHT)
 
-def read_inputs(
-    request: pb.ModelInferRequest, schema: FeatureSchema
-) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
-    """dense float32 [B, N] and ids int64 [B, C], without a copy where they come as raw bytes.
+        async def read() -> None:
+            try:
+                async for request in requests:
+                    await answers.put(asyncio.create_task(self._answer(request, context)))
+            except Exception as error:  # a message that cannot be parsed ends the stream, after the others
+                failure = asyncio.get_running_loop().create_future()
+                failure.set_exception(error)
+                await answers.put(failure)
+            await answers.put(None)
 
-    A model without dense features needs no `dense`. Raises InvalidRequest saying which tensor and what of it.
-    """
-    raw: Sequence[bytes] = request.raw_input_contents
-    if raw and len(raw) != len(request.inputs):
-        raise InvalidRequest(
-            f"{len(raw)} raw_input_contents for {len(request.inputs)} inputs: send one for each, in order"
+        reading = asyncio.create_task(read())
+        try:
+            while (answer := await answers.get()) is not None:
+                yield await answer
+        finally:  # the client may have left
+            reading.cancel()
+            while not answers.empty():
+                if (left := answers.get_nowait()) is not None:
+                    left.cancel()
+
+    async def _answer(self, request: pb.ModelInferRequest, context: Context) -> pb.ModelStreamInferResponse:
+        """One request of a stream; its status goes before the error's text, for the call itself has none."""
+        started, status, text = time.monotonic(), "OK", ""
+        response = pb.ModelInferResponse(id=request.id)
+        try:
+            response = await self.ModelInfer(request, context)
+        except RequestError as error:
+            status, text = error.status, str(error)
+        except Exception:
+            log.exception("a request of a stream failed")
+            status, text = "INTERNAL", "internal error; the server's log says more"
+        self._metrics.call(STREAMED, status, time.monotonic() - started)
+        return pb.ModelStreamInferResponse(
+            error_message=f"{status}: {text}" if text else "", infer_response=response
         )
-    widths = {"dense": len(schema.dense), "ids": schema.id_columns}
-    arrays: dict[str, NDArray[Any]] = {}
-    for index, tensor in enumerate(request.inputs):
-        if tensor.name not in widths:
-            raise InvalidRequest(f"there is no input {tensor.name!r}; the inputs are 'dense' and 'ids'")
-        if tensor.name in arrays:
-            raise InvalidRequest(f"input {tensor.name!r} is given twice")
-        if raw and tensor.HasField("contents"):
-            raise InvalidRequest(f"input {tensor.name!r} has contents beside raw_input_contents: send one")
-        arrays[tensor.name] = _read(tensor, widths[tensor.name], raw[index] if raw else None)
-    if "ids" not in arrays:
-        raise InvalidRequest(f"input 'ids' is missing: INT64 [batch, {widths['ids']}]")
-    ids = arrays["ids"]
-    if "dense" not in arrays:
-        if schema.dense:
-            raise InvalidRequest(f"input 'dense' is missing: FP32 [batch, {widths['dense']}]")
-        arrays["dense"] = np.empty((len(ids), 0), dtype=np.float32)
-    dense = arrays["dense"]
-    if len(dense) != len(ids):
-        raise InvalidRequest(f"'dense' has {len(dense)} rows and 'ids' has {len(ids)}: they must be equal")
-    return dense, ids
 
+    async def ModelConfig(self, request: pb.ModelConfigRequest, context: Context) -> pb.ModelConfigResponse:
+        """Names, datatypes and the largest request, as Triton says it. Raises ModelNotFound."""
+        model = self._repository.find(request.name, request.version)
+        return pb.ModelConfigResponse(config=triton.configuration(model, self._max_rows))
 
-def _read(tensor: Tensor, width: int, raw: bytes | None) -> NDArray[Any]:
-    """One tensor [B, width]. Raises InvalidRequest for a wrong datatype, shape or length."""
-    datatype, dtype, typed = DTYPES[tensor.name]
-    shape = list(tensor.shape)
-    if tensor.datatype != datatype:
-        raise InvalidRequest(
-            f"input {tensor.name!r} is {tensor.datatype or 'untyped'}; it must be {datatype}"
-        )
-    if len(shape) != 2 or shape[1] != width or shape[0] < 0:
-        raise InvalidRequest(f"input {tensor.name!r} has shape {shape}; it must be [batch, {width}]")
-    count = shape[0] * width
-    if raw is not None:
-        if len(raw) != count * dtype.itemsize:
-            raise InvalidRequest(
-                f"input {tensor.name!r} has {len(raw)} bytes; "
-                f"{datatype} {shape} takes {count * dtype.itemsize}"
+    async def ModelStatistics(
+        self, request: pb.ModelStatisticsRequest, context: Context
+    ) -> pb.ModelStatisticsResponse:
+        """Counts and times of a model, or of all without a name. Raises ModelNotFound."""
+        if request.name and request.version:
+            models = [self._repository.find(request.name, request.version)]
+        elif request.name:
+            self._repository.find(request.name)
+            models = self._repository.models[request.name].served
+        else:
+            models = list(self._repository.served())
+        return pb.ModelStatisticsResponse(model_stats=[triton.statistics(model) for model in models])
+
+    async def RepositoryIndex(
+        self, request: pb.RepositoryIndexRequest, context: Context
+    ) -> pb.RepositoryIndexResponse:
+        """Every version with its state, and the reason where it is refused."""
+        lines = [
+            pb.RepositoryIndexResponse.ModelIndex(
+                name=name, version=entry.version, state=entry.state, reason=entry.reason
             )
-        return np.frombuffer(raw, dtype).reshape(shape)
-    values = getattr(tensor.contents, typed)
-    if len(values) != count:
-        raise InvalidRequest(f"input {tensor.name!r} has {len(values)} {typed}; {shape} takes {count}")
-    return np.fromiter(values, dtype, count).reshape(shape)
+            for name, entry in self._repository.index()
+            if entry.state == "READY" or not request.ready
+        ]
+        return pb.RepositoryIndexResponse(models=lines)
+
+    async def RepositoryModelLoad(
+        self, request: pb.RepositoryModelLoadRequest, context: Context
+    ) -> pb.RepositoryModelLoadResponse:
+        """Raises NotOffered without a token, InvalidRequest, and what `Repository.load` does."""
+        self._check_admin()
+        if request.parameters:
+            raise InvalidRequest(
+                f"load takes no parameters, not {', '.join(sorted(request.parameters))}: "
+                "the model's folder says what is loaded"
+            )
+        await self._repository.load(request.model_name)
+        return pb.RepositoryModelLoadResponse()
+
+    async def RepositoryModelUnload(
+        self, request: pb.RepositoryModelUnloadRequest, context: Context
+    ) -> pb.RepositoryModelUnloadResponse:
+        """Raises NotOffered without a token, ModelNotFound."""
+        self._check_admin()
+        await self._repository.unload(request.model_name)
+        return pb.RepositoryModelUnloadResponse()
+
+    def _check_admin(self) -> None:
+        if not self._admin:
+            raise NotOffered("load and unload are off: start the server with --token-file to turn them on")

@@ -17,7 +17,8 @@ from tablefold.protos import tablefold_pb2 as pb
 from tablefold.protos.tablefold_pb2_grpc import TablefoldServicer
 from tablefold.schema import MISSING, CategoricalFeature, FeatureSchema
 from tablefold.server.memory import process_memory
-from tablefold.server.repository import Model, Repository
+from tablefold.server.model import Model
+from tablefold.server.repository import Repository
 from tablefold.server.score import Context, score
 
 
@@ -29,7 +30,7 @@ class PredictService(TablefoldServicer):
 
     async def Predict(self, request: pb.PredictRequest, context: Context) -> pb.PredictResponse:
         """Probabilities. Raises ModelNotFound, InvalidRequest and what `score` raises."""
-        model = self._repository.find(request.model, request.version)
+        model = self._repository.find(request.model, _version(request))
         dense, ids = read_rows(request, model.manifest.feature_schema)
         reply = await score(model, dense, ids, context)
         return pb.PredictResponse(
@@ -41,7 +42,7 @@ class PredictService(TablefoldServicer):
 
     async def GetModel(self, request: pb.GetModelRequest, context: Context) -> pb.GetModelResponse:
         """The manifest. Raises ModelNotFound."""
-        model = self._repository.find(request.model, request.version)
+        model = self._repository.find(request.model, _version(request))
         return pb.GetModelResponse(name=model.name, version=model.version, manifest_json=model.manifest_json)
 
     async def GetFootprint(
@@ -57,8 +58,16 @@ class PredictService(TablefoldServicer):
             anonymous_bytes=memory.anonymous,
             file_backed_bytes=memory.file_backed,
         )
-        models = [_footprint(model) for model in self._repository.models.values()]
+        models = [_footprint(model) for model in self._repository.served()]
         return pb.GetFootprintResponse(models=models, processes=[process])
+
+
+def _version(request: pb.PredictRequest | pb.GetModelRequest) -> str:
+    if request.version and request.label:
+        raise InvalidRequest(
+            f"the request names version {request.version} and label {request.label!r}: give one"
+        )
+    return request.label or str(request.version)
 
 
 def _footprint(model: Model) -> pb.GetFootprintResponse.Model:

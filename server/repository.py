@@ -1,150 +1,162 @@
 """The repository: models and versions on disk and in memory.
 
-    <root>/<model>/<version>/   the newest version that passes every check is served
+    <root>/<model>/serving.toml   which versions, and labels (optional)
+                  /<version>/     a bundle
 
-Knows folders, bundles and what makes one fit to serve. Does not know the wire or how rows are batched.
+Knows folders and which model a request means. Does not know the wire or how rows are batched.
 """
 
+import asyncio
 import logging
-from collections.abc import Callable
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
+from typing import Self
 
-import numpy as np
-
-from tablefold.bundle import MANIFEST, TOLERANCE, Manifest, check_files, read_manifest
-from tablefold.errors import BundleError, ModelNotFound
+from tablefold.bundle import Manifest
+from tablefold.errors import BundleError, BundleRefused, ModelNotFound, Unavailable
+from tablefold.server.background import in_background
 from tablefold.server.batcher import Batcher
 from tablefold.server.engine import Engine
-from tablefold.server.external_data import check_external_data
+from tablefold.server.model import Model, OpenEngine, open_bundle
+from tablefold.server.versions import Entry, Found, Versions, look
 
 log = logging.getLogger(__name__)
 
-OpenEngine = Callable[[Path, Manifest], Engine]
 MakeBatcher = Callable[[Engine, Manifest], Batcher]
 
 
-@dataclass(frozen=True)
-class Model:
-    """One version of a model, verified and ready to score."""
-
-    manifest: Manifest
-    manifest_json: str
-    """As the exporter wrote it."""
-    batcher: Batcher
-
-    @property
-    def name(self) -> str:
-        """The name it is asked for by."""
-        return self.manifest.name
-
-    @property
-    def version(self) -> int:
-        """From 1."""
-        return self.manifest.version
-
-
-@dataclass
 class Repository:
-    """The models that are served, and why others are not."""
+    """The models that are served, and why others are not. Belongs to the event loop."""
 
-    models: dict[str, Model] = field(default_factory=dict)
-    refused: dict[tuple[str, int], str] = field(default_factory=dict)
-    """(model, version) -> what is wrong with it."""
+    def __init__(
+        self, root: Path, open_engine: OpenEngine, make_batcher: MakeBatcher, warm_rows: int
+    ) -> None:
+        self.models: dict[str, Versions] = {}
+        self._root = root
+        self._open_engine, self._make_batcher, self._warm_rows = open_engine, make_batcher, warm_rows
+        self._changing = asyncio.Lock()
 
     @classmethod
-    def load(
+    async def open(
         cls, root: Path, open_engine: OpenEngine, make_batcher: MakeBatcher, warm_rows: int
-    ) -> "Repository":
-        """Load the newest sound version of every model under `root`; `warm_rows`: the largest batch to come.
+    ) -> Self:
+        """Serve what `root` asks for; `warm_rows`: the largest batch to come.
 
         Raises BundleError where there is nothing to serve, saying why.
         """
-        repository = cls()
-        for name, versions in _scan(root).items():
-            for version, folder in sorted(versions.items(), reverse=True):
-                try:
-                    repository.models[name] = _open(folder, open_engine, make_batcher, warm_rows)
-                    break
-                except BundleError as error:
-                    repository.refused[name, version] = str(error)
-                    log.error("model %s version %d is not served: %s", name, version, error)
-        if not repository.models:
-            reasons = "\n".join(repository.refused.values())
+        repository = cls(root, open_engine, make_batcher, warm_rows)
+        await repository.update()
+        if not any(repository.served()):
+            reasons = [entry.reason for _, entry in repository.index()]
             raise BundleError(
-                reasons
+                "\n".join(reasons)
                 or f"{root} holds no model; export one with: tablefold export CHECKPOINT --repository {root}"
             )
         return repository
 
-    def find(self, name: str, version: int | str = 0) -> Model:
-        """The model of that name; version 0 or "": the one served. Raises ModelNotFound."""
-        model = self.models.get(name)
-        if model is not None and str(version) in {"", "0", str(model.version)}:
-            return model
-        refused = "".join(
-            f"; version {number} is refused: {reason}"
-            for (of, number), reason in self.refused.items()
-            if of == name
-        )
-        if model is not None:
-            raise ModelNotFound(
-                f"model {name!r} has no version {version} here; the one served is {model.version}{refused}"
-            )
-        listing = ", ".join(f"{model.name}:{model.version}" for model in self.models.values())
-        raise ModelNotFound(f"there is no model {name!r}; this server has {listing}{refused}")
+    def find(self, name: str, version: int | str = "") -> Model:
+        """The model of that name; `version` is a number, a label, or 0 or "" for the one served to all.
+
+        Raises ModelNotFound, or Unavailable while the version is loading.
+        """
+        try:
+            return self.models[name].named[str(version)]
+        except KeyError:
+            raise self._missing(name, str(version)) from None
+
+    def served(self) -> Iterator[Model]:
+        """Every version that takes requests."""
+        for versions in self.models.values():
+            yield from versions.served
+
+    def index(self) -> Iterator[tuple[str, Entry]]:
+        """Every model's name with each version that is served, changing or refused."""
+        for name, versions in self.models.items():
+            for entry in versions.entries():
+                yield name, entry
+
+    async def update(self) -> None:
+        """Bring every model in line with the disk, but for those that were unloaded by call.
+
+        Raises BundleError where the root is no folder; what is served goes on.
+        """
+        async with self._changing:
+            for name, found in (await in_background(partial(_scan, self._root))).items():
+                versions = self._of(name)
+                if not versions.unloaded:
+                    await versions.update(found)
+
+    async def watch(self, seconds: float) -> None:
+        """Update for ever, `seconds` apart."""
+        while True:
+            await asyncio.sleep(seconds)
+            try:
+                await self.update()
+            except Exception:
+                log.exception("the repository cannot be updated; what is served goes on")
+
+    async def load(self, name: str) -> None:
+        """Bring one model in line with the disk, trying again what was refused.
+
+        Raises ModelNotFound where the disk has none of that name, BundleRefused with the reasons where a
+        version that is asked for cannot be served.
+        """
+        async with self._changing:
+            found = (await in_background(partial(_scan, self._root))).get(name)
+            if found is None:
+                raise ModelNotFound(f"{self._root} holds no model {name!r}")
+            versions = self._of(name)
+            versions.unloaded = False
+            await versions.update(found, again=True)
+            reasons = [entry.reason for entry in versions.entries() if entry.state == "UNAVAILABLE"]
+            if reasons:
+                raise BundleRefused("; ".join(reasons))
+
+    async def unload(self, name: str) -> None:
+        """Serve no version of a model until it is loaded by call. Raises ModelNotFound."""
+        async with self._changing:
+            if name not in self.models:
+                raise self._missing(name, "")
+            self.models[name].unload()
 
     def close(self) -> None:
         """Refuse what comes from now on; what waits is still answered."""
-        for model in self.models.values():
-            model.batcher.close()
+        for versions in self.models.values():
+            versions.close()
+
+    def _of(self, name: str) -> Versions:
+        return self.models.setdefault(name, Versions(name, self._open))
+
+    async def _open(self, folder: Path) -> Model:
+        opened = partial(open_bundle, folder, self._open_engine, self._warm_rows)
+        manifest, manifest_json, engine = await in_background(opened)
+        return Model(manifest, manifest_json, self._make_batcher(engine, manifest))
+
+    def _missing(self, name: str, version: str) -> ModelNotFound | Unavailable:
+        versions = self.models.get(name)
+        if versions is None:
+            listing = ", ".join(f"{model.name}:{model.version}" for model in self.served())
+            return ModelNotFound(f"there is no model {name!r}; this server has {listing}")
+        if versions.loading is not None and (not versions.named or version == str(versions.loading)):
+            return Unavailable(f"model {name!r} version {versions.loading} is loading; try again later")
+        here = ", ".join(label for label in versions.named if label not in {"", "0"}) or "none"
+        refused = "".join(
+            f"; version {entry.version} is refused: {entry.reason}" if entry.version else f"; {entry.reason}"
+            for entry in versions.entries()
+            if entry.state == "UNAVAILABLE"
+        )
+        asked = f"no version {version}" if version not in {"", "0"} else "no version"
+        return ModelNotFound(f"model {name!r} has {asked} here; served: {here}{refused}")
 
 
-def _scan(root: Path) -> dict[str, dict[int, Path]]:
-    """model -> version -> folder; names that start with a dot are half-written and not seen."""
+def _scan(root: Path) -> dict[str, Found]:
+    """By model; names that start with a dot are half-written and not seen."""
     if not root.is_dir():
         raise BundleError(f"{root} is not a folder: give --repository a folder of models")
-    found: dict[str, dict[int, Path]] = {}
-    for model in sorted(path for path in root.iterdir() if path.is_dir() and not path.name.startswith(".")):
-        versions = {
-            int(path.name): path for path in model.iterdir() if path.is_dir() and path.name.isdecimal()
-        }
-        if versions:
-            found[model.name] = versions
-    return found
-
-
-def _open(folder: Path, open_engine: OpenEngine, make_batcher: MakeBatcher, warm_rows: int) -> Model:
-    """Check, load, verify and warm one version. Raises BundleError saying what is wrong with it."""
-    manifest = read_manifest(folder)
-    if (manifest.name, str(manifest.version)) != (folder.parent.name, folder.name):
-        raise BundleError(
-            f"{folder / MANIFEST} says it is {manifest.name} version {manifest.version}: "
-            "its folders must have the same names"
-        )
-    check_files(folder, manifest)
-    check_external_data(folder, manifest)
-    engine = open_engine(folder, manifest)
-    _replay(folder, manifest, engine, warm_rows)
-    return Model(manifest, (folder / MANIFEST).read_text(encoding="utf-8"), make_batcher(engine, manifest))
-
-
-def _replay(folder: Path, manifest: Manifest, engine: Engine, warm_rows: int) -> None:
-    """The golden rows give the probabilities they gave the exporter; then the largest batch, to warm up."""
-    dense, ids, expected = manifest.golden.arrays(manifest.feature_schema)
-    rows = len(expected)
-    if not rows:
-        raise BundleError(f"{folder / MANIFEST} has no golden rows to verify the graph with; export again")
-    try:
-        probability = engine.run(dense, ids)
-        engine.run(np.resize(dense, (warm_rows, dense.shape[1])), np.resize(ids, (warm_rows, ids.shape[1])))
-    except Exception as error:  # ONNX Runtime's classes have no common base
-        raise BundleError(f"{folder}: the graph fails on its golden rows: {error}") from error
-    if probability.shape != expected.shape:
-        raise BundleError(f"{folder}: the graph gives {list(probability.shape)} for {rows} golden rows")
-    difference = np.abs(probability - expected).max()
-    if not difference <= TOLERANCE:  # a NaN is not
-        raise BundleError(
-            f"{folder}: the graph's probabilities of the golden rows differ from the exporter's by "
-            f"{difference:.3g} (at most {TOLERANCE:g}); export the model again"
-        )
+    found = {
+        folder.name: look(folder)
+        for folder in sorted(root.iterdir())
+        if not folder.name.startswith(".") and folder.is_dir()
+    }
+    return {name: model for name, model in found.items() if model.stamps}

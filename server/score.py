@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from tablefold.errors import InvalidRequest
 from tablefold.server.batch import Reply
-from tablefold.server.repository import Model
+from tablefold.server.model import Model
 
 Context: TypeAlias = "grpc.aio.ServicerContext[Any, Any]"
 
@@ -19,7 +19,7 @@ Context: TypeAlias = "grpc.aio.ServicerContext[Any, Any]"
 async def score(model: Model, dense: NDArray[np.float32], ids: NDArray[np.int64], context: Context) -> Reply:
     """Probabilities of dense float32 [B, N] and ids int64 [B, C], within the call's deadline.
 
-    Raises InvalidRequest for no rows or an infinite dense value, and what `Batcher.submit` raises.
+    Raises InvalidRequest for no rows or an infinite dense value, and what `Model.score` raises.
     """
     if not len(ids):
         raise InvalidRequest("the request holds no rows: send at least one")
@@ -32,4 +32,4 @@ async def score(model: Model, dense: NDArray[np.float32], ids: NDArray[np.int64]
         )
     remaining = context.time_remaining()
     deadline = None if remaining is None else model.batcher.clock() + remaining
-    return await model.batcher.submit(dense, ids, deadline)
+    return await model.score(dense, ids, deadline)

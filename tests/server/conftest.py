@@ -8,7 +8,7 @@ import os
 import re
 import signal
 import sys
-from collections.abc import AsyncIterator, Awaitable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -152,12 +152,14 @@ class Client:
 
 
 @asynccontextmanager
-async def serve_here(repository: Path, engine: Any = None, **options: Any) -> AsyncIterator[Client]:
-    """A real server in this process; `engine` stands in for ONNX Runtime."""
+async def serve_here(
+    repository: Path, engine: Any = None, open_engine: Any = None, **options: Any
+) -> AsyncIterator[Client]:
+    """A real server in this process; `engine`, or what `open_engine` gives, stands in for ONNX Runtime."""
     limits = BatchLimits(**{k: options.pop(k) for k in ("max_queue_rows", "max_batch_rows") if k in options})
-    defaults = {"port": 0, "http_port": 0, "lanes": 2, "drain_seconds": 10.0}
+    defaults = {"port": 0, "http_port": 0, "lanes": 2, "drain_seconds": 10.0, "poll_seconds": 0}
     server = Server(Options(repository=repository, limits=limits, **{**defaults, **options}))
-    await server.start(None if engine is None else lambda folder, manifest: engine)
+    await server.start(open_engine if engine is None else lambda folder, manifest: engine)
     address = f"127.0.0.1:{server.port}"
     async with grpc.aio.insecure_channel(address) as channel:
         try:
@@ -236,6 +238,13 @@ async def status_of(call: Awaitable[Any]) -> tuple[str, str]:
     return "OK", ""
 
 
+async def until(condition: Callable[[], Any]) -> None:
+    """For what another process or thread is about to do; the test's own time limit is the backstop."""
+    async with asyncio.timeout(20):
+        while not condition():  # noqa: ASYNC110 (the server sets no event for its clients)
+            await asyncio.sleep(0.005)
+
+
 @pytest.fixture(scope="session")
 def toy() -> SimpleNamespace:
     """The words of this file."""
@@ -251,6 +260,7 @@ def toy() -> SimpleNamespace:
         there=serve_there,
         launch=Process.start,
         status=status_of,
+        until=until,
     )
 
 

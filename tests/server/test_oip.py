@@ -72,7 +72,7 @@ async def test_an_unknown_model_or_version_is_not_found_and_the_answer_says_what
         status, text = await toy.status(client.oip.ModelInfer(request))
         assert status == "NOT_FOUND"
         assert version in text
-        assert text.endswith("the one served is 1")
+        assert text.endswith("served: 1")
 
 
 def _change(change):

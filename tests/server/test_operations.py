@@ -104,7 +104,7 @@ async def test_metrics_count_calls_rows_batches_and_refusals_by_reason(client, t
     assert seen["tablefold_refusals_total", "invalid"] == 1
     assert seen["tablefold_refusals_total", "not_found"] == 1
     assert seen["tablefold_refusals_total", "overloaded"] == 0
-    assert seen["tablefold_model_bytes", "toy", "tables"] == 97 * 4
+    assert seen["tablefold_model_bytes", "toy", "tables", "1"] == 97 * 4
     assert seen["tablefold_process_resident_bytes",] > 1 << 20
 
 

@@ -1,0 +1,80 @@
+"""Tensors of the Open Inference Protocol, raw or typed, as arrays.
+
+Knows the two inputs and how they are written. Does not know models or calls.
+"""
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tablefold.errors import InvalidRequest
+from tablefold.protos import inference_pb2 as pb
+from tablefold.schema import FeatureSchema
+
+Tensor = pb.ModelInferRequest.InferInputTensor
+DTYPES: dict[str, tuple[str, np.dtype[Any], str]] = {
+    "dense": ("FP32", np.dtype("<f4"), "fp32_contents"),
+    "ids": ("INT64", np.dtype("<i8"), "int64_contents"),
+}
+"""input -> datatype on the wire, in memory, and the field of typed contents"""
+
+
+def read_inputs(
+    request: pb.ModelInferRequest, schema: FeatureSchema
+) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
+    """dense float32 [B, N] and ids int64 [B, C], without a copy where they come as raw bytes.
+
+    A model without dense features needs no `dense`. Raises InvalidRequest saying which tensor and what of it.
+    """
+    raw: Sequence[bytes] = request.raw_input_contents
+    if raw and len(raw) != len(request.inputs):
+        raise InvalidRequest(
+            f"{len(raw)} raw_input_contents for {len(request.inputs)} inputs: send one for each, in order"
+        )
+    widths = {"dense": len(schema.dense), "ids": schema.id_columns}
+    arrays: dict[str, NDArray[Any]] = {}
+    for index, tensor in enumerate(request.inputs):
+        if tensor.name not in widths:
+            raise InvalidRequest(f"there is no input {tensor.name!r}; the inputs are 'dense' and 'ids'")
+        if tensor.name in arrays:
+            raise InvalidRequest(f"input {tensor.name!r} is given twice")
+        if raw and tensor.HasField("contents"):
+            raise InvalidRequest(f"input {tensor.name!r} has contents beside raw_input_contents: send one")
+        arrays[tensor.name] = _read(tensor, widths[tensor.name], raw[index] if raw else None)
+    if "ids" not in arrays:
+        raise InvalidRequest(f"input 'ids' is missing: INT64 [batch, {widths['ids']}]")
+    ids = arrays["ids"]
+    if "dense" not in arrays:
+        if schema.dense:
+            raise InvalidRequest(f"input 'dense' is missing: FP32 [batch, {widths['dense']}]")
+        arrays["dense"] = np.empty((len(ids), 0), dtype=np.float32)
+    dense = arrays["dense"]
+    if len(dense) != len(ids):
+        raise InvalidRequest(f"'dense' has {len(dense)} rows and 'ids' has {len(ids)}: they must be equal")
+    return dense, ids
+
+
+def _read(tensor: Tensor, width: int, raw: bytes | None) -> NDArray[Any]:
+    """One tensor [B, width]. Raises InvalidRequest for a wrong datatype, shape or length."""
+    datatype, dtype, typed = DTYPES[tensor.name]
+    shape = list(tensor.shape)
+    if tensor.datatype != datatype:
+        raise InvalidRequest(
+            f"input {tensor.name!r} is {tensor.datatype or 'untyped'}; it must be {datatype}"
+        )
+    if len(shape) != 2 or shape[1] != width or shape[0] < 0:
+        raise InvalidRequest(f"input {tensor.name!r} has shape {shape}; it must be [batch, {width}]")
+    count = shape[0] * width
+    if raw is not None:
+        if len(raw) != count * dtype.itemsize:
+            raise InvalidRequest(
+                f"input {tensor.name!r} has {len(raw)} bytes; "
+                f"{datatype} {shape} takes {count * dtype.itemsize}"
+            )
+        return np.frombuffer(raw, dtype).reshape(shape)
+    values = getattr(tensor.contents, typed)
+    if len(values) != count:
+        raise InvalidRequest(f"input {tensor.name!r} has {len(values)} {typed}; {shape} takes {count}")
+    return np.fromiter(values, dtype, count).reshape(shape)
