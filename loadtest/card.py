@@ -153,7 +153,8 @@ def doubts(report: Result | Sweep | Comparison) -> list[str]:
     if report.valid:
         return []
     runs = report.steps if isinstance(report, Sweep) else [run for each in report.rounds for run in each]
-    return list(dict.fromkeys(doubt for run in runs for doubt in run.invalid_because))[:3]
+    bad = [run.invalid_because[0] for run in runs if not run.valid]
+    return [f"{len(bad)} of {len(runs)} runs are; the first because {bad[0]}"]
 
 
 def show_progress(live: Live) -> None:

@@ -74,13 +74,9 @@ def versus(plan: Plan, text: str) -> Plan:
 
 def names(plans: Sequence[Plan]) -> list[str]:
     """What tells the targets apart."""
-    parts: list[tuple[Callable[[Plan], str], str]] = [
-        (lambda plan: plan.model, ""),
-        (lambda plan: plan.server, "at "),
-        (lambda plan: plan.protocol, "by "),
-    ]
-    telling = [(of, word) for of, word in parts if len({of(plan) for plan in plans}) > 1]
-    told = [" ".join(word + of(plan) for of, word in telling or parts[:1]) for plan in plans]
+    parts = [(plan.model, plan.server, plan.protocol) for plan in plans]
+    telling = [index for index in range(3) if len({part[index] for part in parts}) > 1] or [0]
+    told = [" ".join(part[index] for index in telling) for part in parts]
     if len(set(told)) < len(told):
         raise UsageError("--versus names a target twice; comparing it with itself shows noise only")
     return told

@@ -3,6 +3,7 @@
 Knows what comes first. Does not know HTML (`tablefold.report`).
 """
 
+from collections import Counter
 from pathlib import Path
 
 from tablefold.loadtest.card import (
@@ -81,7 +82,7 @@ def _sweep(sweep: Sweep) -> Parts:
         return "Rate sweep", [], []
     points = [
         RatePoint(step.offered_rps, step.achieved_rps, step.latency_ms.p50, step.latency_ms.p99)
-        for step in sweep.steps
+        for step in {step.offered_rps: step for step in sweep.steps}.values()  # of two tries, the second
         if step.latency_ms.p50 is not None and step.latency_ms.p99 is not None
     ]
     asked = [Objective.parse(held.objective) for held in sweep.steps[0].objectives]
@@ -92,7 +93,7 @@ def _sweep(sweep: Sweep) -> Parts:
             objectives={objective.text: objective.seconds * 1e3 for objective in asked},
         ),
         alt=f"p50 and p99 latency at {len(points)} rates; {sweep.verdict}",
-        caption="Every step of the sweep; right of the knee the server no longer keeps up.",
+        caption="Every rate of the sweep; right of the knee the server no longer keeps up.",
     )
     steps = Table(STEP_HEADER, step_rows(sweep), caption="By rate. A step that failed was run twice.")
     stands = [
@@ -134,12 +135,14 @@ def _comparison(comparison: Comparison) -> Parts:
         alt="Cumulative distribution of each target's latency",
         caption="The last round: the share of calls that were answered within a time.",
     )
-    errors = [
-        (name, code, f"{count:,}")
-        for each in comparison.rounds
-        for name, result in zip(comparison.targets, each, strict=True)
-        for code, count in result.errors.items()
-    ]
+    counted = Counter(
+        {
+            (name, code): sum(each[index].errors.get(code, 0) for each in comparison.rounds)
+            for index, name in enumerate(comparison.targets)
+            for code in {code for each in comparison.rounds for code in each[index].errors}
+        }
+    )
+    errors = [(name, code, f"{count:,}") for (name, code), count in counted.most_common()]
     sections = [
         Section("Side by side", figures),
         Section("Latency", [distribution]),

@@ -111,11 +111,16 @@ class ServerMemory(Figures):
     """Empty where the server or the kernel does not tell."""
 
 
-class Batch(Figures):
-    """Batches of a size that the server ran during the run, warm-up included."""
+class Batches(Figures):
+    """What the server counted during the run, warm-up included (ModelStatistics of the open protocol)."""
 
+    batches: int
     rows: int
-    count: int
+    mean_rows: float
+    """Of a batch."""
+    queue_ms_mean: float | None
+    """Of a request; None where none was counted."""
+    compute_ms_mean: float | None
 
 
 class ServerCpu(Figures):
@@ -213,8 +218,8 @@ class Result(Figures):
     client: Client
     server_time: ServerTime | None
     server_memory_bytes: ServerMemory
-    batches: list[Batch]
-    """Empty where the server does not tell (ModelStatistics)."""
+    batches: Batches | None
+    """None where the server does not tell."""
     server_cpu: ServerCpu | None
     """None for a server that is not a visible process of this machine."""
     bundle: Bundle | None

@@ -11,7 +11,6 @@ from tablefold.report import Picture, Section, Table, Text
 from tablefold.report.charts import MemorySlice, QualityPoint, auc_per_byte, memory_over_time, size
 from tablefold.report.latency import (
     LatencySlice,
-    batch_sizes,
     latency_cdf,
     latency_over_time,
     latency_percentiles,
@@ -191,16 +190,16 @@ def _server(result: Result) -> Section:
         ]
     else:
         blocks.append(Text("The protocol does not tell how long calls waited and how long they computed."))
-    if result.batches:
-        counts = {batch.rows: batch.count for batch in result.batches}
-        mean = sum(rows * count for rows, count in counts.items()) / max(1, sum(counts.values()))
-        blocks.append(
-            Picture(
-                batch_sizes(counts),
-                alt=f"Rows of the server's batches, {mean:.0f} on average",
-                caption=f"{sum(counts.values()):,} batches of {mean:,.0f} rows on average, warm-up included.",
-            )
-        )
+    if (counted := result.batches) is not None:
+        rows = [
+            ("batches", f"{counted.batches:,}"),
+            ("rows", f"{counted.rows:,}"),
+            ("rows a batch", number(counted.mean_rows, digits=1)),
+            ("requests a batch", number(counted.mean_rows / result.rows_per_call)),
+            ("in the queue, mean ms", number(counted.queue_ms_mean)),
+            ("computing, mean ms", number(counted.compute_ms_mean)),
+        ]
+        blocks.append(Table((), rows, caption="As the server counted, warm-up included."))
     else:
         blocks.append(Text("The server does not tell its batch sizes."))
     if (cpu := result.server_cpu) is not None:

@@ -10,7 +10,7 @@ from tablefold.loadtest.plan import Plan
 from tablefold.loadtest.processes import ProcessMemory
 from tablefold.loadtest.recorder import Recorder
 from tablefold.loadtest.result import (
-    Batch,
+    Batches,
     Bundle,
     Calls,
     Client,
@@ -41,7 +41,7 @@ class Ingredients:
     samples: list[Sample]
     memory_source: Literal["kernel", "server"] | None
     checks: list[FootprintCheck]
-    batches: list[Batch]
+    batches: Batches | None
     bundle: Bundle | None
     model_version: str
     origin_of_rows: str

@@ -21,6 +21,8 @@ REFINEMENTS = 3
 BEYOND = 1.5
 KEPT_UP_SHARE = 0.95
 FAILED_SHARE = 0.01
+FEW_CALLS = 2
+"""Of a short step may be on their way when it ends; one may fail."""
 
 
 class Sweep(Figures):
@@ -54,10 +56,11 @@ class Sweep(Figures):
 def kept_up(result: Result) -> bool:
     """The server answered what it was asked."""
     calls = result.calls
+    answered = result.achieved_rps * result.seconds
     return (
         calls.due > 0
-        and result.achieved_rps >= KEPT_UP_SHARE * result.offered_rps
-        and calls.failed <= FAILED_SHARE * calls.due
+        and answered >= KEPT_UP_SHARE * calls.due - FEW_CALLS
+        and calls.failed <= max(1.0, FAILED_SHARE * calls.due)
     )
 
 

@@ -28,6 +28,7 @@ from tablefold.loadtest.native import GET_MODEL, NativeWire
 from tablefold.loadtest.plan import Plan
 from tablefold.loadtest.result import EVENT_LOOP_LIMIT, Bundle, FootprintCheck, Result
 from tablefold.loadtest.shift import News, Report, Setup, Shift
+from tablefold.loadtest.statistics import batches_since, count
 from tablefold.loadtest.summary import Ingredients, compare_footprints, summarise
 from tablefold.loadtest.traffic import request_pool, rows_of
 from tablefold.loadtest.wire import BadReply, Connection, Request, Wire
@@ -78,6 +79,7 @@ class Target:
             await self._hire_enough(plan)
         elif self._workers is None:
             await self._hire(plan.processes)
+        before = await count(self.connection, plan.model)
         started, begins = datetime.now(UTC), time.perf_counter() + LEAD_SECONDS
         opens = begins + plan.warmup
         watch = MemoryWatch(self.memory, opens) if self.memory is not None else None
@@ -90,6 +92,7 @@ class Target:
                 await asyncio.wait([watching])
         if watch is not None:
             await watch.sample()
+        counted = await batches_since(before, self.connection, plan.model)
         interrupted = self.interrupt.wished
         closes = opens + plan.duration
         assert self._workers is not None
@@ -101,7 +104,7 @@ class Target:
                 samples=watch.samples if watch is not None else [],
                 memory_source=self.memory.source if self.memory is not None else None,
                 checks=await self._check_footprint(),
-                batches=[],
+                batches=counted,
                 bundle=self.bundle,
                 model_version=self.wire.version,
                 origin_of_rows=self.origin_of_rows,

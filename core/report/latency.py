@@ -6,7 +6,8 @@ Knows what is plotted against what. Does not know where the figures come from no
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
-from matplotlib.ticker import FuncFormatter, NullFormatter, PercentFormatter
+from matplotlib.axis import Axis
+from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter, PercentFormatter
 
 from tablefold.report.svg import INK, SERIES, SOFT, axes, empty, legend, line, style, to_svg
 
@@ -58,8 +59,7 @@ def latency_cdf(curves: Mapping[str, Curve]) -> str:
         drawn.set_xscale("log")
         for color, (name, curve) in zip(SERIES, told.items(), strict=False):
             line(drawn, [max(ms, 1e-3) for _, ms in curve], [p / 100 for p, _ in curve], name, color)
-        drawn.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
-        drawn.xaxis.set_minor_formatter(NullFormatter())
+        _plain_logarithmic(drawn.xaxis)
         drawn.yaxis.set_major_formatter(PercentFormatter(1.0, symbol=" %"))
         drawn.set_ylim(0, 1.03)
         if len(told) > 1:
@@ -105,8 +105,7 @@ def rate_against_latency(
         for name, milliseconds in objectives.items():
             drawn.axhline(milliseconds, color=SOFT, linestyle=":", linewidth=1.4, label=name)
         drawn.set_xlim(left=0)
-        drawn.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
-        drawn.yaxis.set_minor_formatter(NullFormatter())
+        _plain_logarithmic(drawn.yaxis)
         legend(drawn)
         return to_svg(drawn)
 
@@ -129,24 +128,8 @@ def time_split(rows: Mapping[str, Mapping[str, float]]) -> str:
         return to_svg(drawn)
 
 
-def batch_sizes(counts: Mapping[int, int]) -> str:
-    """How many batches had so many rows (logarithmic, gathered in powers of two)."""
-    with style():
-        drawn = axes("rows of a batch, up to", "share of batches")
-        total = sum(counts.values())
-        if not total:
-            return empty(drawn)
-        gathered: dict[int, int] = {}
-        for rows, count in counts.items():
-            power = max(0, (rows - 1).bit_length())
-            gathered[power] = gathered.get(power, 0) + count
-        powers = range(min(gathered), max(gathered) + 1)
-        drawn.bar(
-            [f"{2**power:,}" for power in powers],
-            [gathered.get(power, 0) / total for power in powers],
-            color=SERIES[0],
-            width=0.7,
-        )
-        drawn.yaxis.set_major_formatter(PercentFormatter(1.0, symbol=" %"))
-        drawn.grid(visible=False, axis="x")
-        return to_svg(drawn)
+def _plain_logarithmic(axis: Axis) -> None:
+    """1, 2, 5, 10, ... as people write them."""
+    axis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0)))
+    axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+    axis.set_minor_formatter(NullFormatter())

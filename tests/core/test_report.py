@@ -18,7 +18,6 @@ from tablefold.report.charts import (
 from tablefold.report.latency import (
     LatencySlice,
     RatePoint,
-    batch_sizes,
     latency_cdf,
     latency_over_time,
     latency_percentiles,
@@ -47,11 +46,9 @@ def charts():
         "latency_cdf": latency_cdf({"ours": CURVE, NASTY: [(0.0, 0.0), (50.0, 1.0)]}),
         "rate_against_latency": rate_against_latency(RATES, knee=150, objectives={"p99=20ms": 20.0}),
         "time_split": time_split({"p50": {"queue": 1.0, "compute": 2.0}, "p99": {"queue": 9, "compute": 3}}),
-        "batch_sizes": batch_sizes({1: 5, 3: 10, 270: 3}),
         "empty cdf": latency_cdf({"ours": []}),
         "empty rates": rate_against_latency([], knee=None),
         "empty split": time_split({}),
-        "empty batches": batch_sizes({}),
         "empty quality": auc_per_byte([]),
         "empty percentiles": latency_percentiles([]),
         "empty latency": latency_over_time([]),
@@ -124,7 +121,6 @@ def test_pictures_say_what_they_show():
     assert "knee 150/s" in drawn["rate_against_latency"]
     assert "p99=20ms" in drawn["rate_against_latency"]
     assert "compute" in drawn["time_split"]
-    assert ">512<" in drawn["batch_sizes"]
     assert "nothing was measured" in drawn["empty latency"]
 
 

@@ -4,13 +4,16 @@ import asyncio
 import subprocess
 import sys
 import time
+from types import SimpleNamespace
 
 import psutil
 import pytest
 
 from tablefold.loadtest.connection import Address, connect
+from tablefold.loadtest.gpu import GpuMemory
 from tablefold.loadtest.memory import FootprintCall, MemoryWatch, find_memory
 from tablefold.loadtest.processes import LocalProcesses, ProcessMemory, read_process
+from tablefold.loadtest.summary import compare_footprints
 
 MIB = 2**20
 
@@ -30,6 +33,37 @@ class Script:
 
     async def read(self):
         return self.readings.pop(0)
+
+
+def test_what_the_server_says_is_set_beside_the_kernels_figures():
+    kernel = [memory(1, 100, 100), memory(2, 50, 60)]
+    told = [memory(1, 120, 100)._replace(proportional=None)]
+    checks = {check.part: check for check in compare_footprints(kernel, told)}
+    # Only the process both know, and only what both tell.
+    assert set(checks) == {"resident", "anonymous", "file_backed"}
+    assert (checks["resident"].kernel, checks["resident"].server) == (100, 120)
+    assert checks["resident"].difference_percent == 20.0
+    assert compare_footprints(kernel, []) == []
+
+
+def test_gpu_memory_is_the_servers_on_all_cards(monkeypatch):
+    def process(pid, held):
+        return SimpleNamespace(pid=pid, usedGpuMemory=held)
+
+    cards = [[process(1, 100), process(9, 7)], [process(2, 50)]]
+    nvml = SimpleNamespace(
+        NVMLError=OSError,
+        nvmlInit=lambda: None,
+        nvmlDeviceGetCount=lambda: 2,
+        nvmlDeviceGetHandleByIndex=lambda index: index,
+        nvmlDeviceGetComputeRunningProcesses=lambda card: cards[card],
+    )
+    monkeypatch.setitem(sys.modules, "pynvml", nvml)
+    assert GpuMemory().of({1, 2}) == 150
+    cards[1][0].usedGpuMemory = None
+    assert GpuMemory().of({1, 2}) is None
+    monkeypatch.setitem(sys.modules, "pynvml", None)
+    assert GpuMemory().of({1}) is None
 
 
 async def watched(*readings):
