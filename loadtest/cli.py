@@ -134,6 +134,7 @@ def loadtest(
 
     from rich.console import Console
 
+    from tablefold.errors import UsageError
     from tablefold.loadtest.card import print_card
     from tablefold.loadtest.objective import Objective
     from tablefold.loadtest.plan import Plan
@@ -162,6 +163,10 @@ def loadtest(
     for file in (json, csv, html):
         if file is not None:
             check_writable(file)
+    if sweep and (versus or rate is not None or concurrency is not None):
+        raise UsageError(
+            "--sweep finds the load itself, of one target: give it no --rate, --concurrency or --versus"
+        )
     report = asyncio.run(_measured(plan, sweep=sweep, versus=versus or [], repeats=repeats))
     sys.stderr.write("\n" if sys.stderr.isatty() else "")
     # The card first: should the disk be full now, the figures are not lost.
@@ -174,15 +179,12 @@ async def _measured(
 ) -> "Result | Sweep | Comparison":
     from contextlib import AsyncExitStack
 
-    from tablefold.errors import UsageError
     from tablefold.loadtest import compare
     from tablefold.loadtest.card import show_progress
     from tablefold.loadtest.interrupt import Interrupt
     from tablefold.loadtest.sweep import sweep as find_knee
     from tablefold.loadtest.target import opened
 
-    if sweep and (versus or plan.rate is not None):
-        raise UsageError("--sweep finds the rates itself, of one target: give neither --rate nor --versus")
     plans = [plan, *(compare.versus(plan, text) for text in versus)]
     compare.names(plans)
     with Interrupt() as interrupt:

@@ -48,6 +48,7 @@ STYLE: dict[Any, Any] = {
     "xtick.major.size": 0,
     "xtick.minor.size": 0,
     "ytick.major.size": 0,
+    "ytick.minor.size": 0,
     "legend.frameon": False,
     "lines.linewidth": 1.8,
 }

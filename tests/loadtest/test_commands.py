@@ -122,7 +122,7 @@ def test_defaults_are_a_closed_loop_over_the_open_protocol(quick, tmp_path):
 
 
 def test_a_sweep_finds_its_own_rates(nobody):
-    with pytest.raises(UsageError, match="--sweep finds the rates itself"):
+    with pytest.raises(UsageError, match="--sweep finds the load itself"):
         call("--server", nobody, "--model", "ctr", "--rate", "5", "--sweep")
 
 

@@ -81,7 +81,7 @@ def pages(start_fake):
                 opened(plan, interrupt, lambda live: None) as one,
                 opened(other, interrupt, lambda live: None) as two,
             ):
-                result = await two.run(replace(other, rate=100.0))
+                result = await two.run(replace(other, rate=100.0, concurrency=None))
                 yield "run", result
                 yield "comparison", await compare([one, two], [plan, other], 2)
                 yield "sweep", await sweep(Simulated(result, 500.0), plan)
