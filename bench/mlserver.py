@@ -15,8 +15,10 @@ import subprocess
 import sys
 import tempfile
 import time
+import urllib.request
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
+from http import HTTPStatus
 from pathlib import Path
 from typing import Any
 
@@ -40,7 +42,7 @@ def free_ports(count: int) -> list[int]:
 def make_bundle(folder: Path) -> Path:
     """A small model, trained and exported with our own commands."""
     for command in (
-        f"train --data synthetic:100000 --method lhf+mlet --epochs 1 --out {folder}/checkpoint",
+        f"train --data synthetic:20000 --method hash --epochs 1 --out {folder}/checkpoint",
         f"export {folder}/checkpoint --repository {folder}/repository --name ads",
     ):
         subprocess.run([sys.executable, "-m", "tablefold", *command.split()], check=True)
@@ -54,6 +56,15 @@ def make_environment(folder: Path) -> Path:
         subprocess.run([sys.executable, "-m", "venv", folder], check=True)
         subprocess.run([python, "-m", "pip", "install", "-q", "mlserver", "onnxruntime"], check=True)
     return python
+
+
+def is_ready(url: str) -> bool:
+    """The server says so."""
+    try:
+        with urllib.request.urlopen(url, timeout=5) as reply:
+            return bool(reply.status == HTTPStatus.OK)
+    except OSError:
+        return False
 
 
 @contextmanager
@@ -101,7 +112,7 @@ def mlserver(bundle: Path, python: Path, folder: Path) -> Iterator[str]:
         ) as process,
     ):
         end = time.monotonic() + READY_SECONDS
-        while socket.socket().connect_ex(("127.0.0.1", grpc)):
+        while not is_ready(f"http://127.0.0.1:{http}/v2/models/{bundle.parent.name}/ready"):
             if process.poll() is not None or time.monotonic() > end:
                 sys.exit(f"MLServer did not start:\n{(folder / 'log').read_text()[-2000:]}")
             time.sleep(0.2)

@@ -4,17 +4,10 @@ Knows options, where output goes and how progress looks. Imports nothing heavy u
 """
 
 import sys
-from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import Annotated, Literal
 
 import typer
-
-if TYPE_CHECKING:
-    from tablefold.loadtest.compare import Comparison
-    from tablefold.loadtest.plan import Plan
-    from tablefold.loadtest.result import Result
-    from tablefold.loadtest.sweep import Sweep
 
 Server = Annotated[
     str, typer.Option(metavar="HOST:PORT", help="The server's gRPC address.", show_default=False)
@@ -136,6 +129,7 @@ def loadtest(
 
     from tablefold.errors import UsageError
     from tablefold.loadtest.card import print_card
+    from tablefold.loadtest.measure import measure, write
     from tablefold.loadtest.objective import Objective
     from tablefold.loadtest.plan import Plan
     from tablefold.loadtest.security import Security
@@ -167,61 +161,11 @@ def loadtest(
         raise UsageError(
             "--sweep finds the load itself, of one target: give it no --rate, --concurrency or --versus"
         )
-    report = asyncio.run(_measured(plan, sweep=sweep, versus=versus or [], repeats=repeats))
+    report = asyncio.run(measure(plan, find_knee=sweep, others=versus or (), repeats=repeats))
     sys.stderr.write("\n" if sys.stderr.isatty() else "")
     # The card first: should the disk be full now, the figures are not lost.
     print_card(report, Console())
-    _write(report, json=json, csv=csv, html=html)
-
-
-async def _measured(
-    plan: "Plan", *, sweep: bool, versus: list[str], repeats: int
-) -> "Result | Sweep | Comparison":
-    from contextlib import AsyncExitStack
-
-    from tablefold.loadtest import compare
-    from tablefold.loadtest.card import show_progress
-    from tablefold.loadtest.interrupt import Interrupt
-    from tablefold.loadtest.sweep import sweep as find_knee
-    from tablefold.loadtest.target import opened
-
-    plans = [plan, *(compare.versus(plan, text) for text in versus)]
-    compare.names(plans)
-    with Interrupt() as interrupt:
-        async with AsyncExitStack() as stack:
-            targets = [
-                await stack.enter_async_context(opened(each, interrupt, show_progress)) for each in plans
-            ]
-            if sweep:
-                return await find_knee(targets[0], plan)
-            if versus:
-                return await compare.compare(targets, plans, repeats)
-            return await targets[0].run(plan)
-
-
-def _write(
-    report: "Result | Sweep | Comparison", *, json: Path | None, csv: Path | None, html: Path | None
-) -> None:
-    """Each file that was asked for, though another cannot be written. Raises the first's UsageError."""
-    from tablefold.errors import UsageError
-    from tablefold.loadtest.page import page
-    from tablefold.loadtest.spreadsheet import csv_text
-    from tablefold.report import write_text
-
-    problems = []
-    contents: list[tuple[Path | None, Callable[[], str]]] = [
-        (json, lambda: report.json_line() + "\n"),
-        (csv, lambda: csv_text(report)),
-        (html, lambda: page(report).render()),
-    ]
-    for file, text in contents:
-        try:
-            if file is not None:
-                write_text(file, text())
-        except UsageError as problem:
-            problems.append(problem)
-    if problems:
-        raise problems[0]
+    write(report, json=json, csv=csv, html=html)
 
 
 def predict(

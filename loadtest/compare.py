@@ -12,8 +12,9 @@ import numpy as np
 
 from tablefold.errors import UsageError
 from tablefold.loadtest.connection import PROTOCOLS
+from tablefold.loadtest.figures import Figures
 from tablefold.loadtest.plan import Plan
-from tablefold.loadtest.result import Figures, Result
+from tablefold.loadtest.result import Result
 from tablefold.loadtest.target import Target
 
 CONFIDENCE = 0.95

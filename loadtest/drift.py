@@ -5,7 +5,7 @@ Knows straight lines through noisy slices. Does not know what was sliced.
 
 from collections.abc import Sequence
 
-from tablefold.loadtest.result import LatencyPoint, MemoryPoint, Trend
+from tablefold.loadtest.figures import LatencyPoint, MemoryPoint, Trend
 
 SOAK_SECONDS = 60.0
 """Shorter runs show how a server warms up, not where it goes."""

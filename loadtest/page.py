@@ -4,7 +4,6 @@ Knows what comes first. Does not know HTML (`tablefold.report`).
 """
 
 from collections import Counter
-from pathlib import Path
 
 from tablefold.loadtest.card import (
     INTERRUPTED,
@@ -24,11 +23,6 @@ from tablefold.loadtest.sections import of_run, quality, ran
 from tablefold.loadtest.sweep import Sweep
 from tablefold.report import Page, Picture, Section, Table, Text
 from tablefold.report.latency import RatePoint, latency_cdf, rate_against_latency
-
-
-def write_page(report: Result | Sweep | Comparison, path: Path) -> None:
-    """Write the report. Raises UsageError."""
-    page(report).write(path)
 
 
 def page(report: Result | Sweep | Comparison) -> Page:

@@ -6,7 +6,8 @@ Knows what a load test's reader looks for. Does not know HTML (`tablefold.report
 from collections.abc import Sequence
 
 from tablefold.loadtest.card import client_words, facts, mebibytes, memory_words, number
-from tablefold.loadtest.result import Bundle, Latency, Result
+from tablefold.loadtest.figures import Bundle, Latency
+from tablefold.loadtest.result import Result
 from tablefold.report import Picture, Section, Table, Text
 from tablefold.report.charts import MemorySlice, QualityPoint, auc_per_byte, memory_over_time, size
 from tablefold.report.latency import (

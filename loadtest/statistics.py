@@ -5,7 +5,7 @@ Knows the counters. Does not know what was sent.
 
 import grpc.aio
 
-from tablefold.loadtest.result import Batches
+from tablefold.loadtest.figures import Batches
 from tablefold.loadtest.wire import Connection
 from tablefold.protos import inference_pb2 as pb
 

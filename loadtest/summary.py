@@ -4,12 +4,7 @@ from dataclasses import dataclass
 from typing import Any, Literal, get_args
 
 from tablefold.loadtest.drift import trends
-from tablefold.loadtest.memory import Sample
-from tablefold.loadtest.objective import cost_per_million
-from tablefold.loadtest.plan import Plan
-from tablefold.loadtest.processes import ProcessMemory
-from tablefold.loadtest.recorder import Recorder
-from tablefold.loadtest.result import (
+from tablefold.loadtest.figures import (
     Batches,
     Bundle,
     Calls,
@@ -19,11 +14,16 @@ from tablefold.loadtest.result import (
     Latency,
     LatencyPoint,
     MemoryPoint,
-    Result,
     ServerCpu,
     ServerMemory,
     ServerTime,
 )
+from tablefold.loadtest.memory import Sample
+from tablefold.loadtest.objective import cost_per_million
+from tablefold.loadtest.plan import Plan
+from tablefold.loadtest.processes import ProcessMemory
+from tablefold.loadtest.recorder import Recorder
+from tablefold.loadtest.result import Result
 from tablefold.loadtest.shift import Report
 
 MOST_POINTS = 240

@@ -9,9 +9,10 @@ from dataclasses import replace
 from math import sqrt
 from typing import Literal
 
+from tablefold.loadtest.figures import Figures
 from tablefold.loadtest.objective import cost_per_million
 from tablefold.loadtest.plan import Plan
-from tablefold.loadtest.result import Figures, Result
+from tablefold.loadtest.result import Result
 from tablefold.loadtest.target import Target
 
 PROBE_SECONDS = 1.0

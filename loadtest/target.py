@@ -22,11 +22,12 @@ import tablefold
 from tablefold.bundle import Manifest
 from tablefold.errors import UsageError
 from tablefold.loadtest.connection import SETUP_SECONDS, Address, connect, open_wire, plain_words
+from tablefold.loadtest.figures import Bundle, FootprintCheck
 from tablefold.loadtest.interrupt import Interrupt
 from tablefold.loadtest.memory import FootprintCall, MemorySource, MemoryWatch, find_memory
 from tablefold.loadtest.native import GET_MODEL, NativeWire
 from tablefold.loadtest.plan import Plan
-from tablefold.loadtest.result import EVENT_LOOP_LIMIT, Bundle, FootprintCheck, Result
+from tablefold.loadtest.result import EVENT_LOOP_LIMIT, Result
 from tablefold.loadtest.shift import News, Report, Setup, Shift
 from tablefold.loadtest.statistics import batches_since, count
 from tablefold.loadtest.summary import Ingredients, compare_footprints, summarise

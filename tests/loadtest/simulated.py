@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from tablefold.loadtest.result import Held
+from tablefold.loadtest.figures import Held
 
 
 class Simulated:
