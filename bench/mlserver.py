@@ -29,6 +29,8 @@ from tablefold.bundle import read_manifest
 
 ROWS, CALLERS, SECONDS = (1, 16, 270), 16, 4
 RUNTIME = Path(__file__).parent / "mlserver_model/runtime.py"
+PACKAGES = ("mlserver", "onnxruntime", "uvloop<0.22")
+"""MLServer 1.7.1's worker processes die under uvloop 0.22, which gives no loop where none was set."""
 READY_SECONDS = 120.0
 
 
@@ -54,7 +56,7 @@ def make_environment(folder: Path) -> Path:
     python = folder / "bin/python"
     if not (folder / "bin/mlserver").exists():
         subprocess.run([sys.executable, "-m", "venv", folder], check=True)
-        subprocess.run([python, "-m", "pip", "install", "-q", "mlserver", "onnxruntime"], check=True)
+        subprocess.run([python, "-m", "pip", "install", "-q", *PACKAGES], check=True)
     return python
 
 
@@ -75,8 +77,10 @@ def ours(bundle: Path) -> Iterator[str]:
         [sys.executable, "-m", "tablefold", *command], stdout=subprocess.PIPE, text=True
     ) as process:
         assert process.stdout is not None
-        yield process.stdout.readline().split(" on ")[1].split()[0]
-        process.terminate()
+        try:
+            yield process.stdout.readline().split(" on ")[1].split()[0]
+        finally:
+            process.terminate()
 
 
 @contextmanager
@@ -111,13 +115,15 @@ def mlserver(bundle: Path, python: Path, folder: Path) -> Iterator[str]:
             [python.parent.resolve() / "mlserver", "start", "."], cwd=folder, stdout=log, stderr=log
         ) as process,
     ):
-        end = time.monotonic() + READY_SECONDS
-        while not is_ready(f"http://127.0.0.1:{http}/v2/models/{bundle.parent.name}/ready"):
-            if process.poll() is not None or time.monotonic() > end:
-                sys.exit(f"MLServer did not start:\n{(folder / 'log').read_text()[-2000:]}")
-            time.sleep(0.2)
-        yield f"127.0.0.1:{grpc}"
-        process.terminate()
+        try:
+            end = time.monotonic() + READY_SECONDS
+            while not is_ready(f"http://127.0.0.1:{http}/v2/models/{bundle.parent.name}/ready"):
+                if process.poll() is not None or time.monotonic() > end:
+                    sys.exit(f"MLServer did not start:\n{(folder / 'log').read_text()[-2000:]}")
+                time.sleep(0.2)
+            yield f"127.0.0.1:{grpc}"
+        finally:
+            process.terminate()
 
 
 def compare(one: str, other: str, bundle: Path, rows: int, repeats: int, out: Path) -> dict[str, Any]:

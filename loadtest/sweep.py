@@ -85,12 +85,13 @@ class _Search:
     async def try_rate(self, rate: float) -> Result:
         """One step; one that fails or is invalid is run once more, for a hiccup of the machine is no knee."""
         rate = max(float(f"{rate:.3g}"), 1.5 / self._plan.duration)
+        tries = []
         for _ in range(2):
-            result = await self._target.run(replace(self._plan, rate=rate, concurrency=None))
-            self.steps.append(result)
-            if (held(result) and result.valid) or result.interrupted:
+            tries.append(await self._target.run(replace(self._plan, rate=rate, concurrency=None)))
+            if (held(tries[-1]) and tries[-1].valid) or tries[-1].interrupted:
                 break
-        return result
+        self.steps += tries
+        return max(tries, key=lambda step: (kept_up(step), held(step), step.valid))
 
     def boundary(self, passes: Callable[[Result], bool]) -> tuple[Result | None, Result | None]:
         """The highest step that passed below the lowest rate that did not, and that one."""
