@@ -21,6 +21,7 @@ class Fake:
         self.process.terminate()
         assert self.process.stdout is not None
         told: dict[str, Any] = json.loads(self.process.stdout.readline())
+        self.process.wait()
         return told
 
     def kill(self) -> None:

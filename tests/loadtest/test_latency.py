@@ -112,3 +112,15 @@ async def test_a_client_that_cannot_keep_up_says_so(quick):
     assert result.saturated_client or result.client.send_lag_ms.p99 > 2
     assert result.invalid_because
     assert not json.loads(result.json_line())["valid"]
+
+
+async def test_as_many_client_processes_as_it_takes(quick, monkeypatch):
+    relaxed = await measure(quick, processes=None, rate=20.0, duration=0.3)
+    assert relaxed.client.processes == 1
+    assert "--processes" not in relaxed.command
+    # As if any work at all were too much: twice as many again and again, up to a core each.
+    monkeypatch.setattr("tablefold.loadtest.target.EVENT_LOOP_LIMIT", -1.0)
+    monkeypatch.setattr("os.cpu_count", lambda: 3)
+    busy = await measure(quick, processes=None, rate=20.0, duration=0.3)
+    assert busy.client.processes == 3
+    assert busy.calls.ok == busy.calls.due == 6

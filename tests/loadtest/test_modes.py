@@ -14,6 +14,7 @@ from tablefold.loadtest.compare import compare, names, versus
 from tablefold.loadtest.drift import trend, trends
 from tablefold.loadtest.figures import LatencyPoint, MemoryPoint
 from tablefold.loadtest.objective import Objective, cost_per_million
+from tablefold.loadtest.page import page
 from tablefold.loadtest.plan import Plan
 from tablefold.loadtest.sweep import kept_up, sweep
 from tablefold.loadtest.target import run
@@ -141,4 +142,15 @@ def test_drift_is_told_from_noise():
     assert all(each.change == pytest.approx(0.5, abs=0.1) for each in grown)
     assert all(each.change_low < each.change < each.change_high for each in grown)
     assert trends(30.0, *points(0.5)) == []
+
+
+def test_drift_stands_in_the_verdict_and_on_the_page(example):
+    soaked = example.model_copy(update={"trends": trends(120.0, *points(0.5))})
+    assert "Drift: p50 latency (ms) went from" in soaked.verdict
+    assert "<h2>Drift</h2>" in page(soaked).render()
+    steady = example.model_copy(update={"trends": trends(120.0, *points(0.0))})
+    assert "Drift" not in steady.verdict
+
+
+def test_a_series_too_short_has_no_trend():
     assert trend("x", 60.0, [1.0], [1.0], 0.1) is None

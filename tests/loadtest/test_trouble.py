@@ -79,7 +79,9 @@ async def test_a_dead_server_is_not_hammered_by_the_closed_loop(start_fake):
 
 
 def worker():
-    (found,) = [each for each in psutil.Process().children() if "tablefold.loadtest.worker" in each.cmdline()]
+    """The one client process."""
+    alive = [each for each in psutil.Process().children() if each.status() != psutil.STATUS_ZOMBIE]
+    (found,) = [each for each in alive if "tablefold.loadtest.worker" in each.cmdline()]
     return found
 
 
