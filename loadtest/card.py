@@ -1,16 +1,22 @@
-"""The result on a terminal, for people.
+"""The result on a terminal, for people: while it runs, and at its end.
 
 Knows rich. Does not know where the figures come from.
 """
 
-from collections.abc import Iterator
+import sys
+from collections.abc import Iterator, Sequence
 
 from rich.console import Console, Group
 from rich.panel import Panel
 from rich.table import Table
 from rich.text import Text
 
+from tablefold.loadtest.compare import Comparison
 from tablefold.loadtest.result import Result
+from tablefold.loadtest.sweep import Sweep, kept_up
+from tablefold.loadtest.target import Live
+
+INTERRUPTED = "Interrupted: the figures cover what was measured until then."
 
 
 def number(value: float | None, unit: str = "", digits: int = 2) -> str:
@@ -32,29 +38,29 @@ def memory_words(result: Result) -> str:
     words = f"{mebibytes(memory.resident_peak)} resident at peak"
     if memory.proportional_peak is not None:
         words += f", {mebibytes(memory.proportional_peak)} proportional"
-    return f"{words} ({told})"
+    if memory.gpu_peak is not None:
+        words += f", {mebibytes(memory.gpu_peak)} on the GPU"
+    processes = f", {memory.processes} processes" if (memory.processes or 1) > 1 else ""
+    return f"{words} ({told}{processes})"
+
+
+def client_words(result: Result) -> str:
+    """What this client itself used."""
+    client = result.client
+    lag = f", p99 send lag {number(client.send_lag_ms.p99)} ms" if result.mode == "open" else ""
+    processes = f"{client.processes} processes, the busiest at " if client.processes > 1 else ""
+    return f"{processes}{client.event_loop_share:.0%} of a core{lag}"
 
 
 def facts(result: Result) -> Iterator[tuple[str, str]]:
     """The key figures as (name, value), for card and page alike."""
-    latency, client = result.latency_ms, result.client
+    latency = result.latency_ms
     offered = f"offered {number(result.offered_rps, digits=1)}, " if result.mode == "open" else ""
-    yield "load", f"{result.load}, {result.rows_per_call} rows a call, {result.seconds:g} s"
+    yield "load", f"{result.load}, {result.rows} a call, {result.seconds:g} s"
     yield "calls/s", f"{offered}achieved {number(result.achieved_rps, digits=1)}"
     yield "rows/s", number(result.rows_per_second, digits=0)
-    yield (
-        "latency ms",
-        "  ".join(
-            f"{name} {number(getattr(latency, field))}"
-            for name, field in (
-                ("p50", "p50"),
-                ("p90", "p90"),
-                ("p99", "p99"),
-                ("p99.9", "p999"),
-                ("max", "max"),
-            )
-        ),
-    )
+    shown = (("p50", "p50"), ("p90", "p90"), ("p99", "p99"), ("p99.9", "p999"), ("max", "max"))
+    yield "latency ms", "  ".join(f"{name} {number(getattr(latency, field))}" for name, field in shown)
     codes = ", ".join(f"{code} {count:,}" for code, count in result.errors.items())
     yield "errors", codes or f"none of {result.calls.due:,} calls"
     if (server := result.server_time) is not None:
@@ -64,20 +70,110 @@ def facts(result: Result) -> Iterator[tuple[str, str]]:
             f"compute p50 {number(server.compute_ms.p50)} p99 {number(server.compute_ms.p99)}",
         )
     yield "server memory", memory_words(result)
-    lag = f", p99 send lag {number(client.send_lag_ms.p99)} ms" if result.mode == "open" else ""
-    yield "this client", f"{client.event_loop_share:.0%} of a core{lag}"
+    if (cpu := result.server_cpu) is not None:
+        yield "server CPU", f"{cpu.cores:.2f} cores, {number(cpu.microseconds_per_row)} us a row"
+    if result.cost_per_million is not None:
+        yield "cost", f"{result.cost_per_million:.3g} for a million predictions"
+    yield "this client", client_words(result)
 
 
-def print_card(result: Result, console: Console) -> None:
+STEP_HEADER = ("offered calls/s", "achieved", "p50 ms", "p99 ms", "p99.9 ms", "failed", "kept up")
+
+
+def step_rows(sweep: Sweep) -> list[tuple[str, ...]]:
+    """A row for each step of a sweep, by rate."""
+    return [
+        (
+            number(step.offered_rps, digits=1),
+            number(step.achieved_rps, digits=1),
+            number(step.latency_ms.p50),
+            number(step.latency_ms.p99),
+            number(step.latency_ms.p999),
+            f"{step.calls.failed:,}",
+            "client's fault" if not step.valid else "yes" if kept_up(step) else "no",
+        )
+        for step in sorted(sweep.steps, key=lambda step: step.offered_rps)
+    ]
+
+
+def ratio_rows(comparison: Comparison) -> list[tuple[str, ...]]:
+    """A row for each figure and target but the first: ratio to the first and its interval."""
+    return [
+        (
+            ratio.figure,
+            ratio.target,
+            f"{ratio.ratio:.3f}",
+            f"{ratio.low:.3f} to {ratio.high:.3f}",
+            "yes" if ratio.differs else "no",
+        )
+        for ratio in comparison.ratios
+    ]
+
+
+def median_rows(comparison: Comparison) -> list[tuple[str, ...]]:
+    """A row for each figure, a column for each target."""
+    return [
+        (
+            figure,
+            *(number(value, digits=0 if "bytes" in figure or "/s" in figure else 2) for value in values),
+        )
+        for figure, values in comparison.medians.items()
+    ]
+
+
+RATIO_HEADER = ("figure", "target", "ratio", "95 % interval", "told apart")
+
+
+def print_card(report: Result | Sweep | Comparison, console: Console) -> None:
     """Verdict, doubts and key figures in a box."""
-    table = Table.grid(padding=(0, 2))
-    table.add_column(style="dim", no_wrap=True)
-    table.add_column()
-    for name, value in facts(result):
-        table.add_row(name, Text(value))
-    parts = [Text(result.verdict, style="bold")]
-    parts += [Text(f"INVALID: {doubt}", style="bold red") for doubt in result.doubts]
-    if result.interrupted:
-        parts.append(Text("interrupted: the figures cover what was measured so far", style="yellow"))
-    title = Text(f"{result.model} at {result.server} ({result.protocol})")
-    console.print(Panel(Group(*parts, "", table), title=title, expand=False))
+    if isinstance(report, Result):
+        shown = Table.grid(padding=(0, 2))
+        shown.add_column(style="dim", no_wrap=True)
+        shown.add_column()
+        for name, value in facts(report):
+            shown.add_row(name, Text(value))
+        title, tables = f"{report.model} at {report.server} ({report.protocol})", [shown]
+    elif isinstance(report, Sweep):
+        title, tables = "rate sweep", [_table(STEP_HEADER, step_rows(report))]
+    else:
+        title = " | ".join(report.targets)
+        tables = [_table(("median", *report.targets), median_rows(report))]
+        tables += [_table(RATIO_HEADER, ratio_rows(report))] if report.ratios else []
+    parts = [Text(report.verdict, style="bold")]
+    parts += [Text(f"INVALID: {doubt}", style="bold red") for doubt in doubts(report)]
+    if report.interrupted:
+        parts.append(Text(INTERRUPTED, style="yellow"))
+    console.print(Panel(Group(*parts, "", *tables), title=Text(title), expand=False))
+
+
+def doubts(report: Result | Sweep | Comparison) -> list[str]:
+    """Why not to believe it; empty for what is valid."""
+    if isinstance(report, Result):
+        return report.invalid_because
+    if report.valid:
+        return []
+    runs = report.steps if isinstance(report, Sweep) else [run for each in report.rounds for run in each]
+    bad = [run.invalid_because[0] for run in runs if not run.valid]
+    return [f"{len(bad)} of {len(runs)} runs are; the first because {bad[0]}"]
+
+
+def show_progress(live: Live) -> None:
+    """One line that rewrites itself: what the clients have told of the run so far."""
+    if not sys.stderr.isatty():
+        return
+    phase = f"warm-up {-live.second:5.1f} s" if live.second < 0 else f"{live.second:7.1f} s"
+    latest = live.news.latest.milliseconds()
+    sys.stderr.write(
+        f"\r{live.plan.model}: {live.plan.load}   {phase}   {live.news.due:,} calls, "
+        f"{live.news.failed:,} failed   p50 {number(latest['p50'])} p99 {number(latest['p99'])} ms now\x1b[K"
+    )
+    sys.stderr.flush()
+
+
+def _table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> Table:
+    table = Table(box=None, header_style="dim")
+    for index, name in enumerate(header):
+        table.add_column(name, justify="left" if index == 0 else "right")
+    for row in rows:
+        table.add_row(*(Text(cell) for cell in row))
+    return table

@@ -3,23 +3,26 @@
 Knows options, where output goes and how progress looks. Imports nothing heavy until a command runs.
 """
 
-import asyncio
 import sys
-from collections.abc import Coroutine
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal, TypeVar
+from typing import Annotated, Literal
 
 import typer
-
-if TYPE_CHECKING:
-    from tablefold.loadtest.recorder import Recorder
-
-Outcome = TypeVar("Outcome")
 
 Server = Annotated[
     str, typer.Option(metavar="HOST:PORT", help="The server's gRPC address.", show_default=False)
 ]
 Model = Annotated[str, typer.Option(metavar="NAME", help="The model's name.", show_default=False)]
+TlsCa = Annotated[
+    Path | None, typer.Option(metavar="FILE", help="Speak TLS; trust servers that these certificates signed.")
+]
+TlsCert = Annotated[
+    Path | None, typer.Option(metavar="FILE", help="This client's certificate, for a server that asks.")
+]
+TlsKey = Annotated[Path | None, typer.Option(metavar="FILE", help="Its key.")]
+TokenFile = Annotated[
+    Path | None, typer.Option(metavar="FILE", help="Holds the bearer token to send with every call.")
+]
 SPEC = "criteo:PATH, avazu:PATH, movielens:PATH, synthetic:ROWS or SCHEMA.toml"
 
 
@@ -30,30 +33,86 @@ def loadtest(
         Literal["oip", "tablefold"],
         typer.Option(help="Open Inference Protocol (any server of it) or Tablefold's own service."),
     ] = "oip",
-    rows: Annotated[int, typer.Option(help="Rows a call.")] = 270,
+    rows: Annotated[
+        str,
+        typer.Option(help="Rows a call: a number, a range such as 100-700, or mlperf (100-700, mean 270)."),
+    ] = "270",
+    context: Annotated[
+        str,
+        typer.Option(
+            metavar="NAME,...",
+            help="Features given once a call, the same for all its rows; --protocol tablefold only.",
+        ),
+    ] = "",
     rate: Annotated[
         float | None,
         typer.Option(
-            help="Open loop: this many calls a second whatever the server does (Poisson).", show_default=False
+            help="Open loop: this many calls a second whatever the server does.", show_default=False
         ),
     ] = None,
+    arrivals: Annotated[
+        Literal["poisson", "constant"], typer.Option(help="How the open loop's calls are spread.")
+    ] = "poisson",
     concurrency: Annotated[
         int | None,
         typer.Option(
-            help="Closed loop: this many callers who wait for their replies; 8 unless --rate is given.",
+            help="Closed loop: this many callers who wait for their replies; 8 unless --rate is given. "
+            "With --rate: the most calls in flight.",
             show_default=False,
         ),
     ] = None,
-    duration: Annotated[float, typer.Option(help="Measured seconds.")] = 10.0,
+    sweep: Annotated[
+        bool, typer.Option("--sweep", help="Raise the rate until the server gives in: where is its knee?")
+    ] = False,
+    slo: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="pN=TIME",
+            help="An objective such as p99=20ms; with --sweep, the highest rate that holds it. Repeatable.",
+        ),
+    ] = None,
+    versus: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="HOST:PORT/MODEL[@PROTOCOL]",
+            help="Another target, loaded in turns with the first and compared with it. Repeatable.",
+        ),
+    ] = None,
+    repeats: Annotated[int, typer.Option(min=2, help="Rounds of a comparison.")] = 5,
+    price_per_hour: Annotated[
+        float | None,
+        typer.Option(help="Of the server's machine: prints the cost of a million predictions."),
+    ] = None,
+    duration: Annotated[
+        float, typer.Option(help="Measured seconds (of each run). From 60 on, drift is looked for.")
+    ] = 10.0,
     warmup: Annotated[float, typer.Option(help="Seconds of the same load beforehand, not measured.")] = 2.0,
     timeout: Annotated[float, typer.Option(help="Deadline of a call in seconds.")] = 10.0,
     data: Annotated[
         str | None,
-        typer.Option(metavar="SPEC", help=f"Log that rows are drawn from: {SPEC}. Random rows without it."),
+        typer.Option(
+            metavar="SPEC",
+            help=f"Rows to send: {SPEC}, or golden:BUNDLE (and check every answer). Random rows without it.",
+        ),
     ] = None,
     seed: Annotated[int, typer.Option(help="Of the rows and of the schedule.")] = 0,
+    processes: Annotated[
+        int | None,
+        typer.Option(
+            min=1,
+            help="Client processes.",
+            show_default="one; more, up to a core each, while they are the bottleneck in the warm-up",
+        ),
+    ] = None,
+    tls_ca: TlsCa = None,
+    tls_cert: TlsCert = None,
+    tls_key: TlsKey = None,
+    token_file: TokenFile = None,
     json: Annotated[
         Path | None, typer.Option(metavar="FILE", help="Write every figure as one line of JSON.")
+    ] = None,
+    csv: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="Write a line of CSV for each run.")
     ] = None,
     html: Annotated[
         Path | None, typer.Option(metavar="FILE", help="Write the report: one page, no other files.")
@@ -64,38 +123,49 @@ def loadtest(
     Latency counts from the moment a call was due, errors are counted by code, and a run that this
     client could not keep up with is marked invalid. Ctrl-C keeps what was measured so far.
     """
+    import asyncio
+
     from rich.console import Console
 
+    from tablefold.errors import UsageError
     from tablefold.loadtest.card import print_card
-    from tablefold.loadtest.page import write_page
+    from tablefold.loadtest.measure import measure, write
+    from tablefold.loadtest.objective import Objective
     from tablefold.loadtest.plan import Plan
-    from tablefold.loadtest.run import run
-    from tablefold.report import check_writable, write_text
+    from tablefold.loadtest.security import Security
+    from tablefold.report import check_writable
 
     plan = Plan(
         server=server,
         model=model,
         protocol=protocol,
+        security=Security(tls_ca=tls_ca, tls_cert=tls_cert, tls_key=tls_key, token_file=token_file),
         rows=rows,
+        context=tuple(name.strip() for name in context.split(",") if name.strip()),
         rate=rate,
+        arrivals=arrivals,
         concurrency=concurrency,
         duration=duration,
         warmup=warmup,
         timeout=timeout,
         data=data,
         seed=seed,
+        processes=processes,
+        slo=tuple(map(Objective.parse, slo or ())),
+        price_per_hour=price_per_hour,
     )
-    for file in (json, html):
+    for file in (json, csv, html):
         if file is not None:
             check_writable(file)
-    result = _run(run(plan, _show_progress))
+    if sweep and (versus or rate is not None or concurrency is not None):
+        raise UsageError(
+            "--sweep finds the load itself, of one target: give it no --rate, --concurrency or --versus"
+        )
+    report = asyncio.run(measure(plan, find_knee=sweep, others=versus or (), repeats=repeats))
     sys.stderr.write("\n" if sys.stderr.isatty() else "")
     # The card first: should the disk be full now, the figures are not lost.
-    print_card(result, Console())
-    if json is not None:
-        write_text(json, result.json_line() + "\n")
-    if html is not None:
-        write_page(result, html)
+    print_card(report, Console())
+    write(report, json=json, csv=csv, html=html)
 
 
 def predict(
@@ -108,11 +178,16 @@ def predict(
         ),
     ],
     rows: Annotated[int, typer.Option(help="Rows a call.")] = 1000,
+    tls_ca: TlsCa = None,
+    tls_cert: TlsCert = None,
+    tls_key: TlsKey = None,
+    token_file: TokenFile = None,
     json: Annotated[
         bool, typer.Option("--json", help="Print rows, auc, logloss and every probability as JSON.")
     ] = False,
 ) -> None:
     """Score a log's rows through a server (Open Inference Protocol) and print AUC and log loss."""
+    import asyncio
     import json as codec
 
     from rich.console import Console
@@ -120,15 +195,17 @@ def predict(
 
     from tablefold.loadtest.card import number
     from tablefold.loadtest.predict import predict as score
+    from tablefold.loadtest.security import Security
 
     columns = (TextColumn("scoring"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
         task = bar.add_task("scoring", total=None)
-        scores = _run(
+        scores = asyncio.run(
             score(
                 server,
                 model,
                 data,
+                security=Security(tls_ca=tls_ca, tls_cert=tls_cert, tls_key=tls_key, token_file=token_file),
                 rows=rows,
                 progress=lambda done, total: bar.update(task, completed=done, total=total),
             )
@@ -141,23 +218,3 @@ def predict(
             f"rows {len(scores.probability):,}   AUC {number(scores.auc, digits=5)}   "
             f"logloss {number(scores.logloss, digits=5)}"
         )
-
-
-def _run(work: Coroutine[None, None, Outcome]) -> Outcome:
-    """On uvloop where there is one: it sends about a fifth more calls a second."""
-    try:
-        import uvloop
-    except ImportError:
-        return asyncio.run(work)
-    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-        return runner.run(work)
-
-
-def _show_progress(second: float, recorder: "Recorder") -> None:
-    """One line that rewrites itself, by hand: a drawn progress bar would delay calls by milliseconds."""
-    if not sys.stderr.isatty():
-        return
-    phase = f"warm-up {second:6.1f} s" if second < 0 else f"{second:6.1f} s"
-    failed = sum(recorder.errors.values())
-    sys.stderr.write(f"\r{phase}   {recorder.due:,} calls, {failed:,} failed   ")
-    sys.stderr.flush()

@@ -1,10 +1,10 @@
-"""Reaching a server: its address, its channels, its model, and plain words when that fails.
+"""Reaching a server: its address, its connections, its model, and plain words when that fails.
 
 Knows gRPC's status codes at set-up and which protocols there are. Does not know load.
 """
 
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager
 from typing import NamedTuple, Self
 
 import grpc
@@ -13,7 +13,8 @@ import grpc.aio
 from tablefold.errors import UsageError
 from tablefold.loadtest.native import NativeWire
 from tablefold.loadtest.oip import OipWire
-from tablefold.loadtest.wire import Wire
+from tablefold.loadtest.security import Keys
+from tablefold.loadtest.wire import Connection, Wire
 from tablefold.schema import FeatureSchema
 
 PROTOCOLS: dict[str, type[OipWire] | type[NativeWire]] = {"oip": OipWire, "tablefold": NativeWire}
@@ -48,9 +49,16 @@ class Address(NamedTuple):
         return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
 
 
-def channel(address: Address) -> grpc.aio.Channel:
+@asynccontextmanager
+async def connect(address: Address, keys: Keys = Keys()) -> AsyncIterator[Connection]:  # noqa: B008 (frozen)
     """A connection of its own; opened by its first call."""
-    return grpc.aio.insecure_channel(str(address), options=OPTIONS)
+    credentials = keys.credentials
+    if credentials is None:
+        channel = grpc.aio.insecure_channel(str(address), options=OPTIONS)
+    else:
+        channel = grpc.aio.secure_channel(str(address), credentials, options=OPTIONS)
+    async with channel:
+        yield Connection(channel, keys.metadata)
 
 
 @contextmanager
@@ -61,9 +69,14 @@ def plain_words(address: Address, protocol: str, model: str) -> Iterator[None]:
     except grpc.aio.AioRpcError as error:
         code, details = error.code(), error.details() or "no reason given"
         if code is grpc.StatusCode.UNAVAILABLE:
-            message = f"no server answers at {address} ({details}); is it running, and is this its gRPC port?"
+            message = (
+                f"no server answers at {address} ({details}); is it running, is this its gRPC port, "
+                "and does it speak TLS (--tls-ca) or not?"
+            )
         elif code is grpc.StatusCode.DEADLINE_EXCEEDED:
             message = f"the server at {address} did not answer in time ({details})"
+        elif code is grpc.StatusCode.UNAUTHENTICATED:
+            message = f"the server at {address} does not accept the token ({details}); check --token-file"
         elif code is grpc.StatusCode.UNIMPLEMENTED:
             other = ", ".join(name for name in PROTOCOLS if name != protocol)
             message = (
@@ -76,7 +89,7 @@ def plain_words(address: Address, protocol: str, model: str) -> Iterator[None]:
         raise UsageError(message) from error
 
 
-async def open_wire(on: grpc.aio.Channel, address: Address, protocol: str, model: str) -> Wire:
+async def open_wire(on: Connection, address: Address, protocol: str, model: str) -> Wire:
     """The model, ready to be spoken to. Raises UsageError."""
     with plain_words(address, protocol, model):
         return await PROTOCOLS[protocol].open(on, model, SETUP_SECONDS)

@@ -5,7 +5,7 @@ Knows time. Does not know what is sent nor what becomes of it.
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterable, Iterator
 
 import numpy as np
 
@@ -16,23 +16,47 @@ IN_FLIGHT_LIMIT = 10_000
 """Of the open loop: a bound on this client's memory. A call beyond it is counted, not sent."""
 PAUSE_AFTER_ERROR = 0.01
 """Seconds a caller of the closed loop waits after a failed call, lest it hammer a dead server."""
+BLOCK_SECONDS = 60.0
+"""Of the schedule drawn at a time, so that hours of it take no more memory than a minute."""
 
 Send = Callable[[float | None], Awaitable[Call]]
 Record = Callable[[Call], None]
 
 
-def poisson(rate: float, seconds: float, rng: np.random.Generator) -> np.ndarray:
-    """float64 [round(rate * seconds)]: sorted moments in [0, seconds).
+def poisson(rate: float, seconds: float, rng: np.random.Generator) -> Iterator[np.ndarray]:
+    """Sorted moments in [0, seconds), float64, a block of a minute at a time; round(rate * seconds) in all.
 
     A Poisson process given its count is that many uniform draws, sorted: gaps as irregular as they
     should be, and exactly the rate that was asked for.
     """
-    return np.sort(rng.uniform(0.0, seconds, size=round(rate * seconds)))
+    for start, end in _blocks(seconds):
+        yield np.sort(rng.uniform(start, end, size=round(rate * end) - round(rate * start)))
 
 
-async def open_loop(send: Send, record: Record, moments: np.ndarray) -> None:
-    """Send a call at each moment (`time.perf_counter()`, sorted), then wait for what is in flight."""
+def constant(rate: float, seconds: float) -> Iterator[np.ndarray]:
+    """The same number of moments at equal gaps."""
+    for start, end in _blocks(seconds):
+        yield np.arange(round(rate * start), round(rate * end)) / rate
+
+
+def _blocks(seconds: float) -> Iterator[tuple[float, float]]:
+    start = 0.0
+    while start < seconds:
+        end = min(start + BLOCK_SECONDS, seconds)
+        yield start, end
+        start = end
+
+
+async def open_loop(
+    send: Send, record: Record, moments: Iterable[np.ndarray], *, most: int | None = None
+) -> None:
+    """Send a call at each moment (`time.perf_counter()`, sorted), then wait for what is in flight.
+
+    At most `most` calls are in flight: one that is due while all are out leaves late, and counts from when
+    it was due.
+    """
     in_flight = 0
+    free = asyncio.Event()
 
     async def one(due: float) -> None:
         nonlocal in_flight
@@ -40,11 +64,15 @@ async def open_loop(send: Send, record: Record, moments: np.ndarray) -> None:
             record(await send(due))
         finally:
             in_flight -= 1
+            free.set()
 
     with Alarm() as alarm:
         async with asyncio.TaskGroup() as tasks:
-            for due in moments.tolist():
+            for due in (moment for block in moments for moment in block.tolist()):
                 await alarm.until(due)
+                while most is not None and in_flight >= most:
+                    free.clear()
+                    await free.wait()
                 if in_flight >= IN_FLIGHT_LIMIT:
                     now = time.perf_counter()
                     record(Call(due, now, now, CLIENT_LIMIT))

@@ -5,14 +5,18 @@ Knows the kernel's figures (`processes`) and Tablefold's own GetFootprint. Does 
 
 import asyncio
 import time
-from typing import Literal, NamedTuple, Protocol
+from collections.abc import Iterable
+from typing import Literal, NamedTuple, Protocol, TypeVar
 
 import grpc.aio
 
 from tablefold.loadtest.connection import Address
+from tablefold.loadtest.gpu import GpuMemory
 from tablefold.loadtest.processes import LocalProcesses, ProcessMemory
+from tablefold.loadtest.wire import Connection
 from tablefold.protos import tablefold_pb2 as pb
 
+GET_FOOTPRINT = "/tablefold.v1.Tablefold/GetFootprint"
 LARGEST_SHARE = 0.02
 """Of the time may go into measuring: reading a big process's page tables is not free for the server."""
 
@@ -34,31 +38,34 @@ class Sample(NamedTuple):
 
     second: float
     """From the start of the measured window; negative in warm-up."""
+    processes: int
+    """How many there are."""
     resident: int
     resident_peak: int
     """The highest since the sample before."""
     anonymous: int
     file_backed: int
     proportional: int | None
+    gpu: int | None
+    cpu_seconds: float | None
+    """Processor time so far."""
 
 
 class FootprintCall:
-    """A server elsewhere that speaks tablefold.v1."""
+    """A server that speaks tablefold.v1 and tells of itself."""
 
     source: Literal["kernel", "server"] = "server"
     period = 1.0
 
-    def __init__(self, channel: grpc.aio.Channel) -> None:
-        self._ask = channel.unary_unary(
-            "/tablefold.v1.Tablefold/GetFootprint",
-            request_serializer=pb.GetFootprintRequest.SerializeToString,
-            response_deserializer=pb.GetFootprintResponse.FromString,
-        )
+    def __init__(self, connection: Connection) -> None:
+        self._connection = connection
 
     async def read(self) -> list[ProcessMemory]:
         """The processes the server tells of; empty if it does not answer."""
         try:
-            reply: pb.GetFootprintResponse = await self._ask(pb.GetFootprintRequest(), timeout=2.0)
+            reply = await self._connection.ask(
+                GET_FOOTPRINT, pb.GetFootprintRequest(), pb.GetFootprintResponse, 2.0
+            )
         except grpc.aio.AioRpcError:
             return []
         return [
@@ -74,12 +81,25 @@ class FootprintCall:
         ]
 
 
-async def find_memory(address: Address, channel: grpc.aio.Channel) -> MemorySource | None:
+async def find_memory(address: Address, connection: Connection) -> MemorySource | None:
     """Who can tell: the kernel if the server is on this machine, else the server; None if nobody can."""
     if (local := await asyncio.to_thread(LocalProcesses.find, address)) is not None:
         return local
-    call = FootprintCall(channel)
+    call = FootprintCall(connection)
     return call if await call.read() else None
+
+
+Number = TypeVar("Number", int, float)
+
+
+def total(shares: Iterable[Number | None]) -> Number | None:
+    """The sum; None where a part of it is not known."""
+    known: list[Number] = []
+    for share in shares:
+        if share is None:
+            return None
+        known.append(share)
+    return sum(known, start=type(known[0])()) if known else None
 
 
 class MemoryWatch:
@@ -87,6 +107,8 @@ class MemoryWatch:
 
     def __init__(self, source: MemorySource, start: float) -> None:
         self._source = source
+        self._local = source.source == "kernel"
+        self._gpu = GpuMemory()
         self._start = start
         self._peaks: dict[int, int] = {}
         self.samples: list[Sample] = []
@@ -104,15 +126,17 @@ class MemoryWatch:
         processes = await self._source.read()
         if not processes:
             return
-        shares = [each.proportional for each in processes if each.proportional is not None]
         self.samples.append(
             Sample(
                 second=round(time.perf_counter() - self._start, 3),
+                processes=len(processes),
                 resident=sum(each.resident for each in processes),
                 resident_peak=sum(self._peak(each) for each in processes),
                 anonymous=sum(each.anonymous for each in processes),
                 file_backed=sum(each.file_backed for each in processes),
-                proportional=sum(shares) if len(shares) == len(processes) else None,
+                proportional=total(each.proportional for each in processes),
+                cpu_seconds=total(each.cpu_seconds for each in processes),
+                gpu=self._gpu.of({each.pid for each in processes}) if self._local else None,
             )
         )
 

@@ -6,11 +6,10 @@ column. Does not know Tablefold's bundles.
 
 from typing import Any, NamedTuple, Self
 
-import grpc.aio
 import numpy as np
 
 from tablefold.errors import UsageError
-from tablefold.loadtest.wire import Answer, BadReply, checked
+from tablefold.loadtest.wire import Answer, BadReply, Connection, checked
 from tablefold.protos import inference_pb2 as pb
 
 FLOATS: dict[str, np.dtype[Any]] = {"FP32": np.dtype("<f4"), "FP64": np.dtype("<f8")}
@@ -54,14 +53,11 @@ class OipWire:
         self.output = "probability" if "probability" in floats else floats[0]
 
     @classmethod
-    async def open(cls, channel: grpc.aio.Channel, model: str, seconds: float) -> Self:
+    async def open(cls, on: Connection, model: str, seconds: float) -> Self:
         """Ask the server what the model reads, `seconds` at most. Raises grpc.aio.AioRpcError, UsageError."""
-        ask = channel.unary_unary(
-            "/inference.GRPCInferenceService/ModelMetadata",
-            request_serializer=pb.ModelMetadataRequest.SerializeToString,
-            response_deserializer=pb.ModelMetadataResponse.FromString,
-        )
-        return cls(model, await ask(pb.ModelMetadataRequest(name=model), timeout=seconds))
+        method = "/inference.GRPCInferenceService/ModelMetadata"
+        request = pb.ModelMetadataRequest(name=model)
+        return cls(model, await on.ask(method, request, pb.ModelMetadataResponse, seconds))
 
     def _add(self, tensor: pb.ModelMetadataResponse.TensorMetadata) -> None:
         name, datatype, shape = tensor.name, tensor.datatype, list(tensor.shape)

@@ -1,167 +1,154 @@
-"""The result on one HTML page, for people who decide.
+"""A run, a sweep or a comparison on one HTML page, for people who decide.
 
-Knows what a load test's reader looks for, in which order. Does not know HTML (`tablefold.report`).
+Knows what comes first. Does not know HTML (`tablefold.report`).
 """
 
-from pathlib import Path
+from collections import Counter
 
-from tablefold.loadtest.card import facts, mebibytes, memory_words, number
-from tablefold.loadtest.result import Latency, Result
-from tablefold.report import Page, Picture, Section, Table, Text
-from tablefold.report.charts import (
-    LatencySlice,
-    MemorySlice,
-    latency_over_time,
-    latency_percentiles,
-    memory_over_time,
+from tablefold.loadtest.card import (
+    INTERRUPTED,
+    RATIO_HEADER,
+    STEP_HEADER,
+    doubts,
+    mebibytes,
+    median_rows,
+    number,
+    ratio_rows,
+    step_rows,
 )
-
-FIGURES = {
-    "mean": "mean",
-    "p50": "p50",
-    "p90": "p90",
-    "p95": "p95",
-    "p99": "p99",
-    "p99.9": "p999",
-    "max": "max",
-}
+from tablefold.loadtest.compare import Comparison
+from tablefold.loadtest.objective import Objective
+from tablefold.loadtest.result import Result
+from tablefold.loadtest.sections import of_run, quality, ran
+from tablefold.loadtest.sweep import Sweep
+from tablefold.report import Page, Picture, Section, Table, Text
+from tablefold.report.latency import RatePoint, latency_cdf, rate_against_latency
 
 
-def write_page(result: Result, path: Path) -> None:
-    """Write the report. Raises UsageError."""
-    page(result).write(path)
-
-
-def page(result: Result) -> Page:
+def page(report: Result | Sweep | Comparison) -> Page:
     """The whole report."""
-    latency = result.latency_ms
-    warnings = [f"This run is invalid: {doubt}." for doubt in result.doubts]
-    if result.interrupted:
-        warnings.append("Interrupted: the figures cover what was measured until then.")
-    return Page(
-        title=f"Load test of {result.model} at {result.server}",
-        verdict=result.verdict,
-        warnings=warnings,
-        key_figures=[
-            ("calls/s", number(result.achieved_rps, digits=1)),
-            ("rows/s", number(result.rows_per_second, digits=0)),
-            ("p50", number(latency.p50, " ms")),
-            ("p99", number(latency.p99, " ms")),
-            ("failed calls", f"{result.calls.failed:,}"),
-            ("peak memory", mebibytes(result.server_memory_bytes.resident_peak)),
-        ],
-        sections=[_ran(result), _latency(result), _over_time(result), _errors(result), _memory(result)]
-        + ([_server(result)] if result.server_time is not None else [])
-        + [_client(result)],
-        repeat=result.command,
-        footer=f"Started {result.started}. "
-        + ", ".join(f"{k} {v}" for k, v in result.versions.items())
-        + ".",
-    )
-
-
-def _ran(result: Result) -> Section:
-    rows = [(name, value) for name, value in facts(result) if name in ("load", "calls/s", "rows/s")]
-    rows += [
-        ("model", f"{result.model}, version {result.model_version or 'not told'}"),
-        ("protocol", result.protocol),
-        ("rows from", f"{result.data}; {result.distinct_requests:,} distinct requests, seed {result.seed}"),
-        ("warm-up", f"{result.warmup_seconds:g} s of the same load, not measured"),
-    ]
-    return Section("What ran", [Table(header=(), rows=rows, figures=False)])
-
-
-def _latency(result: Result) -> Section:
-    if result.mode == "open":
-        rule = "from when a call was due, even if it left late: a stall counts for every call it held up"
+    if isinstance(report, Result):
+        title, key_figures, sections = _run(report)
+        shown: Result | None = report
+    elif isinstance(report, Sweep):
+        title, key_figures, sections = _sweep(report)
+        shown = report.steps[-1] if report.steps else None
     else:
-        rule = (
-            "from when a call was sent; callers wait for their replies, so a slow server is asked less: "
-            "use --rate to see its tail at a given load"
-        )
-    errors = "Calls that ran into their deadline count in full; other errors are not timed."
-    return Section(
-        "Latency",
-        [
-            _table(latency=result.latency_ms),
-            Picture(
-                latency_percentiles(result.latency_curve),
-                alt=f"Latency by percentile, p50 {number(result.latency_ms.p50)} ms, "
-                f"p99 {number(result.latency_ms.p99)} ms",
-                caption="Each step to the right leaves a tenth of the calls.",
-            ),
-            Text(f"Latency counts {rule}. {errors}"),
-        ],
+        title, key_figures, sections = _comparison(report)
+        shown = report.rounds[-1][0] if report.rounds else None
+    footer = ""
+    if shown is not None:
+        versions = ", ".join(f"{name} {version}" for name, version in shown.versions.items())
+        footer = f"Started {shown.started}. {versions}."
+    return Page(
+        title=title,
+        verdict=report.verdict,
+        warnings=[f"This is invalid: {doubt}." for doubt in doubts(report)]
+        + ([INTERRUPTED] if report.interrupted else []),
+        key_figures=key_figures,
+        sections=sections,
+        repeat=report.command,
+        footer=footer,
     )
 
 
-def _over_time(result: Result) -> Section:
-    slices = [LatencySlice(each.second, each.p50, each.p99, each.max) for each in result.latency_over_time]
-    return Section(
-        "Latency over time",
-        [
-            Picture(
-                latency_over_time(slices),
-                alt=f"p50, p99 and maximum latency in {len(slices)} slices of {result.seconds:g} seconds",
-                caption="By the moment the calls were due, from the end of the warm-up.",
-            )
-        ],
-    )
+Parts = tuple[str, list[tuple[str, str]], list[Section]]
+"""Title, key figures, sections."""
 
 
-def _errors(result: Result) -> Section:
-    if not result.errors:
-        return Section("Errors", [Text(f"None of {result.calls.due:,} calls failed.")])
-    due = max(1, result.calls.due)
-    rows = [(code, f"{count:,}", f"{count / due:.2%}") for code, count in result.errors.items()]
-    return Section("Errors", [Table(header=("code", "calls", "of all due"), rows=rows)])
-
-
-def _memory(result: Result) -> Section:
-    if result.server_memory_bytes.source is None:
-        return Section("Memory of the server", [Text(f"It is {memory_words(result)}.")])
-    memory = result.server_memory_bytes
-    slices = [MemorySlice(each.second, each.resident, each.proportional) for each in result.memory_over_time]
-    growth = (memory.resident_last or 0) - (memory.resident_first or 0)
-    return Section(
-        "Memory of the server",
-        [
-            Text(
-                f"{memory_words(result)}; {growth / 2**20:+,.1f} MiB between the first reading and the last."
-            ),
-            Picture(
-                memory_over_time(slices),
-                alt=f"Memory of the server's processes over time, peak {mebibytes(memory.resident_peak)}",
-                caption="All the server's processes together; the warm-up lies left of zero.",
-            ),
-        ],
-    )
-
-
-def _server(result: Result) -> Section:
-    assert result.server_time is not None
-    table = _table(in_its_queue=result.server_time.queue_ms, computing=result.server_time.compute_ms)
-    return Section("Where the server spent the time", [table])
-
-
-def _client(result: Result) -> Section:
-    client = result.client
-    used = (
-        f"It used {client.event_loop_share:.0%} of a core to send and receive ({client.cpu_cores:.2f} in all)"
-    )
-    text = f"{used}, over {client.connections} connections."
-    blocks: list[Text | Table | Picture] = [Text(text)]
-    if result.mode == "open":
-        blocks.append(_table(late_to_send=client.send_lag_ms))
-    return Section("This client", blocks)
-
-
-def _table(**columns: Latency) -> Table:
-    """Percentiles downwards, so that it fits a phone; one column for each latency."""
-    header = ["ms", *(name.replace("_", " ") for name in columns)]
-    rows = [
-        [label, *(number(getattr(each, field)) for each in columns.values())]
-        for label, field in FIGURES.items()
+def _run(result: Result) -> Parts:
+    latency = result.latency_ms
+    key_figures = [
+        ("calls/s", number(result.achieved_rps, digits=1)),
+        ("rows/s", number(result.rows_per_second, digits=0)),
+        ("p50", number(latency.p50, " ms")),
+        ("p99", number(latency.p99, " ms")),
+        ("failed calls", f"{result.calls.failed:,}"),
+        ("peak memory", mebibytes(result.server_memory_bytes.resident_peak)),
     ]
-    counts = ["calls", *(f"{each.count:,}" for each in columns.values())]
-    return Table(header=header, rows=[*rows, counts])
+    if result.cost_per_million is not None:
+        key_figures.append(("cost of a million", f"{result.cost_per_million:.3g}"))
+    return f"Load test of {result.model} at {result.server}", key_figures, [ran(result), *of_run(result)]
+
+
+def _sweep(sweep: Sweep) -> Parts:
+    if not sweep.steps:
+        return "Rate sweep", [], []
+    points = [
+        RatePoint(step.offered_rps, step.achieved_rps, step.latency_ms.p50, step.latency_ms.p99)
+        for step in {step.offered_rps: step for step in sweep.steps}.values()  # of two tries, the second
+        if step.latency_ms.p50 is not None and step.latency_ms.p99 is not None
+    ]
+    asked = [Objective.parse(held.objective) for held in sweep.steps[0].objectives]
+    picture = Picture(
+        rate_against_latency(
+            points,
+            knee=sweep.knee_rps,
+            objectives={objective.text: objective.seconds * 1e3 for objective in asked},
+        ),
+        alt=f"p50 and p99 latency at {len(points)} rates; {sweep.verdict}",
+        caption="Every rate of the sweep; right of the knee the server no longer keeps up.",
+    )
+    steps = Table(STEP_HEADER, step_rows(sweep), caption="By rate. A step that failed was run twice.")
+    stands = [
+        step for step in sweep.steps if step.offered_rps == (sweep.goodput_rps or sweep.knee_rps)
+    ] or sweep.steps[-1:]
+    shown = stands[-1]
+    key_figures = [("knee, calls/s", number(sweep.knee_rps, digits=0))]
+    if asked:
+        key_figures.append(("goodput, calls/s", number(sweep.goodput_rps, digits=0)))
+        key_figures.append(("goodput, rows/s", number(sweep.goodput_rows_per_second, digits=0)))
+    if sweep.cost_per_million is not None:
+        key_figures.append(("cost of a million", f"{sweep.cost_per_million:.3g}"))
+    key_figures += [
+        ("p99 there", number(shown.latency_ms.p99, " ms")),
+        ("peak memory", mebibytes(shown.server_memory_bytes.resident_peak)),
+    ]
+    intro = Text(f"From here on: the step at {shown.offered_rps:,.0f} calls/s. {shown.verdict}")
+    title = f"Rate sweep of {shown.model} at {shown.server}"
+    first = ran(shown)
+    sections = [
+        Section("Rate against latency", [picture, steps]),
+        Section(first.heading, [intro, *first.blocks]),
+        *of_run(shown),
+    ]
+    return title, key_figures, sections
+
+
+def _comparison(comparison: Comparison) -> Parts:
+    if not comparison.rounds:
+        return "Comparison", [], []
+    last = dict(zip(comparison.targets, comparison.rounds[-1], strict=True))
+    caption = f"Medians of {len(comparison.rounds)} rounds, all targets in turn in each."
+    figures = [Table(("", *comparison.targets), median_rows(comparison), caption=caption)]
+    if comparison.ratios:
+        caption = f"Over {comparison.targets[0]}, round by round: geometric mean and t interval."
+        figures.append(Table(RATIO_HEADER, ratio_rows(comparison), caption=caption))
+    distribution = Picture(
+        latency_cdf({name: result.latency_curve for name, result in last.items()}),
+        alt="Cumulative distribution of each target's latency",
+        caption="The last round: the share of calls that were answered within a time.",
+    )
+    counted = Counter(
+        {
+            (name, code): sum(each[index].errors.get(code, 0) for each in comparison.rounds)
+            for index, name in enumerate(comparison.targets)
+            for code in {code for each in comparison.rounds for code in each[index].errors}
+        }
+    )
+    errors = [(name, code, f"{count:,}") for (name, code), count in counted.most_common()]
+    sections = [
+        Section("Side by side", figures),
+        Section("Latency", [distribution]),
+        Section(
+            "Errors",
+            [Table(("target", "code", "calls"), errors) if errors else Text("None of the calls failed.")],
+        ),
+    ]
+    bundles = {name: result.bundle for name, result in last.items()}
+    if any(bundle is not None for bundle in bundles.values()):
+        sections.append(quality(bundles))
+    for name, result in last.items():
+        first = ran(result)
+        sections.append(Section(f"What ran: {name}", first.blocks))
+    return f"Comparison of {' and '.join(comparison.targets)}", [], sections

@@ -4,12 +4,18 @@ Knows options and their bounds. Does not know gRPC.
 """
 
 import shlex
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Literal
 
 from tablefold.errors import UsageError
+from tablefold.loadtest.objective import Objective
+from tablefold.loadtest.row_counts import RowCounts
+from tablefold.loadtest.security import Security
 
 DEFAULT_CONCURRENCY = 8
 MOST_CONNECTIONS = 4
+Arrivals = Literal["poisson", "constant"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -21,12 +27,18 @@ class Plan:
     model: str
     protocol: str = "oip"
     """A name of `connection.PROTOCOLS`."""
-    rows: int = 270
-    """Rows a call; MLPerf's mean for recommenders."""
+    security: Security = field(default_factory=Security)
+    rows: str = "270"
+    """Rows a call (see `RowCounts.parse`); 270 is MLPerf's mean for recommenders."""
+    context: Sequence[str] = ()
+    """Features given once a call; Tablefold's own service only."""
     rate: float | None = None
-    """Open loop: calls a second, a Poisson process."""
+    """Open loop: calls a second."""
+    arrivals: Arrivals = "poisson"
+    """How the open loop's calls are spread."""
     concurrency: int | None = None
-    """Closed loop: callers who wait for their replies; 8 unless a rate is given."""
+    """Closed loop: callers who wait for their replies; 8 unless a rate is given. Open loop: the most calls in
+    flight."""
     duration: float = 10.0
     """Measured seconds, after the warm-up."""
     warmup: float = 2.0
@@ -34,23 +46,25 @@ class Plan:
     timeout: float = 10.0
     """Deadline of a call in seconds."""
     data: str | None = None
-    """Log that rows are drawn from; random rows without it."""
+    """Log, or a bundle's golden rows, that rows are drawn from; random rows without it."""
     seed: int = 0
     """Of the rows and of the schedule."""
+    processes: int | None = None
+    """Client processes; None: one, and more while the client is the bottleneck."""
+    slo: Sequence[Objective] = ()
+    price_per_hour: float | None = None
+    """Of the machine that serves; for the cost of a million predictions."""
 
     def __post_init__(self) -> None:
-        if self.rate is not None and self.concurrency is not None:
-            raise UsageError(
-                "--rate (open loop) and --concurrency (closed loop) exclude one another; give one of them"
-            )
         if self.rate is None and self.concurrency is None:
             object.__setattr__(self, "concurrency", DEFAULT_CONCURRENCY)
         for option, value in (
-            ("--rows", self.rows),
             ("--rate", self.rate),
             ("--concurrency", self.concurrency),
             ("--duration", self.duration),
             ("--timeout", self.timeout),
+            ("--processes", self.processes),
+            ("--price-per-hour", self.price_per_hour),
         ):
             if value is not None and not 0 < value < float("inf"):
                 raise UsageError(f"{option} must be above 0, not {value}")
@@ -62,6 +76,19 @@ class Plan:
             raise UsageError(
                 f"--rate {self.rate:g} for --duration {self.duration:g} is less than one call; raise either"
             )
+        if self.context and self.protocol != "tablefold":
+            raise UsageError("--context needs --protocol tablefold: the other has no features by name")
+        for objective in self.slo:
+            if objective.seconds >= self.timeout:
+                raise UsageError(
+                    f"--slo {objective.text} cannot be judged with --timeout {self.timeout:g}; raise it"
+                )
+        _ = self.row_counts
+
+    @property
+    def row_counts(self) -> RowCounts:
+        """`rows`, understood. Raises UsageError."""
+        return RowCounts.parse(self.rows)
 
     @property
     def connections(self) -> int:
@@ -71,21 +98,33 @@ class Plan:
     @property
     def load(self) -> str:
         """The load in words."""
-        if self.rate is not None:
-            return f"open loop, {self.rate:g} calls/s (Poisson)"
-        return f"closed loop, {self.concurrency} callers"
+        if self.rate is None:
+            return f"closed loop, {self.concurrency} callers"
+        most = f", at most {self.concurrency} in flight" if self.concurrency is not None else ""
+        return f"open loop, {self.rate:g} calls/s ({self.arrivals.capitalize()}{most})"
+
+    @property
+    def words(self) -> list[str]:
+        """The command line that repeats this run, but for its load, as words."""
+        words = ["tablefold", "loadtest", "--server", self.server, "--model", self.model]
+        words += ["--protocol", self.protocol, *self.security.words, "--rows", self.rows]
+        for option, value in (
+            ("--context", ",".join(self.context)),
+            ("--processes", self.processes),
+            ("--data", self.data),
+            ("--price-per-hour", self.price_per_hour),
+        ):
+            words += [option, str(value)] if value else []
+        for objective in self.slo:
+            words += ["--slo", objective.text]
+        words += ["--arrivals", self.arrivals] if self.arrivals != "poisson" else []
+        words += ["--duration", f"{self.duration:g}", "--warmup", f"{self.warmup:g}"]
+        return [*words, "--timeout", f"{self.timeout:g}", "--seed", str(self.seed)]
 
     @property
     def command(self) -> str:
         """The command line that repeats this run."""
-        words = ["tablefold", "loadtest", "--server", self.server, "--model", self.model]
-        words += ["--protocol", self.protocol, "--rows", str(self.rows)]
-        if self.rate is not None:
-            words += ["--rate", f"{self.rate:g}"]
-        else:
-            words += ["--concurrency", str(self.concurrency)]
-        words += ["--duration", f"{self.duration:g}", "--warmup", f"{self.warmup:g}"]
-        words += ["--timeout", f"{self.timeout:g}", "--seed", str(self.seed)]
-        if self.data is not None:
-            words += ["--data", self.data]
+        words = self.words
+        words += ["--rate", f"{self.rate:g}"] if self.rate is not None else []
+        words += ["--concurrency", str(self.concurrency)] if self.concurrency is not None else []
         return shlex.join(words)

@@ -7,12 +7,12 @@ import asyncio
 from collections.abc import Callable
 from dataclasses import dataclass
 
-import grpc.aio
 import numpy as np
 
 from tablefold.errors import UsageError
-from tablefold.loadtest.connection import Address, channel, check_columns, open_wire, plain_words
-from tablefold.loadtest.wire import BadReply, Wire
+from tablefold.loadtest.connection import Address, check_columns, connect, open_wire, plain_words
+from tablefold.loadtest.security import Security
+from tablefold.loadtest.wire import BadReply, Connection, Wire
 from tablefold.logs import Log, read_rows
 from tablefold.metrics import auc, logloss
 
@@ -33,13 +33,19 @@ class Scores:
 
 
 async def predict(
-    server: str, model: str, data: str, *, rows: int, progress: Callable[[int, int], None]
+    server: str,
+    model: str,
+    data: str,
+    *,
+    security: Security,
+    rows: int,
+    progress: Callable[[int, int], None],
 ) -> Scores:
     """Score all rows of a log, `rows` a call; `progress` is told rows done of rows. Raises UsageError."""
     if rows < 1:
         raise UsageError(f"--rows must be above 0, not {rows}")
     address = Address.parse(server)
-    async with channel(address) as connection:
+    async with connect(address, security.keys()) as connection:
         wire = await open_wire(connection, address, "oip", model)
         schema, log = read_rows(data)
         check_columns(wire, schema, data, model)
@@ -56,11 +62,11 @@ async def predict(
 
 
 async def score(
-    wire: Wire, connection: grpc.aio.Channel, log: Log, rows: int, progress: Callable[[int, int], None]
+    wire: Wire, connection: Connection, log: Log, rows: int, progress: Callable[[int, int], None]
 ) -> np.ndarray:
     """float32 [len(log)]: the log's rows in order. Raises grpc.aio.AioRpcError or BadReply of the first
     call that failed."""
-    call = connection.unary_unary(wire.method, request_serializer=None, response_deserializer=None)
+    call = connection.call(wire.method)
     probability = np.empty(len(log), dtype=np.float32)
     starts = iter(range(0, len(log), rows))
     done = 0
@@ -69,7 +75,7 @@ async def score(
         nonlocal done
         for start in starts:  # shared by all: each takes the next chunk
             part = log.take(slice(start, start + rows))
-            reply = await call(wire.request(part.dense, part.ids), timeout=DEADLINE)
+            reply = await call(wire.request(part.dense, part.ids), DEADLINE)
             probability[start : start + rows] = wire.answer(reply, len(part)).probability
             done += len(part)
             progress(done, len(log))

@@ -5,6 +5,7 @@ Knows /proc (Linux). Does not know the server, only who listens on its port.
 
 import asyncio
 import contextlib
+import os
 import socket
 from pathlib import Path
 from typing import Literal, NamedTuple, Self
@@ -28,13 +29,17 @@ class ProcessMemory(NamedTuple):
     file_backed: int
     proportional: int | None
     """Shared pages divided among those who share them; None where the kernel does not tell."""
+    cpu_seconds: float | None = None
+    """Processor time since the process started, user and system; None where nobody tells."""
 
 
 def read_process(pid: int) -> ProcessMemory | None:
-    """From /proc/PID/status and smaps_rollup; None if the process is gone."""
+    """From /proc/PID/status, stat and smaps_rollup; None if the process is gone."""
     folder = Path("/proc") / str(pid)
     try:
         figures = _kibibytes(folder / "status")
+        # After the name, which may hold spaces: user and system time are the 12th and 13th field.
+        times = (folder / "stat").read_text().rpartition(")")[2].split()[11:13]
     except OSError:
         return None
     if "VmRSS" not in figures:  # a zombie has no memory
@@ -49,6 +54,7 @@ def read_process(pid: int) -> ProcessMemory | None:
         anonymous=figures["RssAnon"],
         file_backed=figures["RssFile"] + figures["RssShmem"],
         proportional=proportional,
+        cpu_seconds=sum(map(int, times)) / os.sysconf("SC_CLK_TCK"),
     )
 
 

@@ -3,10 +3,25 @@
 Knows figures and the judgement on them. Does not know how they were measured nor how they are shown.
 """
 
-import json
-from typing import Literal
+from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import Field, computed_field
+
+from tablefold.loadtest.figures import (
+    Batches,
+    Bundle,
+    Calls,
+    Client,
+    Figures,
+    Held,
+    Latency,
+    LatencyPoint,
+    MemoryPoint,
+    ServerCpu,
+    ServerMemory,
+    ServerTime,
+    Trend,
+)
 
 EVENT_LOOP_LIMIT = 0.9
 """Share of a core above which the client cannot be told from the server."""
@@ -15,81 +30,10 @@ LAG_LIMIT_SHARE = 0.2
 """A p99 send lag above both 2 ms and a fifth of the p99 latency: the tail is the client's as well."""
 
 
-class _Figures(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid")
+class Result(Figures):
+    """One run."""
 
-
-class Latency(_Figures):
-    """Milliseconds; None where nothing was counted."""
-
-    count: int
-    mean: float | None
-    p50: float | None
-    p90: float | None
-    p95: float | None
-    p99: float | None
-    p999: float | None
-    max: float | None
-
-
-class Calls(_Figures):
-    """Calls that were due in the measured window."""
-
-    due: int
-    ok: int
-    failed: int
-
-
-class Client(_Figures):
-    """This client's own part."""
-
-    connections: int
-    cpu_cores: float
-    event_loop_share: float
-    send_lag_ms: Latency
-    """Between when a call was due and when it was sent; zero by definition in the closed loop."""
-
-
-class ServerTime(_Figures):
-    """The server's own account of the calls it answered, in milliseconds."""
-
-    queue_ms: Latency
-    compute_ms: Latency
-
-
-class MemoryPoint(_Figures):
-    """All the server's processes together, in bytes; seconds from the start of the measured window."""
-
-    second: float
-    resident: int
-    proportional: int | None
-    anonymous: int
-    file_backed: int
-
-
-class ServerMemory(_Figures):
-    """Bytes over the run, warm-up included; None where nobody could tell."""
-
-    source: Literal["kernel", "server"] | None
-    resident_peak: int | None
-    resident_first: int | None
-    resident_last: int | None
-    proportional_peak: int | None
-
-
-class LatencyPoint(_Figures):
-    """One slice of time: its middle in seconds, calls timed, milliseconds."""
-
-    second: float
-    calls: int
-    p50: float
-    p99: float
-    max: float
-
-
-class Result(_Figures):
-    """One run; `json_line()` is what machines read."""
-
+    kind: Literal["run"] = "run"
     format: Literal[1] = 1
     command: str
     started: str
@@ -101,9 +45,15 @@ class Result(_Figures):
     protocol: str
     mode: Literal["open", "closed"]
     load: str
+    most_in_flight: int | None
+    """Open loop: a call that is due while so many are out leaves late; None: no such limit."""
     data: str
     seed: int
-    rows_per_call: int
+    rows_per_call: Annotated[float, Field(description="Mean.")]
+    rows: str
+    """Rows a call, in words."""
+    context: list[str]
+    """Features given once a call."""
     distinct_requests: int
     warmup_seconds: float
     seconds: float
@@ -114,28 +64,56 @@ class Result(_Figures):
     achieved_rps: float
     """Good replies that arrived within the measured window, a second."""
     rows_per_second: float
+    """Rows of those replies, a second."""
     calls: Calls
     latency_ms: Latency
+    """From when a call was due; answered calls, and at their deadline those that ran into it."""
+    latency_from_send_ms: Latency
+    """The same calls from when they left: what a measurement that forgets waiting would report."""
     errors: dict[str, int]
+    objectives: list[Held]
+    cost_per_million: float | None
+    """Of a million predictions, in the currency of the price given."""
     client: Client
     server_time: ServerTime | None
     server_memory_bytes: ServerMemory
+    batches: Batches | None
+    """None where the server does not tell."""
+    server_cpu: ServerCpu | None
+    """None for a server that is not a visible process of this machine."""
+    bundle: Bundle | None
+    trends: list[Trend]
+    """Empty for a run too short to tell."""
     latency_over_time: list[LatencyPoint]
     latency_curve: list[tuple[float, float]]
     """(percentile, milliseconds), dense towards 100."""
     memory_over_time: list[MemoryPoint]
 
     @property
-    def doubts(self) -> list[str]:
+    def saturated_client(self) -> bool:
+        """This client could not have sent more."""
+        return self.client.event_loop_share > EVENT_LOOP_LIMIT or "CLIENT_LIMIT" in self.errors
+
+    @computed_field  # type: ignore[prop-decorator]
+    @property
+    def valid(self) -> bool:
+        """The figures are the server's, not this client's."""
+        return not self.invalid_because
+
+    @computed_field  # type: ignore[prop-decorator]
+    @property
+    def invalid_because(self) -> list[str]:
         """Why the figures are not the server's alone; empty for a valid run."""
         found = []
         if self.client.event_loop_share > EVENT_LOOP_LIMIT:
             found.append(
                 f"this client used {self.client.event_loop_share:.0%} of the core it runs on: it was the "
-                "bottleneck; ask for less"
+                "bottleneck; ask for less, or give it more --processes"
             )
         lag, tail = self.client.send_lag_ms.p99, self.latency_ms.p99
-        if lag is not None and lag > max(LAG_LIMIT_MS, LAG_LIMIT_SHARE * (tail or 0.0)):
+        # Where calls may have to wait for their turn, they leave late on purpose.
+        limit = max(LAG_LIMIT_MS, LAG_LIMIT_SHARE * (tail or 0.0))
+        if self.most_in_flight is None and lag is not None and lag > limit:
             found.append(
                 f"calls left up to {lag:.1f} ms late (p99 send lag): the latency is partly this client's; "
                 "ask for less or use an idler machine"
@@ -147,11 +125,7 @@ class Result(_Figures):
             )
         return found
 
-    def json_line(self) -> str:
-        """Every figure with the judgement, on one line."""
-        judgement = {"valid": not self.doubts, "invalid_because": self.doubts, "verdict": self.verdict}
-        return json.dumps({**judgement, **self.model_dump()}, allow_nan=False)
-
+    @computed_field  # type: ignore[prop-decorator]
     @property
     def verdict(self) -> str:
         """The run in a sentence or two."""
@@ -162,10 +136,24 @@ class Result(_Figures):
         if not self.calls.ok:
             return f"Not one of {due:,} calls was answered ({codes})."
         answered = (
-            f"{self.achieved_rps:,.1f} calls/s of {self.rows_per_call} rows "
-            f"({self.rows_per_second:,.0f} rows/s), p50 {figures.p50:.1f} ms, "
-            f"p99 {figures.p99:.1f} ms, worst {figures.max:.1f} ms."
+            f"{self.achieved_rps:,.1f} calls/s ({self.rows_per_second:,.0f} rows/s), "
+            f"p50 {figures.p50:.1f} ms, p99 {figures.p99:.1f} ms, worst {figures.max:.1f} ms."
         )
         if failed:
-            return f"{answered} {failed:,} of {due:,} calls failed ({failed / due:.1%}): {codes}."
-        return f"{answered} Every call was answered."
+            answered += f" {failed:,} of {due:,} calls failed ({failed / due:.1%}): {codes}."
+        else:
+            answered += " Every call was answered."
+        for held in self.objectives:
+            share = held.within / due
+            answered += f" {held.objective} was {'' if held.met else 'not '}held ({share:.2%} in time)."
+        for trend in self.trends:
+            if trend.drifts:
+                answered += (
+                    f" Drift: {trend.figure} went from {trend.first:,.1f} to {trend.last:,.1f}"
+                    f" ({trend.change:+.0%})."
+                )
+        return answered
+
+    def json_line(self) -> str:
+        """Every figure with the judgement, on one line."""
+        return self.model_dump_json()

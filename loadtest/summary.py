@@ -1,22 +1,30 @@
 """From what was recorded to what is reported: rates, percentiles, peaks."""
 
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
-from tablefold.loadtest.cpu import ClientCpu
-from tablefold.loadtest.memory import Sample
-from tablefold.loadtest.plan import Plan
-from tablefold.loadtest.recorder import Recorder, curve, milliseconds
-from tablefold.loadtest.result import (
+from tablefold.loadtest.drift import trends
+from tablefold.loadtest.figures import (
+    Batches,
+    Bundle,
     Calls,
     Client,
+    FootprintCheck,
+    Held,
     Latency,
     LatencyPoint,
     MemoryPoint,
-    Result,
+    ServerCpu,
     ServerMemory,
     ServerTime,
 )
+from tablefold.loadtest.memory import Sample
+from tablefold.loadtest.objective import cost_per_million
+from tablefold.loadtest.plan import Plan
+from tablefold.loadtest.processes import ProcessMemory
+from tablefold.loadtest.recorder import Recorder
+from tablefold.loadtest.result import Result
+from tablefold.loadtest.shift import Report
 
 MOST_POINTS = 240
 """Of memory over time; a longer run is thinned, its peak is not lost (`resident_peak`)."""
@@ -27,13 +35,18 @@ class Ingredients:
     """Everything a run leaves behind."""
 
     plan: Plan
-    recorder: Recorder
+    report: Report
+    processes: int
+    """Of the client."""
     samples: list[Sample]
     memory_source: Literal["kernel", "server"] | None
+    checks: list[FootprintCheck]
+    batches: Batches | None
+    bundle: Bundle | None
     model_version: str
     origin_of_rows: str
+    rows_per_call: float
     distinct_requests: int
-    cpu: ClientCpu
     seconds: float
     """Measured."""
     interrupted: bool
@@ -43,12 +56,19 @@ class Ingredients:
 
 def summarise(run: Ingredients) -> Result:
     """The result of a run, whole or broken off."""
-    plan, recorder, latency = run.plan, run.recorder, run.recorder.latency()
+    plan, recorder, cpu = run.plan, run.report.recorder, run.report.cpu
+    latency = recorder.latency()
     seconds = max(run.seconds, 0.0)
     achieved = recorder.ok_in_window / seconds if seconds else 0.0
+    rows_per_second = recorder.rows_in_window / seconds if seconds else 0.0
     offered = achieved
     if plan.rate is not None:
         offered = recorder.due / seconds if seconds else 0.0
+    cost = None
+    if plan.price_per_hour is not None:
+        cost = cost_per_million(plan.price_per_hour, rows_per_second)
+    latency_over_time = [LatencyPoint.model_validate(point) for point in recorder.over_time()]
+    memory_over_time = [_point(sample) for sample in run.samples[:: 1 + len(run.samples) // MOST_POINTS]]
     return Result(
         command=plan.command,
         started=run.started,
@@ -59,49 +79,106 @@ def summarise(run: Ingredients) -> Result:
         protocol=plan.protocol,
         mode="closed" if plan.rate is None else "open",
         load=plan.load,
+        most_in_flight=None if plan.rate is None else plan.concurrency,
         data=run.origin_of_rows,
         seed=plan.seed,
-        rows_per_call=plan.rows,
+        rows_per_call=run.rows_per_call,
+        rows=str(plan.row_counts),
+        context=list(plan.context),
         distinct_requests=run.distinct_requests,
         warmup_seconds=plan.warmup,
         seconds=round(seconds, 3),
         interrupted=run.interrupted,
         offered_rps=round(offered, 3),
         achieved_rps=round(achieved, 3),
-        rows_per_second=round(achieved * plan.rows, 1),
+        rows_per_second=round(rows_per_second, 1),
         calls=Calls(due=recorder.due, ok=recorder.ok, failed=recorder.due - recorder.ok),
-        latency_ms=Latency(**milliseconds(latency)),
+        latency_ms=Latency(**latency.milliseconds()),
+        latency_from_send_ms=Latency(**recorder.from_send.milliseconds()),
         errors=dict(recorder.errors.most_common()),
+        objectives=[
+            Held(objective=each.text, within=within, met=each.met(within, recorder.due))
+            for each, within in zip(plan.slo, recorder.within, strict=True)
+        ],
+        cost_per_million=cost,
         client=Client(
+            processes=run.processes,
             connections=plan.connections,
-            cpu_cores=round(run.cpu.process, 3),
-            event_loop_share=round(run.cpu.event_loop, 3),
-            send_lag_ms=Latency(**milliseconds(recorder.send_lag)),
+            cpu_cores=round(cpu.process, 3),
+            event_loop_share=round(cpu.event_loop, 3),
+            send_lag_ms=Latency(**recorder.send_lag.milliseconds()),
         ),
         server_time=_server_time(recorder),
-        server_memory_bytes=_memory(run.memory_source, run.samples),
-        latency_over_time=[LatencyPoint(**point) for point in recorder.over_time()],
-        latency_curve=curve(latency),
-        memory_over_time=[_point(sample) for sample in run.samples[:: 1 + len(run.samples) // MOST_POINTS]],
+        server_memory_bytes=_memory(run),
+        batches=run.batches,
+        server_cpu=_server_cpu(run.samples, seconds, rows_per_second),
+        bundle=run.bundle,
+        trends=trends(seconds, latency_over_time, memory_over_time),
+        latency_over_time=latency_over_time,
+        latency_curve=latency.curve(),
+        memory_over_time=memory_over_time,
     )
+
+
+def compare_footprints(kernel: list[ProcessMemory], server: list[ProcessMemory]) -> list[FootprintCheck]:
+    """The server's own account beside the kernel's; only of processes that both know, and what both tell."""
+    checks = []
+    known = {each.pid for each in kernel} & {each.pid for each in server}
+    for part in get_args(FootprintCheck.model_fields["part"].annotation):
+        ours, theirs = (
+            [getattr(each, part) for each in told if each.pid in known] for told in (kernel, server)
+        )
+        if known and None not in ours and None not in theirs and sum(ours) and sum(theirs):
+            difference = 100.0 * (sum(theirs) / sum(ours) - 1.0)
+            checks.append(
+                FootprintCheck(
+                    part=part, kernel=sum(ours), server=sum(theirs), difference_percent=round(difference, 2)
+                )
+            )
+    return checks
 
 
 def _server_time(recorder: Recorder) -> ServerTime | None:
     if not recorder.queue.total_count:
         return None
     return ServerTime(
-        queue_ms=Latency(**milliseconds(recorder.queue)), compute_ms=Latency(**milliseconds(recorder.compute))
+        queue_ms=Latency(**recorder.queue.milliseconds()),
+        compute_ms=Latency(**recorder.compute.milliseconds()),
     )
 
 
-def _memory(source: Literal["kernel", "server"] | None, samples: list[Sample]) -> ServerMemory:
-    shares = [sample.proportional for sample in samples if sample.proportional is not None]
+def _server_cpu(samples: list[Sample], seconds: float, rows_per_second: float) -> ServerCpu | None:
+    told = [each for each in samples if 0 <= each.second <= seconds and each.cpu_seconds is not None]
+    if len(told) < 2 or told[0].processes != told[-1].processes:
+        return None
+    first, last = told[0], told[-1]
+    assert first.cpu_seconds is not None
+    assert last.cpu_seconds is not None
+    cores = (last.cpu_seconds - first.cpu_seconds) / (last.second - first.second)
+    return ServerCpu(
+        cores=round(cores, 3),
+        microseconds_per_row=round(cores / rows_per_second * 1e6, 3) if rows_per_second else None,
+    )
+
+
+def _memory(run: Ingredients) -> ServerMemory:
+    samples = run.samples
+
+    def peak(name: str) -> int | None:
+        told = [value for sample in samples if (value := getattr(sample, name)) is not None]
+        return max(told, default=None)
+
     return ServerMemory(
-        source=source if samples else None,
-        resident_peak=max((sample.resident_peak for sample in samples), default=None),
+        source=run.memory_source if samples else None,
+        processes=peak("processes"),
+        resident_peak=peak("resident_peak"),
         resident_first=samples[0].resident if samples else None,
         resident_last=samples[-1].resident if samples else None,
-        proportional_peak=max(shares, default=None),
+        proportional_peak=peak("proportional"),
+        anonymous_peak=peak("anonymous"),
+        file_backed_peak=peak("file_backed"),
+        gpu_peak=peak("gpu"),
+        checks=run.checks,
     )
 
 

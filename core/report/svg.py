@@ -5,6 +5,7 @@ Knows matplotlib's SVG writer. Does not know what is drawn.
 
 import io
 import re
+from collections.abc import Sequence
 from contextlib import AbstractContextManager
 from typing import Any
 
@@ -13,6 +14,7 @@ from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
+NO_DATA = "nothing was measured"
 INK, SOFT, LINE = "#010101", "#020202", "#030303"
 SERIES = ["#040404", "#050505", "#060606", "#070707", "#080808"]
 """Stand-ins: matplotlib wants numbers, the page has names that change with light and dark."""
@@ -46,6 +48,7 @@ STYLE: dict[Any, Any] = {
     "xtick.major.size": 0,
     "xtick.minor.size": 0,
     "ytick.major.size": 0,
+    "ytick.minor.size": 0,
     "legend.frameon": False,
     "lines.linewidth": 1.8,
 }
@@ -56,14 +59,38 @@ def style() -> AbstractContextManager[None]:
     return mpl.rc_context(STYLE)
 
 
-def axes(xlabel: str, ylabel: str) -> Axes:
-    """Empty axes of a figure wide enough for a desk and legible on a phone."""
-    figure = Figure(figsize=(5.2, 3.0), layout="constrained")
+def axes(xlabel: str, ylabel: str, *, height: float = 3.0) -> Axes:
+    """Empty axes of a figure wide enough for a desk, legible on a phone; height in inches, 5.2 across."""
+    figure = Figure(figsize=(5.2, height), layout="constrained")
     FigureCanvasAgg(figure)
     drawn: Axes = figure.subplots()
     drawn.set_xlabel(xlabel)
     drawn.set_ylabel(ylabel)
     return drawn
+
+
+def line(drawn: Axes, x: Sequence[float], y: Sequence[float], name: str, color: str) -> None:
+    """A line that can be seen even where it is a point or two."""
+    drawn.plot(x, y, label=name, color=color, marker="o" if len(x) < 3 else None)
+
+
+def legend(drawn: Axes) -> None:
+    """The names of lines above the axes, where they cover nothing."""
+    drawn.legend(
+        loc="lower left",
+        bbox_to_anchor=(0, 1.0),
+        ncols=3,
+        borderaxespad=0.2,
+        handlelength=1.4,
+        columnspacing=1.2,
+    )
+
+
+def empty(drawn: Axes) -> str:
+    """In place of a picture of nothing."""
+    drawn.set_axis_off()
+    drawn.text(0.5, 0.5, NO_DATA, ha="center", va="center", transform=drawn.transAxes, color=INK)
+    return to_svg(drawn)
 
 
 def to_svg(drawn: Axes) -> str:

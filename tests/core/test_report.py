@@ -10,13 +10,19 @@ import pytest
 from tablefold.errors import UsageError
 from tablefold.report import Page, Picture, Section, Table, Text, check_writable, write_text
 from tablefold.report.charts import (
-    LatencySlice,
     MemorySlice,
     QualityPoint,
     auc_per_byte,
+    memory_over_time,
+)
+from tablefold.report.latency import (
+    LatencySlice,
+    RatePoint,
+    latency_cdf,
     latency_over_time,
     latency_percentiles,
-    memory_over_time,
+    rate_against_latency,
+    time_split,
 )
 
 NASTY = '<script>alert("1")</script> & $x_1$'
@@ -27,12 +33,22 @@ POINTS = [
 ]
 
 
+CURVE = [(0.0, 1.0), (50.0, 2.0), (99.0, 9.0), (99.9, 20.0)]
+RATES = [RatePoint(200, 150, 90, 900), RatePoint(100, 100, 2, 9)]
+
+
 def charts():
     return {
         "auc_per_byte": auc_per_byte(POINTS),
-        "latency_percentiles": latency_percentiles([(0.0, 1.0), (50.0, 2.0), (99.0, 9.0), (99.9, 20.0)]),
+        "latency_percentiles": latency_percentiles(CURVE),
         "latency_over_time": latency_over_time([LatencySlice(0.5, 1, 2, 3), LatencySlice(1.5, 1, 2, 900)]),
         "memory_over_time": memory_over_time([MemorySlice(-1, 2**30, None), MemorySlice(2, 2**31, 2**30)]),
+        "latency_cdf": latency_cdf({"ours": CURVE, NASTY: [(0.0, 0.0), (50.0, 1.0)]}),
+        "rate_against_latency": rate_against_latency(RATES, knee=150, objectives={"p99=20ms": 20.0}),
+        "time_split": time_split({"p50": {"queue": 1.0, "compute": 2.0}, "p99": {"queue": 9, "compute": 3}}),
+        "empty cdf": latency_cdf({"ours": []}),
+        "empty rates": rate_against_latency([], knee=None),
+        "empty split": time_split({}),
         "empty quality": auc_per_byte([]),
         "empty percentiles": latency_percentiles([]),
         "empty latency": latency_over_time([]),
@@ -102,6 +118,9 @@ def test_pictures_say_what_they_show():
     assert "hash" in drawn["auc_per_byte"]
     assert "99.9 %" in drawn["latency_percentiles"]
     assert "GiB" in drawn["memory_over_time"]
+    assert "knee 150/s" in drawn["rate_against_latency"]
+    assert "p99=20ms" in drawn["rate_against_latency"]
+    assert "compute" in drawn["time_split"]
     assert "nothing was measured" in drawn["empty latency"]
 
 
@@ -129,7 +148,11 @@ def test_a_path_that_cannot_be_written_is_found_out_beforehand(tmp_path):
 
 def test_reports_and_load_tests_need_no_heavy_libraries():
     heavy = {"torch", "onnx", "onnxruntime", "tablefold.trainer", "tablefold.exporter", "tablefold.server"}
-    for module, more in (("report.charts", {"grpc"}), ("loadtest.page", {"grpc"}), ("loadtest.run", set())):
+    for module, more in (
+        ("report.charts", {"grpc"}),
+        ("loadtest.target", set()),
+        ("loadtest.worker", {"polars", "matplotlib"}),
+    ):
         program = f"import sys, tablefold.{module}; print(*sys.modules)"
         run = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
         assert not (heavy | more) & set(run.stdout.split()), module

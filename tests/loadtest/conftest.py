@@ -16,6 +16,14 @@ class Fake:
     process: subprocess.Popen[str]
     address: str
 
+    def truth(self) -> dict[str, Any]:
+        """Ends the server; what it did: calls, shed, seconds it took for each call it answered."""
+        self.process.terminate()
+        assert self.process.stdout is not None
+        told: dict[str, Any] = json.loads(self.process.stdout.readline())
+        self.process.wait()
+        return told
+
     def kill(self) -> None:
         self.process.kill()
         self.process.wait()

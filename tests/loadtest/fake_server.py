@@ -7,8 +7,10 @@ import asyncio
 import json
 import os
 import random
+import signal
 import sys
 import time
+from pathlib import Path
 
 import grpc
 import numpy as np
@@ -38,11 +40,15 @@ class Habits:
         *,
         delay: tuple[float, float] = (0.0, 0.0),
         shed_every: int = 0,
-        stall: tuple[float, float] = (0.0, 0.0),
+        stall: tuple[int, float] = (0, 0.0),
         refuse: str = "",
         spoil: str = "",
         speaks: tuple[str, ...] = ("oip", "tablefold"),
         tensors: str = "two",
+        serial: float = 0.0,
+        token: str = "",
+        tls: tuple[str, str] | None = None,
+        client_ca: str = "",
     ) -> None:
         self.delay = delay
         self.shed_every = shed_every
@@ -51,26 +57,35 @@ class Habits:
         self.spoil = spoil
         self.speaks = speaks
         self.tensors = tensors
+        self.serial = serial
+        self.token = token
+        self.tls = tls
+        self.client_ca = client_ca
+        self.turn = asyncio.Lock()
         self.calls = 0
         self.shed = 0
-        self.first = 0.0
+        self.stalled_until = 0.0
+        self.took: list[float] = []
         self.random = random.Random(1)
 
     async def go_through(self, context: grpc.aio.ServicerContext) -> None:
         now = time.perf_counter()
         self.calls += 1
-        self.first = self.first or now
         if self.refuse:
             await context.abort(grpc.StatusCode[self.refuse], "as it was told to")
         if self.shed_every and self.calls % self.shed_every == 0:
             self.shed += 1
             await context.abort(grpc.StatusCode.RESOURCE_EXHAUSTED, "the queue is full")
-        begins, lasts = self.stall
-        left = self.first + begins + lasts - now
-        if 0 < left <= lasts:
-            await asyncio.sleep(left)
+        if self.calls == self.stall[0]:
+            self.stalled_until = now + self.stall[1]
+        if now < self.stalled_until:
+            await asyncio.sleep(self.stalled_until - now)
+        if self.serial:
+            async with self.turn:
+                await asyncio.sleep(self.serial)
         if self.delay[1]:
             await asyncio.sleep(self.random.uniform(*self.delay))
+        self.took.append(time.perf_counter() - now)
 
     def score(self, ids: np.ndarray) -> np.ndarray:
         scores = (ids % 1000 / 1000).astype(np.float32)
@@ -111,6 +126,20 @@ class Oip(oip_grpc.GRPCInferenceServiceServicer):
         reply.outputs.add(name="probability", datatype="FP32", shape=[len(scores)])
         return reply
 
+    async def ModelStatistics(self, request, context):  # noqa: N802
+        """As if every two calls had shared a batch, after 2 ms in the queue and 4 in the engine."""
+        calls = self.habits.calls
+        each = oip.ModelStatistics(
+            name=MODEL,
+            version="10",
+            inference_count=10 * calls,
+            execution_count=calls // 2,
+        )
+        for name, milliseconds in (("queue", 2), ("compute_infer", 4)):
+            duration = getattr(each.inference_stats, name)
+            duration.count, duration.ns = calls, calls * milliseconds * 10**6
+        return oip.ModelStatisticsResponse(model_stats=[each])
+
 
 class Own(own_grpc.TablefoldServicer):
     def __init__(self, habits: Habits) -> None:
@@ -125,7 +154,8 @@ class Own(own_grpc.TablefoldServicer):
             feature_schema=SCHEMA,
             method=Method(name="full", dim=4, rows=10, distinct_ids=10, known_ids=10),
             row_type="fp32",
-            footprint=Footprint(parts=Parts(), baseline_fp32=160),
+            footprint=Footprint(parts=Parts(tables=100, network=60), baseline_fp32=1600),
+            metrics={"test_auc": 0.75},
             golden=GoldenRows(dense=[], ids=[], probability=[]),
             files={},
         )
@@ -145,17 +175,45 @@ class Own(own_grpc.TablefoldServicer):
         return own.GetFootprintResponse(processes=[process])
 
 
+class Guard(grpc.aio.ServerInterceptor):
+    """Lets only calls with the token through."""
+
+    def __init__(self, token: str) -> None:
+        self.token = token
+
+    async def intercept_service(self, continuation, details):
+        async def refuse(request, context):
+            await context.abort(grpc.StatusCode.UNAUTHENTICATED, "no valid token")
+
+        if ("authorization", f"Bearer {self.token}") in details.invocation_metadata:
+            return await continuation(details)
+        return grpc.unary_unary_rpc_method_handler(refuse)
+
+
+def credentials(cert: str, key: str, client_ca: str) -> grpc.ServerCredentials:
+    trusted = Path(client_ca).read_bytes() if client_ca else None
+    pair = (Path(key).read_bytes(), Path(cert).read_bytes())
+    return grpc.ssl_server_credentials([pair], trusted, bool(trusted))
+
+
 async def main() -> None:
     habits = Habits(**json.loads(sys.argv[1]))
-    server = grpc.aio.server()
+    server = grpc.aio.server(interceptors=[Guard(habits.token)] if habits.token else [])
     if "oip" in habits.speaks:
         oip_grpc.add_GRPCInferenceServiceServicer_to_server(Oip(habits), server)
     if "tablefold" in habits.speaks:
         own_grpc.add_TablefoldServicer_to_server(Own(habits), server)
-    port = server.add_insecure_port("127.0.0.1:0")
+    if habits.tls is None:
+        port = server.add_insecure_port("127.0.0.1:0")
+    else:
+        port = server.add_secure_port("127.0.0.1:0", credentials(*habits.tls, habits.client_ca))
     await server.start()
     print(port, flush=True)
-    await server.wait_for_termination()
+    stop = asyncio.Event()
+    asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, stop.set)
+    await stop.wait()
+    print(json.dumps({"calls": habits.calls, "shed": habits.shed, "took": habits.took}), flush=True)
+    await server.stop(0)
 
 
 if __name__ == "__main__":

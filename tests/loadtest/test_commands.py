@@ -1,7 +1,12 @@
 """`tablefold loadtest` on the command line: the JSON line, the page and the card."""
 
+import csv
 import json
 import re
+import resource
+import subprocess
+import sys
+from pathlib import Path
 
 import pytest
 import typer
@@ -9,6 +14,7 @@ from typer.testing import CliRunner
 
 from tablefold.errors import UsageError
 from tablefold.loadtest.cli import loadtest
+from tablefold.loadtest.schema import schema
 
 app = typer.Typer()
 app.command()(loadtest)
@@ -29,8 +35,10 @@ def written(start_fake, tmp_path_factory):
     shedding = start_fake(delay=[0.002, 0.004], shed_every=20)
     words = ["--server", shedding.address, "--model", "ctr", "--protocol", "tablefold", "--rate", "100"]
     words += ["--duration", "2", "--warmup", "0.3", "--seed", "5", "--data", "synthetic:2000"]
-    card = call(*words, "--json", str(folder / "r.json"), "--html", str(folder / "r.html"))
-    return (folder / "r.json").read_text(), (folder / "r.html").read_text(), card
+    words += ["--processes", "2", "--rows", "20-30", "--slo", "p50=1s", "--price-per-hour", "2"]
+    files = {name: str(folder / f"r.{name}") for name in ("json", "csv", "html")}
+    card = call(*words, *(word for name, file in files.items() for word in (f"--{name}", file)))
+    return (folder / "r.json").read_text(), (folder / "r.html").read_text(), card, folder
 
 
 def test_json_is_one_line_with_the_figures_promised(written):
@@ -46,6 +54,30 @@ def test_json_is_one_line_with_the_figures_promised(written):
     assert figures["seed"] == 5
     assert figures["interrupted"] is False
     assert isinstance(figures["valid"], bool)
+    assert figures["client"]["processes"] == 2
+    assert 20 <= figures["rows_per_call"] <= 30
+    assert figures["objectives"] == [{"objective": "p50=1s", "within": figures["calls"]["ok"], "met": True}]
+    assert figures["cost_per_million"] == pytest.approx(2 / 3600 / figures["rows_per_second"] * 1e6)
+    assert figures["batches"]["mean_rows"] == pytest.approx(20, rel=0.1)
+    assert figures["batches"]["queue_ms_mean"] == pytest.approx(2)
+    assert figures["bundle"]["total"] == 160
+    assert [check["part"] for check in figures["server_memory_bytes"]["checks"]] == ["resident"]
+    assert abs(figures["server_memory_bytes"]["checks"][0]["difference_percent"]) < 5
+
+
+def test_csv_has_a_line_a_run_named_as_in_the_json(written):
+    figures = json.loads(written[0])
+    (row,) = csv.DictReader((written[3] / "r.csv").read_text().splitlines())
+    assert float(row["latency_ms.p99"]) == figures["latency_ms"]["p99"]
+    assert int(row["errors.RESOURCE_EXHAUSTED"]) == figures["errors"]["RESOURCE_EXHAUSTED"]
+    assert row["model"] == "ctr"
+
+
+def test_the_json_is_as_its_schema_in_the_docs_says(written):
+    documented = json.loads((Path(__file__).parents[2] / "docs/loadtest.schema.json").read_text())
+    assert documented == schema(), "run python -m tablefold.loadtest.schema > docs/loadtest.schema.json"
+    run = documented["$defs"]["Result"]
+    assert set(json.loads(written[0])) == set(run["properties"])
 
 
 def test_the_page_stands_alone(written):
@@ -60,12 +92,12 @@ def test_the_page_stands_alone(written):
 def test_the_page_has_every_section_with_the_verdict_first(written):
     page = written[1]
     headings = [
-        "What ran", "Latency", "Latency over time", "Errors", "Memory of the server",
-        "Where the server spent the time", "This client", "How to repeat",
+        "What ran", "Latency", "Latency over time", "Where the server spent the time", "Errors",
+        "Memory of the server", "AUC per byte", "This client", "How to repeat",
     ]  # fmt: skip
     assert re.findall(r"<h2>(.*?)</h2>", page) == headings
     assert page.index('class="verdict"') < page.index("<h2>")
-    assert page.count('role="img"') == 3
+    assert page.count('role="img"') == 6
     assert "RESOURCE_EXHAUSTED" in page
     assert "tablefold loadtest --server" in page
     assert "--seed 5" in page
@@ -89,15 +121,34 @@ def test_defaults_are_a_closed_loop_over_the_open_protocol(quick, tmp_path):
     assert figures["load"] == "closed loop, 8 callers"
 
 
-def test_rate_and_concurrency_exclude_one_another(nobody):
-    with pytest.raises(UsageError, match="exclude one another"):
-        call("--server", nobody, "--model", "ctr", "--rate", "5", "--concurrency", "2")
+def test_a_sweep_finds_its_own_rates(nobody):
+    with pytest.raises(UsageError, match="--sweep finds the load itself"):
+        call("--server", nobody, "--model", "ctr", "--rate", "5", "--sweep")
 
 
-@pytest.mark.parametrize("option", ["--json", "--html"])
+@pytest.mark.parametrize("option", ["--json", "--csv", "--html"])
 def test_a_report_that_cannot_be_written_is_refused_before_the_run(nobody, tmp_path, option):
     # Nobody listens there: the path is looked at first.
     with pytest.raises(UsageError, match="there is no folder"):
         call("--server", nobody, "--model", "ctr", option, str(tmp_path / "no" / "such" / "file"))
     with pytest.raises(UsageError, match="is a folder"):
         call("--server", nobody, "--model", "ctr", option, str(tmp_path))
+
+
+def test_a_full_disk_costs_the_report_not_the_figures(quick, tmp_path):
+    """A limit on the size of files stands in for the disk: the kernel refuses the write all the same."""
+    words = ["--server", quick.address, "--model", "ctr", "--duration", "0.3", "--warmup", "0"]
+    words += ["--rows", "1", "--json", str(tmp_path / "r.json"), "--html", str(tmp_path / "r.html")]
+    done = subprocess.run(
+        [sys.executable, "-m", "tablefold", "loadtest", *words],
+        capture_output=True,
+        text=True,
+        check=False,
+        preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, 20_000)),
+    )
+    assert done.returncode == 2
+    assert f"{tmp_path / 'r.html'} cannot be written: File too large" in done.stderr.replace("\n", " ")
+    assert "Traceback" not in done.stderr
+    assert "rows/s" in done.stdout
+    assert json.loads((tmp_path / "r.json").read_text())["calls"]["ok"] > 0
+    assert [file.name for file in tmp_path.iterdir()] == ["r.json"]

@@ -1,5 +1,6 @@
 """The load tester tells the truth about latency: percentiles, stalls, rates, and its own part in them."""
 
+import json
 from dataclasses import replace
 
 import numpy as np
@@ -8,49 +9,58 @@ import pytest
 from tablefold.loadtest.load import poisson
 from tablefold.loadtest.plan import Plan
 from tablefold.loadtest.result import Result
-from tablefold.loadtest.run import run
+from tablefold.loadtest.target import run
 
-BASE = Plan(server="-", model="ctr", rows=5, rate=150.0, duration=3.0, warmup=0.3)
+BASE = Plan(server="-", model="ctr", rows="5", rate=150.0, duration=1.5, warmup=0.2, processes=1)
 
 
 async def measure(fake, **options) -> Result:
-    return await run(replace(BASE, server=fake.address, **options), progress=lambda second, recorder: None)
+    return await run(replace(BASE, server=fake.address, **options))
 
 
-@pytest.fixture(scope="module")
-def uniform(start_fake):
-    """Sleeps 20 to 100 ms, evenly."""
-    return start_fake(delay=[0.02, 0.1])
+def noise(result: Result) -> float:
+    """Milliseconds that the machine, not the server, may add to a call."""
+    return 2 + 3 * result.client.send_lag_ms.p99
 
 
-@pytest.mark.parametrize("protocol", ["oip", "tablefold"])
-async def test_percentiles_are_those_of_the_servers_delays(uniform, protocol):
-    result = await measure(uniform, protocol=protocol)
+@pytest.mark.parametrize(("protocol", "processes"), [("oip", 1), ("tablefold", 2)])
+async def test_percentiles_are_those_of_the_servers_delays(start_fake, protocol, processes):
+    known = start_fake(delay=[0.3, 0.9])
+    result = await measure(known, protocol=protocol, processes=processes, warmup=0.0, rate=200.0)
+    truth = np.array(known.truth()["took"][1:]) * 1e3  # but for the trial call
     found = result.latency_ms
-    assert found.count == result.calls.ok == 450
-    # 450 draws of a uniform delay scatter by some 4 ms; the machine adds a few more to the tail.
-    assert found.p50 == pytest.approx(60, abs=8)
-    assert found.p90 == pytest.approx(92, abs=8)
-    assert 97 <= found.p99 < 112
+    assert found.count == result.calls.ok == len(truth) == 300
+    for share, milliseconds in ((50, found.p50), (90, found.p90), (99, found.p99), (99.9, found.p999)):
+        expected = np.percentile(truth, share, method="inverted_cdf")
+        assert abs(milliseconds - expected) <= 0.02 * expected + noise(result), share
     assert found.p50 <= found.p90 <= found.p95 <= found.p99 <= found.p999 <= found.max
+    assert result.client.processes == processes
 
 
-async def test_a_stall_is_charged_to_every_call_that_was_due_in_it(start_fake):
-    stalling = start_fake(delay=[0.002, 0.004], stall=[1.0, 1.0])
-    result = await measure(stalling)
-    # A third of the calls were due in the second that nothing was answered.
-    assert result.latency_ms.max == pytest.approx(1000, rel=0.1)
-    assert result.latency_ms.p90 == pytest.approx(700, rel=0.2)
-    assert result.latency_ms.p50 < 50
+async def test_a_stall_is_charged_to_every_call_that_was_due_in_it_and_sheds_are_counted(start_fake):
+    stalling = start_fake(delay=[0.002, 0.004], stall=[61, 1.0], shed_every=10)
+    result = await measure(stalling, concurrency=4, duration=2.0)
+    truth = stalling.truth()
+    # Half of the calls were due while nothing was answered: that is what their callers saw.
+    assert result.latency_ms.p999 >= 950
+    assert result.latency_ms.p90 > 500
     worst = max(result.latency_over_time, key=lambda point: point.max)
-    assert 0.3 < worst.second < 1.5
+    assert worst.max >= 950
+    # The four in flight saw it through; the others waited for their turn and were answered soon after they
+    # left. The same run measured from the actual send time hides the stall.
+    assert result.latency_from_send_ms.max >= 950
+    assert result.latency_from_send_ms.p90 < 200 < result.latency_ms.p90
+    assert set(result.errors) == {"RESOURCE_EXHAUSTED"}
+    # The trial call and the warm-up may have met a shed call or three.
+    assert 0 <= truth["shed"] - result.errors["RESOURCE_EXHAUSTED"] <= 4
+    assert result.calls.ok + result.calls.failed == result.calls.due == 300
 
 
 async def test_callers_who_wait_hardly_see_the_same_stall(start_fake):
-    stalling = start_fake(delay=[0.002, 0.004], stall=[1.0, 1.0])
-    result = await measure(stalling, rate=None, concurrency=2)
-    assert result.latency_ms.max == pytest.approx(1000, rel=0.1)
-    assert result.latency_ms.p99 < 100
+    stalling = start_fake(delay=[0.002, 0.004], stall=[61, 0.5])
+    result = await measure(stalling, rate=None, concurrency=2, warmup=0.0)
+    assert result.latency_ms.max >= 490
+    assert result.latency_ms.p90 < 250
 
 
 async def test_the_offered_rate_is_the_one_asked_for_and_a_quick_server_achieves_it(quick):
@@ -62,42 +72,55 @@ async def test_the_offered_rate_is_the_one_asked_for_and_a_quick_server_achieves
     assert result.errors == {}
 
 
-async def test_a_closed_loop_sends_as_fast_as_it_is_answered(uniform):
+async def test_a_closed_loop_sends_as_fast_as_it_is_answered(start_fake):
+    uniform = start_fake(delay=[0.05, 0.15])
     result = await measure(uniform, rate=None, concurrency=6)
     assert result.mode == "closed"
-    # Six callers, 60 ms a call on average.
-    assert result.achieved_rps == pytest.approx(100, rel=0.15)
+    # Six callers, 100 ms a call on average or, on a busy machine, more; Little's law holds for both.
+    assert 30 < result.achieved_rps < 70
+    assert result.achieved_rps * result.latency_ms.mean / 1e3 == pytest.approx(6, rel=0.1)
     assert result.offered_rps == result.achieved_rps
     assert result.client.send_lag_ms.max < 0.01
 
 
 async def test_the_service_of_our_own_tells_queue_and_compute_time(quick):
-    result = await measure(quick, protocol="tablefold", duration=0.5)
+    result = await measure(quick, protocol="tablefold", duration=0.5, context=["C2", "I1"])
     assert result.server_time is not None
     assert result.server_time.queue_ms.p50 == pytest.approx(2.0, rel=0.01)
     assert result.server_time.compute_ms.p99 == pytest.approx(4.0, rel=0.01)
-    assert (await measure(quick, duration=0.3)).server_time is None
 
 
 def test_the_schedule_follows_the_seed_and_its_gaps_are_exponential():
-    moments = poisson(1000.0, 10.0, np.random.default_rng(7))
+    (moments,) = poisson(1000.0, 10.0, np.random.default_rng(7))
     assert len(moments) == 10_000
     assert moments.min() >= 0
     assert moments.max() < 10
-    assert np.array_equal(moments, poisson(1000.0, 10.0, np.random.default_rng(7)))
+    assert np.array_equal(moments, next(poisson(1000.0, 10.0, np.random.default_rng(7))))
     gaps = np.diff(moments)
     assert np.std(gaps) == pytest.approx(np.mean(gaps), rel=0.05)
     assert np.mean(gaps > 2e-3) == pytest.approx(np.exp(-2), rel=0.1)
 
 
 async def test_calls_leave_when_they_are_due(quick):
-    result = await measure(quick, rate=200.0, duration=2.0)
-    # An event loop's own timer alone would be late by half a millisecond on average.
-    assert result.client.send_lag_ms.p50 < 0.6
+    result = await measure(quick, rate=200.0)
+    assert result.client.send_lag_ms.p50 < 5
     assert 0 < result.client.event_loop_share < 0.9
 
 
 async def test_a_client_that_cannot_keep_up_says_so(quick):
-    result = await measure(quick, rate=30_000.0, duration=1.0, warmup=0.0, timeout=30.0)
-    assert any("this client" in doubt for doubt in result.doubts)
-    assert '"valid": false' in result.json_line()
+    result = await measure(quick, rate=20_000.0, duration=0.6, warmup=0.0, timeout=30.0)
+    assert result.saturated_client or result.client.send_lag_ms.p99 > 2
+    assert result.invalid_because
+    assert not json.loads(result.json_line())["valid"]
+
+
+async def test_as_many_client_processes_as_it_takes(quick, monkeypatch):
+    relaxed = await measure(quick, processes=None, rate=20.0, duration=0.3)
+    assert relaxed.client.processes == 1
+    assert "--processes" not in relaxed.command
+    # As if any work at all were too much: twice as many again and again, up to a core each.
+    monkeypatch.setattr("tablefold.loadtest.target.EVENT_LOOP_LIMIT", -1.0)
+    monkeypatch.setattr("os.cpu_count", lambda: 3)
+    busy = await measure(quick, processes=None, rate=20.0, duration=0.3)
+    assert busy.client.processes == 3
+    assert busy.calls.ok == busy.calls.due == 6

@@ -4,14 +4,16 @@ import asyncio
 import subprocess
 import sys
 import time
+from types import SimpleNamespace
 
-import grpc.aio
 import psutil
 import pytest
 
-from tablefold.loadtest.connection import Address
+from tablefold.loadtest.connection import Address, connect
+from tablefold.loadtest.gpu import GpuMemory
 from tablefold.loadtest.memory import FootprintCall, MemoryWatch, find_memory
 from tablefold.loadtest.processes import LocalProcesses, ProcessMemory, read_process
+from tablefold.loadtest.summary import compare_footprints
 
 MIB = 2**20
 
@@ -31,6 +33,37 @@ class Script:
 
     async def read(self):
         return self.readings.pop(0)
+
+
+def test_what_the_server_says_is_set_beside_the_kernels_figures():
+    kernel = [memory(1, 100, 100), memory(2, 50, 60)]
+    told = [memory(1, 120, 100)._replace(proportional=None)]
+    checks = {check.part: check for check in compare_footprints(kernel, told)}
+    # Only the process both know, and only what both tell.
+    assert set(checks) == {"resident", "anonymous", "file_backed"}
+    assert (checks["resident"].kernel, checks["resident"].server) == (100, 120)
+    assert checks["resident"].difference_percent == 20.0
+    assert compare_footprints(kernel, []) == []
+
+
+def test_gpu_memory_is_the_servers_on_all_cards(monkeypatch):
+    def process(pid, held):
+        return SimpleNamespace(pid=pid, usedGpuMemory=held)
+
+    cards = [[process(1, 100), process(9, 7)], [process(2, 50)]]
+    nvml = SimpleNamespace(
+        NVMLError=OSError,
+        nvmlInit=lambda: None,
+        nvmlDeviceGetCount=lambda: 2,
+        nvmlDeviceGetHandleByIndex=lambda index: index,
+        nvmlDeviceGetComputeRunningProcesses=lambda card: cards[card],
+    )
+    monkeypatch.setitem(sys.modules, "pynvml", nvml)
+    assert GpuMemory().of({1, 2}) == 150
+    cards[1][0].usedGpuMemory = None
+    assert GpuMemory().of({1, 2}) is None
+    monkeypatch.setitem(sys.modules, "pynvml", None)
+    assert GpuMemory().of({1}) is None
 
 
 async def watched(*readings):
@@ -82,8 +115,8 @@ def test_children_of_the_listener_count(unused_tcp_port):
 
 async def test_a_server_on_this_machine_is_weighed_by_the_kernel(quick):
     address = Address.parse(quick.address)
-    async with grpc.aio.insecure_channel(quick.address) as channel:
-        source = await find_memory(address, channel)
+    async with connect(address) as connection:
+        source = await find_memory(address, connection)
         assert source.source == "kernel"
         (process,) = await source.read()
         assert process.pid == quick.process.pid
@@ -91,8 +124,8 @@ async def test_a_server_on_this_machine_is_weighed_by_the_kernel(quick):
 
 async def test_a_server_elsewhere_is_asked(quick, monkeypatch):
     monkeypatch.setattr(LocalProcesses, "find", lambda address: None)
-    async with grpc.aio.insecure_channel(quick.address) as channel:
-        source = await find_memory(Address.parse(quick.address), channel)
+    async with connect(Address.parse(quick.address)) as connection:
+        source = await find_memory(Address.parse(quick.address), connection)
         assert isinstance(source, FootprintCall)
         (process,) = await source.read()
         assert process.resident > 10 * MIB
@@ -102,8 +135,8 @@ async def test_a_server_elsewhere_is_asked(quick, monkeypatch):
 async def test_nobody_can_tell(start_fake, monkeypatch):
     monkeypatch.setattr(LocalProcesses, "find", lambda address: None)
     silent = start_fake(speaks=["oip"])
-    async with grpc.aio.insecure_channel(silent.address) as channel:
-        assert await find_memory(Address.parse(silent.address), channel) is None
+    async with connect(Address.parse(silent.address)) as connection:
+        assert await find_memory(Address.parse(silent.address), connection) is None
 
 
 def test_a_forwarded_port_is_nobodys_memory(quick, monkeypatch):

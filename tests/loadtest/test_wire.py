@@ -1,16 +1,25 @@
 """The two protocols say the same to a server; any server of the open one can be spoken to."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 
-from tablefold.loadtest.connection import Address, channel, open_wire
+from tablefold.bundle import GoldenRows, Manifest, Method
+from tablefold.errors import UsageError
+from tablefold.footprint import Footprint, Parts
+from tablefold.loadtest.connection import Address, connect, open_wire
 from tablefold.loadtest.native import NativeWire
 from tablefold.loadtest.oip import OipWire
+from tablefold.loadtest.plan import Plan
+from tablefold.loadtest.row_counts import RowCounts
+from tablefold.loadtest.target import run
 from tablefold.loadtest.traffic import random_rows, request_pool
 from tablefold.loadtest.wire import BadReply
+from tablefold.logs.criteo import SCHEMA as CRITEO
 from tablefold.protos import inference_pb2 as oip
 from tablefold.protos import tablefold_pb2 as own
 from tablefold.schema import CategoricalFeature, DenseFeature, FeatureSchema
@@ -88,12 +97,11 @@ def test_a_reply_may_be_raw_or_not(raw):
 
 async def test_a_server_with_many_tensors_answers(start_fake):
     many = start_fake(tensors="many")
-    async with channel(Address.parse(many.address)) as connection:
+    async with connect(Address.parse(many.address)) as connection:
         wire = await open_wire(connection, Address.parse(many.address), "oip", "ctr")
         rng = np.random.default_rng(0)
         rows = random_rows(wire, rng)
-        call = connection.unary_unary(wire.method, request_serializer=None, response_deserializer=None)
-        reply = await call(wire.request(rows.dense[:9], rows.ids[:9]))
+        reply = await connection.call(wire.method)(wire.request(rows.dense[:9], rows.ids[:9]), 10.0)
         expected = (rows.ids[:9, 0] % 1000 / 1000).astype("f4")
         assert np.array_equal(wire.answer(reply, 9).probability, expected)
         assert wire.version == "10"
@@ -107,6 +115,64 @@ def test_random_rows_have_a_power_law_and_requests_differ():
     # P(id) ~ 1/id: as many ids below 1,000 as above.
     assert np.mean(rows.ids < 1000) == pytest.approx(0.5, abs=0.02)
     assert rows.dense.min() > 0
-    pool = request_pool(wire, rows, 20, np.random.default_rng(4))
+    counts = RowCounts.parse("20")
+    pool = request_pool(wire, rows, counts, np.random.default_rng(4))
     assert len(set(pool)) == len(pool) == 1024
-    assert pool == request_pool(wire, rows, 20, np.random.default_rng(4))
+    assert pool == request_pool(wire, rows, counts, np.random.default_rng(4))
+
+
+def test_what_is_given_once_stands_in_the_context_and_the_rest_with_the_candidates():
+    wire = NativeWire("m", "1", SCHEMA)
+    wire.give_once(["user", "age"])
+    ids, dense = np.arange(12).reshape(3, 4), np.arange(6, dtype="f4").reshape(3, 2)
+    request = own.PredictRequest.FromString(wire.request(dense, ids))
+    age, user = request.context
+    assert (age.name, list(age.numbers.values)) == ("age", [1.0])
+    assert (user.name, list(user.ids.values)) == ("user", [0])
+    assert [each.name for each in request.candidates] == ["price", "tags"]
+    assert list(request.candidates[1].ids.values) == ids[:, 1:].ravel().tolist()
+    with pytest.raises(UsageError, match="no such feature; it reads price, age, user, tags"):
+        wire.give_once(["colour"])
+    with pytest.raises(UsageError, match="leave at least one"):
+        wire.give_once(["price", "age", "user", "tags"])
+
+
+def test_mlperf_rows_are_100_to_700_with_mean_270():
+    counts, rng = RowCounts.parse("mlperf"), np.random.default_rng(0)
+    assert counts.mean == pytest.approx(270, abs=0.01)
+    drawn = np.array([counts.draw(rng) for _ in range(4000)])
+    assert 100 <= drawn.min() < 110
+    assert 640 < drawn.max() <= 700
+    assert drawn.mean() == pytest.approx(270, abs=8)
+    assert str(counts) == "100 to 700 rows (mlperf, mean 270)"
+
+
+@settings(deadline=None)
+@given(st.integers(1, 50), st.integers(0, 50))
+def test_ranges_of_rows_are_drawn_evenly_within_their_bounds(low, more):
+    counts, rng = RowCounts.parse(f"{low}-{low + more}"), np.random.default_rng(0)
+    assert counts.mean == pytest.approx(low + more / 2)
+    assert all(low <= counts.draw(rng) <= low + more for _ in range(50))
+
+
+async def test_golden_rows_are_checked_answer_by_answer(quick, tmp_path):
+    rng = np.random.default_rng(1)
+    dense, ids = rng.random((6, 13)).astype("f4"), rng.integers(0, 10**6, (6, 26))
+    for name, probability in (("right", ids[:, 0] % 1000 / 1000), ("wrong", np.full(6, 0.5))):
+        (tmp_path / name).mkdir()
+        manifest = Manifest(
+            name="ctr", version=1, feature_schema=CRITEO, row_type="fp32", files={},
+            method=Method(name="full", dim=4, rows=1, distinct_ids=1, known_ids=1),
+            footprint=Footprint(parts=Parts(), baseline_fp32=1),
+            golden=GoldenRows.of(dense, ids, probability.astype("f4")),
+        )  # fmt: skip
+        (tmp_path / name / "manifest.json").write_text(manifest.model_dump_json())
+    plan = Plan(
+        server=quick.address, model="ctr", rows="1-9", concurrency=2, duration=0.3, warmup=0.0, processes=1
+    )
+    right = await run(replace(plan, data=f"golden:{tmp_path / 'right'}"))
+    assert right.errors == {}
+    assert right.data == "golden rows of ctr, version 1 (6)"
+    wrong = await run(replace(plan, data=f"golden:{tmp_path / 'wrong'}"))
+    assert set(wrong.errors) == {"WRONG_ANSWER"}
+    assert wrong.calls.ok == 0

@@ -1,0 +1,24 @@
+"""MLServer's side of `bench/mlserver.py`: our ONNX file behind its custom runtime, in its own environment."""
+
+import onnxruntime
+from mlserver import MLModel
+from mlserver.codecs import NumpyCodec
+from mlserver.types import InferenceRequest, InferenceResponse
+
+
+class OnnxModel(MLModel):
+    """As its documentation shows a custom model: load once, predict a request at a time."""
+
+    async def load(self) -> bool:
+        """Open the file that model-settings.json names."""
+        self.session = onnxruntime.InferenceSession(
+            self.settings.parameters.uri, providers=["CPUExecutionProvider"]
+        )
+        return True
+
+    async def predict(self, payload: InferenceRequest) -> InferenceResponse:
+        """One run of the session for one request."""
+        arrays = {each.name: NumpyCodec.decode_input(each) for each in payload.inputs}
+        (probability,) = self.session.run(["probability"], arrays)
+        output = NumpyCodec.encode_output("probability", probability)
+        return InferenceResponse(model_name=self.name, outputs=[output])

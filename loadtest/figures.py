@@ -1,0 +1,165 @@
+"""The figures that results are made of.
+
+Knows their names and units: these classes are the JSON. Does not know how they were measured or judged.
+"""
+
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict
+
+
+class Figures(BaseModel):
+    """Base of everything in a result."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class Latency(Figures):
+    """Milliseconds; None where nothing was counted."""
+
+    count: int
+    mean: float | None
+    p50: float | None
+    p90: float | None
+    p95: float | None
+    p99: float | None
+    p999: float | None
+    max: float | None
+
+
+class Calls(Figures):
+    """Calls that were due in the measured window."""
+
+    due: int
+    ok: int
+    failed: int
+
+
+class Client(Figures):
+    """This client's own part."""
+
+    processes: int
+    connections: int
+    """Of each process."""
+    cpu_cores: float
+    """Of all processes together, gRPC's own threads included."""
+    event_loop_share: float
+    """Of one core, in the busiest process: the thread that sends and receives."""
+    send_lag_ms: Latency
+    """Between when a call was due and when it was sent; zero by definition in the closed loop."""
+
+
+class Held(Figures):
+    """An objective, and whether the server held it."""
+
+    objective: str
+    """As `--slo` says it."""
+    within: int
+    """Calls answered in time, of all that were due."""
+    met: bool
+
+
+class ServerTime(Figures):
+    """The server's own account of the calls it answered, in milliseconds."""
+
+    queue_ms: Latency
+    compute_ms: Latency
+
+
+class MemoryPoint(Figures):
+    """All the server's processes together, in bytes; seconds from the start of the measured window."""
+
+    second: float
+    processes: int
+    resident: int
+    proportional: int | None
+    anonymous: int
+    file_backed: int
+    gpu: int | None
+
+
+class FootprintCheck(Figures):
+    """One figure of the server's processes at the end of the run, in bytes, as kernel and server tell it."""
+
+    part: Literal["resident", "proportional", "anonymous", "file_backed"]
+    kernel: int
+    server: int
+    difference_percent: float
+    """Of the server's figure from the kernel's."""
+
+
+class ServerMemory(Figures):
+    """Bytes over the run, warm-up included; None where nobody could tell."""
+
+    source: Literal["kernel", "server"] | None
+    processes: int | None
+    """The most there were."""
+    resident_peak: int | None
+    resident_first: int | None
+    resident_last: int | None
+    proportional_peak: int | None
+    anonymous_peak: int | None
+    file_backed_peak: int | None
+    gpu_peak: int | None
+    checks: list[FootprintCheck]
+    """Empty where the server or the kernel does not tell."""
+
+
+class Batches(Figures):
+    """What the server counted during the run, warm-up included (ModelStatistics of the open protocol)."""
+
+    batches: int
+    rows: int
+    mean_rows: float
+    """Of a batch."""
+    queue_ms_mean: float | None
+    """Of a request; None where none was counted."""
+    compute_ms_mean: float | None
+
+
+class ServerCpu(Figures):
+    """Processor time of all the server's processes over the measured window: the fair figure where client and
+    server share cores."""
+
+    cores: float
+    microseconds_per_row: float | None
+    """None where no row was answered."""
+
+
+class Bundle(Figures):
+    """What the server says of the model, where it speaks tablefold.v1."""
+
+    method: str
+    row_type: str
+    parts: dict[str, int]
+    """Bytes of the model's arrays, by part."""
+    total: int
+    baseline_fp32: int
+    auc: float | None
+
+
+class LatencyPoint(Figures):
+    """One slice of time: its middle in seconds, calls timed, milliseconds."""
+
+    second: float
+    calls: int
+    p50: float
+    p99: float
+    max: float
+
+
+class Trend(Figures):
+    """How a figure moved over a long run: a straight line through its slices (Theil-Sen, 95 % interval)."""
+
+    figure: str
+    """In words, with its unit."""
+    first: float
+    """The line at the start of the window."""
+    last: float
+    """The line at its end."""
+    change: float
+    """last / first - 1"""
+    change_low: float
+    change_high: float
+    drifts: bool
+    """Worse by more than a tolerance, and not by chance."""

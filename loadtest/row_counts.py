@@ -1,0 +1,62 @@
+"""How many rows a call has: a number, a range, or MLPerf's distribution.
+
+Knows `--rows`. Does not know what a row is.
+"""
+
+from dataclasses import dataclass
+from typing import Self
+
+import numpy as np
+
+from tablefold.errors import UsageError
+
+MLPERF_LOW, MLPERF_HIGH, MLPERF_MEAN = 100, 700, 270
+MLPERF_DECAY = 0.00491023
+"""Weight of n rows: exp(-MLPERF_DECAY x n), which gives the mean of 270."""
+
+
+@dataclass(frozen=True)
+class RowCounts:
+    """A distribution over whole numbers `low` .. `low + len(weights) - 1`."""
+
+    name: str
+    low: int
+    weights: tuple[float, ...]
+
+    @classmethod
+    def parse(cls, text: str) -> Self:
+        """From `270`, `100-700` (all alike) or `mlperf`. Raises UsageError.
+
+        `mlperf` is 100 to 700 rows with mean 270, as in MLPerf's DLRM benchmark (one sample is that many
+        user-item pairs), short requests being the more frequent: of all distributions with that range and
+        mean, the one that assumes nothing else (largest entropy).
+        """
+        if text == "mlperf":
+            n = np.arange(MLPERF_LOW, MLPERF_HIGH + 1)
+            return cls(text, MLPERF_LOW, tuple(np.exp(-MLPERF_DECAY * n).tolist()))
+        low, dash, high = text.partition("-")
+        try:
+            first, last = int(low), int(high if dash else low)
+        except ValueError:
+            first = last = 0
+        if not 1 <= first <= last <= 1_000_000:
+            raise UsageError(f"--rows {text!r}: give a number above 0, a range such as 100-700, or mlperf")
+        return cls(text, first, (1.0,) * (last - first + 1))
+
+    @property
+    def mean(self) -> float:
+        """Rows a call on average."""
+        weights = np.array(self.weights)
+        return self.low + float(np.arange(len(weights)) @ weights / weights.sum())
+
+    def draw(self, rng: np.random.Generator) -> int:
+        """Rows of the next call."""
+        if len(self.weights) == 1:
+            return self.low
+        weights = np.cumsum(self.weights)
+        return self.low + int(np.searchsorted(weights, rng.uniform(0, weights[-1]), side="right"))
+
+    def __str__(self) -> str:
+        if len(self.weights) == 1:
+            return f"{self.low} rows" if self.low > 1 else "1 row"
+        return f"{self.low} to {self.low + len(self.weights) - 1} rows ({self.name}, mean {self.mean:.0f})"

@@ -1,0 +1,156 @@
+"""Sweeps find the knee, objectives are judged call by call, comparisons know noise from difference, soaks see
+drift."""
+
+import asyncio
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from tablefold.errors import UsageError
+from tablefold.loadtest.compare import compare, names, versus
+from tablefold.loadtest.drift import trend, trends
+from tablefold.loadtest.figures import LatencyPoint, MemoryPoint
+from tablefold.loadtest.objective import Objective, cost_per_million
+from tablefold.loadtest.page import page
+from tablefold.loadtest.plan import Plan
+from tablefold.loadtest.sweep import kept_up, sweep
+from tablefold.loadtest.target import run
+from tests.loadtest.simulated import Simulated
+
+PLAN = Plan(server="-", model="ctr", rows="5", duration=1.0, warmup=0.0, processes=1)
+
+
+@pytest.fixture(scope="module")
+def example(quick):
+    """A real result to change figures of."""
+    return asyncio.run(run(replace(PLAN, server=quick.address, concurrency=1, duration=0.3)))
+
+
+@settings(max_examples=30, deadline=None)
+@given(capacity=st.floats(5, 50_000))
+def test_a_sweep_finds_any_knee_and_goes_past_it(example, capacity):
+    found = asyncio.run(sweep(Simulated(example, capacity), PLAN))
+    # Kept up: 95 % answered. The gap is known within 9 %, and rates have three digits.
+    assert 0.9 * capacity < found.knee_rps <= capacity / 0.95 * 1.01
+    assert found.knee_rps < found.lost_rps < 1.2 * capacity
+    assert max(step.offered_rps for step in found.steps) > 1.4 * capacity
+    assert found.goodput_rps is None
+    assert "The knee lies at" in found.verdict
+
+
+def test_goodput_is_the_highest_rate_that_holds_the_objective_and_has_a_price(example):
+    plan = replace(PLAN, slo=(Objective.parse("p99=10ms"),), price_per_hour=3.6)
+    found = asyncio.run(sweep(Simulated(example, 1000.0), plan))
+    # 2 ms / (1 - load) <= 10 ms up to a load of 0.8.
+    assert 720 < found.goodput_rps <= 800
+    assert found.knee_rps > found.goodput_rps
+    # 3.6 an hour is 0.001 a second.
+    assert found.cost_per_million == pytest.approx(1000 / found.goodput_rows_per_second)
+    assert cost_per_million(3.6, 1000.0) == pytest.approx(1.0)
+
+
+def test_a_slow_server_is_swept_downwards(example):
+    found = asyncio.run(sweep(Simulated(example, 0.5), PLAN))
+    assert found.knee_rps is None
+    assert found.verdict.startswith("The server kept up with none")
+
+
+async def test_a_real_server_that_takes_one_call_at_a_time(start_fake):
+    from tablefold.loadtest.interrupt import Interrupt
+    from tablefold.loadtest.target import opened
+
+    plan = replace(PLAN, server=start_fake(serial=0.02).address, duration=0.5, timeout=2.0)
+    with Interrupt() as interrupt:
+        async with opened(plan, interrupt, lambda live: None) as target:
+            found = await sweep(target, plan)
+    # 50 calls/s, less what a busy machine takes.
+    assert 10 < found.knee_rps < 60
+    assert not kept_up(max(found.steps, key=lambda step: step.offered_rps))
+
+
+@pytest.mark.parametrize(
+    ("text", "share", "seconds"),
+    [("p99=20ms", 0.99, 0.02), ("p99.9=0.1s", 0.999, 0.1), ("P50 = 800us", 0.5, 0.0008)],
+)
+def test_objectives_are_read(text, share, seconds):
+    objective = Objective.parse(text)
+    assert (objective.share, objective.seconds) == (pytest.approx(share), pytest.approx(seconds))
+
+
+@pytest.mark.parametrize("text", ["", "99=20ms", "p99=20", "p100=1s", "p99=0ms", "p0=1s", "p99<20ms"])
+def test_objectives_that_cannot_be(text):
+    with pytest.raises(UsageError, match="such as p99=20ms"):
+        Objective.parse(text)
+
+
+async def test_a_failed_call_is_not_in_time(start_fake):
+    shedding = start_fake(shed_every=10)
+    slo = (Objective.parse("p85=5s"), Objective.parse("p95=5s"))
+    result = await run(replace(PLAN, server=shedding.address, rate=200.0, slo=slo))
+    assert [held.met for held in result.objectives] == [True, False]
+    assert result.objectives[0].within == result.calls.ok == pytest.approx(180, abs=1)
+
+
+@settings(max_examples=30, deadline=None)
+@given(ratio=st.floats(0.5, 2.0), seed=st.integers(0, 1000))
+def test_a_comparison_finds_the_true_ratio_within_its_interval(example, ratio, seed):
+    plans = [replace(PLAN, model=name) for name in ("ours", "theirs")]
+    targets = [Simulated(example, 900.0, 0.01, seed), Simulated(example, 900.0 * ratio, 0.01, seed + 1)]
+    found = asyncio.run(compare(targets, plans, 8))
+    (rows,) = [each for each in found.ratios if each.figure == "rows/s"]
+    assert rows.low < rows.ratio < rows.high
+    assert rows.ratio == pytest.approx(ratio, rel=0.03)
+    assert rows.differs or abs(ratio - 1) < 0.03
+    assert [len(each) for each in found.rounds] == [2] * 8
+
+
+def test_targets_are_told_apart_by_what_differs():
+    other = versus(PLAN, "127.0.0.1:9/ctr@tablefold")
+    assert (other.server, other.model, other.protocol) == ("127.0.0.1:9", "ctr", "tablefold")
+    assert names([PLAN, other]) == ["- oip", "127.0.0.1:9 tablefold"]
+    assert names([PLAN, versus(PLAN, "-/small")]) == ["ctr", "small"]
+    with pytest.raises(UsageError, match="names a target twice"):
+        names([PLAN, versus(PLAN, "-/ctr")])
+    for text in ("host:1", "host:1/", "host:1/m@http"):
+        with pytest.raises(UsageError, match="give HOST:PORT/MODEL"):
+            versus(PLAN, text)
+
+
+def points(growth):
+    """Two minutes of latency and memory with noise; both grow by `growth` in all."""
+    random = np.random.default_rng(3)
+    share = np.linspace(0, 1, 120)
+    line = (1 + growth * share) * np.exp(0.05 * random.normal(size=120))
+    latency = [
+        LatencyPoint(second=float(i), calls=9, p50=5 * x, p99=9 * x, max=20) for i, x in enumerate(line)
+    ]
+    memory = [
+        MemoryPoint(second=i, processes=1, resident=round(2**27 * x), proportional=None, anonymous=0,
+                    file_backed=0, gpu=None)
+        for i, x in enumerate(line)
+    ]  # fmt: skip
+    return latency, memory
+
+
+def test_drift_is_told_from_noise():
+    assert [each.drifts for each in trends(120.0, *points(0.0))] == [False] * 3
+    grown = trends(120.0, *points(0.5))
+    assert [each.drifts for each in grown] == [True] * 3
+    assert all(each.change == pytest.approx(0.5, abs=0.1) for each in grown)
+    assert all(each.change_low < each.change < each.change_high for each in grown)
+    assert trends(30.0, *points(0.5)) == []
+
+
+def test_drift_stands_in_the_verdict_and_on_the_page(example):
+    soaked = example.model_copy(update={"trends": trends(120.0, *points(0.5))})
+    assert "Drift: p50 latency (ms) went from" in soaked.verdict
+    assert "<h2>Drift</h2>" in page(soaked).render()
+    steady = example.model_copy(update={"trends": trends(120.0, *points(0.0))})
+    assert "Drift" not in steady.verdict
+
+
+def test_a_series_too_short_has_no_trend():
+    assert trend("x", 60.0, [1.0], [1.0], 0.1) is None
