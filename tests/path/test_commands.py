@@ -57,12 +57,13 @@ def address(folder: Path) -> Iterator[str]:
 
 def test_footprint_counts_every_part(folder: Path) -> None:
     printed = json.loads(tablefold("footprint", folder / "repository/ads/3", "--json").stdout)
-    assert set(printed) == {"parts", "total", "baseline_fp32"}
+    assert set(printed) == {"parts", "total", "baseline_fp32", "int8_only"}
     assert set(printed["parts"]) == {"tables", "scales", "row_maps", "vocabulary", "network"}
     assert printed["total"] == sum(printed["parts"].values())
     ids = criteo.read(folder / "train.txt").ids
     distinct = sum(len(np.unique(ids[:, column])) for column in range(26))
     assert printed["baseline_fp32"] == distinct * 8 * 4
+    assert printed["int8_only"] == distinct * (8 + 4)
     assert printed["parts"]["scales"] > 0
     for_people = tablefold("footprint", folder / "repository/ads/3").stdout
     assert f"{printed['total']:,}" in for_people
