@@ -20,7 +20,7 @@ from tablefold.errors import TablefoldError, UsageError
 from tablefold.exporter.cli import export
 from tablefold.loadtest.cli import loadtest, predict
 from tablefold.server.cli import serve
-from tablefold.trainer.cli import train
+from tablefold.trainer.cli import compress, train
 
 app = typer.Typer(
     name="tablefold",
@@ -30,6 +30,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 app.command()(train)
+app.command()(compress)
 app.command()(export)
 app.command()(serve)
 app.command()(predict)
@@ -56,7 +57,7 @@ def footprint(
     typer.echo(f"full fp32 table / total: {footprint.compression:.2f}x, everything counted")
 
 
-EXTRAS = {"predict": "loadtest"}
+EXTRAS = {"predict": "loadtest", "compress": "train"}
 """The extra of pip that a command needs, where it is not called like the command."""
 
 

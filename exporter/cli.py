@@ -38,6 +38,10 @@ def export(
         float,
         typer.Option(min=0, help="Write nothing if fewer bits cost more logloss on the validation rows."),
     ] = 1e-3,
+    network: Annotated[
+        str,
+        typer.Option(help="package.module:Factory, if the model was trained with a network of your own."),
+    ] = "dlrm",
 ) -> None:
     """Fold a checkpoint into an ONNX graph that takes raw ids, prove it equal, write the bundle."""
     from rich.console import Console
@@ -50,6 +54,7 @@ def export(
     from tablefold.exporter.network_types import NetworkType
     from tablefold.exporter.row_types import RowType
     from tablefold.trainer.checkpoint import load
+    from tablefold.trainer.network import import_factory
 
     if not re.fullmatch(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,127}", name):
         raise UsageError(f"--name {name!r}: use letters, digits, '_', '.' and '-'")
@@ -64,9 +69,8 @@ def export(
     )
     console = Console(stderr=True)
     with console.status("reading the checkpoint") as status:
-        folder = run(
-            load(checkpoint), repository, name, version=version, options=options, on_step=status.update
-        )
+        trained = load(checkpoint, import_factory(network))
+        folder = run(trained, repository, name, version=version, options=options, on_step=status.update)
     manifest = read_manifest(folder)
     footprint, metrics = manifest.footprint, manifest.metrics
     console.print(
