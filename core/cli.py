@@ -21,7 +21,7 @@ from tablefold.exporter.cli import export, export_options, predict_footprint
 from tablefold.footprint import Footprint
 from tablefold.loadtest.cli import loadtest, predict
 from tablefold.server.cli import serve, show_footprint
-from tablefold.trainer.cli import train
+from tablefold.trainer.cli import compress, train
 
 app = typer.Typer(
     name="tablefold",
@@ -31,6 +31,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 app.command()(train)
+app.command()(compress)
 app.command()(export)
 app.command()(serve)
 app.command()(predict)
@@ -134,7 +135,7 @@ def _show(title: str, footprint: Footprint, dim: int, *, json: bool) -> None:
     )
 
 
-EXTRAS = {"predict": "loadtest", "footprint": "export,serve,train"}
+EXTRAS = {"compress": "train", "footprint": "export,serve,train", "predict": "loadtest"}
 """The extra of pip that a command needs, where it is not called like the command."""
 
 

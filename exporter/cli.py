@@ -43,6 +43,10 @@ def export(
         float,
         typer.Option(min=0, help="Write nothing if fewer bits cost more logloss on the validation rows."),
     ] = 1e-3,
+    network: Annotated[
+        str,
+        typer.Option(help="package.module:Factory, if the model was trained with a network of your own."),
+    ] = "dlrm",
 ) -> None:
     """Fold a checkpoint into an ONNX graph that takes raw ids, prove it equal, write the bundle."""
     from rich.console import Console
@@ -51,15 +55,15 @@ def export(
     from tablefold.errors import UsageError
     from tablefold.exporter.export import export as run
     from tablefold.trainer.checkpoint import load
+    from tablefold.trainer.network import import_factory
 
     if not re.fullmatch(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,127}", name):
         raise UsageError(f"--name {name!r}: use letters, digits, '_', '.' and '-'")
     options = export_options(row_type, network_type, lookup, max_logloss_increase)
     console = Console(stderr=True)
     with console.status("reading the checkpoint") as status:
-        folder = run(
-            load(checkpoint), repository, name, version=version, options=options, on_step=status.update
-        )
+        trained = load(checkpoint, import_factory(network))
+        folder = run(trained, repository, name, version=version, options=options, on_step=status.update)
     manifest = read_manifest(folder)
     footprint, metrics = manifest.footprint, manifest.metrics
     console.print(

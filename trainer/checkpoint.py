@@ -1,8 +1,9 @@
 """The checkpoint: a trained model, how it was made, and a sample of validation rows.
 
     <folder>/checkpoint.json           schema, settings, row maps' scalars, metrics, provenance
-            /model.safetensors         weights, and each row map's keys and rows
-            /validation.safetensors    up to 20,000 raw validation rows: the exporter proves itself on them
+            /model.safetensors         weights, each row map's keys and rows, how often rows were accessed
+            /validation.safetensors    up to 20,000 raw validation rows: the exporter proves itself on them;
+                                       and the first ones' probabilities, which loading must give again
 
 Written to a temporary name and renamed. Arrays are read without running code from them (safetensors).
 """
@@ -10,7 +11,7 @@ Written to a temporary name and renamed. Arrays are read without running code fr
 import shutil
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Literal, Self
 
 import numpy as np
 import torch
@@ -19,20 +20,23 @@ from safetensors import SafetensorError
 from safetensors.numpy import load_file, save_file
 from safetensors.torch import load_file as load_tensors
 from safetensors.torch import save_file as save_tensors
-from torch import nn
 
 from tablefold.errors import CheckpointError, UsageError
 from tablefold.logs import Log
 from tablefold.schema import FeatureSchema
 from tablefold.trainer.collection import EmbeddingCollection, fuse
 from tablefold.trainer.config import TrainConfig
-from tablefold.trainer.dlrm import DLRM
 from tablefold.trainer.method import Method
 from tablefold.trainer.model import CTRModel
+from tablefold.trainer.network import NetworkFactory, build_network
 from tablefold.trainer.row_map import RowMap
 
+ROW_COUNTS = "row_counts"
 DESCRIPTION, ARRAYS, VALIDATION = "checkpoint.json", "model.safetensors", "validation.safetensors"
 VALIDATION_ROWS = 20_000
+REPLAYED_ROWS = 32
+REPLAY_TOLERANCE = 1e-4
+"""Above what another machine's rounding does to a probability, below what another network does."""
 
 
 class RowMapRecord(BaseModel):
@@ -44,6 +48,16 @@ class RowMapRecord(BaseModel):
     hashed_rows: Annotated[int, Field(ge=1)]
     salt: int
     distinct_ids: Annotated[int, Field(ge=0)]
+
+    @classmethod
+    def of(cls, row_map: RowMap, distinct_ids: int) -> Self:
+        """Of a row map whose feature showed that many ids."""
+        return cls(
+            hashed_first=row_map.hashed_first,
+            hashed_rows=row_map.hashed_rows,
+            salt=row_map.salt,
+            distinct_ids=distinct_ids,
+        )
 
 
 class Description(BaseModel):
@@ -68,20 +82,25 @@ class Checkpoint:
     """One a feature, not yet fused."""
     model: CTRModel
     validation: Log
+    row_counts: np.ndarray | None = None
+    """int64 [R]: how many training values reached each row of the fused table, where that is known."""
 
 
 def build_model(
-    schema: FeatureSchema, config: TrainConfig, row_maps: tuple[RowMap, ...], *, table_device: str = "cpu"
+    schema: FeatureSchema,
+    config: TrainConfig,
+    row_maps: tuple[RowMap, ...],
+    *,
+    network: NetworkFactory | None = None,
+    table_device: str = "cpu",
 ) -> CTRModel:
     """An untrained model of the given settings, weights drawn from `config.seed`; on the device `meta` the
-    table is a shape without weights."""
+    table is a shape without weights. `network` makes any network that is not DLRM."""
     torch.manual_seed(config.seed)
     with torch.device(table_device):
         table = Method.parse(config.method).make_table(row_maps, config.dim, config.inner_dim)
-    network: nn.Module = DLRM(
-        len(schema.dense), len(schema.categorical), config.dim, bottom=config.bottom, top=config.top
-    )
-    return CTRModel(EmbeddingCollection(schema, fuse(schema, row_maps), table), network)
+    made = build_network(config, len(schema.dense), len(schema.categorical), network)
+    return CTRModel(EmbeddingCollection(schema, fuse(schema, row_maps), table), made)
 
 
 def require_free(folder: Path) -> None:
@@ -101,9 +120,13 @@ def save(checkpoint: Checkpoint, folder: Path) -> None:
     shutil.rmtree(temporary, ignore_errors=True)
     temporary.mkdir(parents=True)
     tensors = {name: tensor.contiguous() for name, tensor in checkpoint.model.state_dict().items()}
+    for name in [name for name in tensors if name.startswith("head.")]:
+        tensors[name] = tensors[name].clone()  # a network may tie weights, safetensors may not
     for index, row_map in enumerate(checkpoint.row_maps):
         tensors[f"row_maps.{index}.keys"] = torch.from_numpy(np.ascontiguousarray(row_map.keys))
         tensors[f"row_maps.{index}.rows"] = torch.from_numpy(np.ascontiguousarray(row_map.rows))
+    if checkpoint.row_counts is not None:
+        tensors[ROW_COUNTS] = torch.from_numpy(checkpoint.row_counts)
     save_tensors(tensors, temporary / ARRAYS)
     rows = checkpoint.validation.take(slice(0, VALIDATION_ROWS))
     save_file(
@@ -111,6 +134,7 @@ def save(checkpoint: Checkpoint, folder: Path) -> None:
             "dense": np.ascontiguousarray(rows.dense),
             "ids": np.ascontiguousarray(rows.ids),
             "label": np.ascontiguousarray(rows.labels),
+            "probability": checkpoint.model.predict(rows.take(slice(0, REPLAYED_ROWS))),
         },
         temporary / VALIDATION,
     )
@@ -119,9 +143,13 @@ def save(checkpoint: Checkpoint, folder: Path) -> None:
     temporary.rename(folder)
 
 
-def load(folder: Path) -> Checkpoint:
-    """Read a checkpoint back. Raises CheckpointError for one that is absent, damaged or contradicts
-    itself: wrong shapes, an id twice in a vocabulary, weights that are not numbers."""
+def load(folder: Path, network: NetworkFactory | None = None) -> Checkpoint:
+    """Read a checkpoint back; `network` makes any network that is not DLRM, since no code is imported for
+    what a checkpoint says.
+
+    Raises CheckpointError for one that is absent, damaged or contradicts itself (wrong shapes, an id twice in
+    a vocabulary, weights that are not numbers), and where its network is missing or another than it was.
+    """
     try:
         description = Description.model_validate_json((folder / DESCRIPTION).read_bytes())
         tensors = load_tensors(folder / ARRAYS)
@@ -139,14 +167,53 @@ def load(folder: Path) -> Checkpoint:
         )
         validation = Log(dense=sample["dense"], ids=sample["ids"], label=sample["label"])
         # Weights stay where safetensors mapped them: no second table in memory, nothing drawn for nothing.
-        model = build_model(description.feature_schema, description.config, row_maps, table_device="meta")
+        row_counts = tensors.pop(ROW_COUNTS, None)
+        model = build_model(
+            description.feature_schema, description.config, row_maps, network=network, table_device="meta"
+        )
         model.load_state_dict(tensors, assign=True)
-    except (KeyError, IndexError, ValueError, RuntimeError, CheckpointError) as error:
+        if row_counts is not None and row_counts.shape != (model.collection.table.vectors.num_embeddings,):
+            raise ValueError(f"{tuple(row_counts.shape)} {ROW_COUNTS}, not one a row")
+        require_rows(description.feature_schema, validation)
+    except (KeyError, IndexError, ValueError, RuntimeError) as error:
         raise CheckpointError(f"the checkpoint {folder} does not fit its description: {error}") from error
     for name, tensor in tensors.items():
+        if not tensor.is_floating_point() or tensor.numel() == 0:  # a network may keep counters
+            continue
         if not all(torch.isfinite(extreme) for extreme in tensor.aminmax()):  # one is NaN if any value is
             raise CheckpointError(f"the checkpoint {folder} holds values that are not numbers in {name}")
-    return Checkpoint(description=description, row_maps=row_maps, model=model, validation=validation)
+    if "probability" in sample:
+        _replay(model, validation, sample["probability"], folder)
+    return Checkpoint(
+        description=description,
+        row_maps=row_maps,
+        model=model,
+        validation=validation,
+        row_counts=None if row_counts is None else row_counts.numpy(),
+    )
+
+
+def require_rows(schema: FeatureSchema, log: Log) -> None:
+    """Raises ValueError unless these are labelled rows of the schema: float32 [rows, N], int64 [rows, C] and
+    labels of 0 and 1 [rows]."""
+    shapes = (log.dense.shape, log.ids.shape, None if log.label is None else log.label.shape)
+    if len(log) == 0 or shapes != ((len(log), len(schema.dense)), (len(log), schema.id_columns), (len(log),)):
+        raise ValueError(
+            f"validation rows need dense [rows, {len(schema.dense)}], ids [rows, {schema.id_columns}] and "
+            f"label [rows], and have {', '.join(map(str, shapes))}"
+        )
+    if log.dense.dtype != np.float32 or log.ids.dtype != np.int64 or not np.isin(log.labels, (0, 1)).all():
+        raise ValueError("validation rows need float32 dense values, int64 ids and labels of 0 and 1")
+
+
+def _replay(model: CTRModel, validation: Log, probability: np.ndarray, folder: Path) -> None:
+    """Weights fit a network of the same shapes that computes something else; its probabilities do not."""
+    off = np.abs(model.predict(validation.take(slice(0, REPLAYED_ROWS))) - probability[:REPLAYED_ROWS])
+    if not off.max(initial=0) <= REPLAY_TOLERANCE:
+        raise CheckpointError(
+            f"the checkpoint {folder} no longer gives the probabilities it was saved with (off by "
+            f"{off.max():.2g}): its network's code has changed, or --network names another one"
+        )
 
 
 def _row_map(tensors: dict[str, torch.Tensor], index: int, record: RowMapRecord, feature: str) -> RowMap:

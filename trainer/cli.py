@@ -27,6 +27,9 @@ def train(
         float, typer.Option(min=1, help="How many times fewer rows than ids a hash gets.")
     ] = 10,
     epochs: Annotated[int, typer.Option(min=1, help="At most this many passes over the rows.")] = 3,
+    network: Annotated[
+        str, typer.Option(help="dlrm, or package.module:Factory of your own torch.nn.Module.")
+    ] = "dlrm",
     seed: Annotated[int, typer.Option(help="Repeats a run.")] = 0,
     batch_rows: Annotated[
         int | None,
@@ -49,10 +52,12 @@ def train(
     from tablefold.logs import SplitRule, read_splits
     from tablefold.trainer.config import TrainConfig
     from tablefold.trainer.method import Method
+    from tablefold.trainer.network import import_factory
     from tablefold.trainer.observer import Terminal
     from tablefold.trainer.train import train as run
 
     Method.parse(method)  # a wrong name is refused before the log is read
+    import_factory(network)
     if split not in (None, *SplitRule):
         raise UsageError(f"--split {split!r} is not known: give order or random")
     console = Console(stderr=True)
@@ -61,7 +66,7 @@ def train(
     try:
         config = TrainConfig(
             method=method, dim=dim, inner_dim=inner_dim, row_ratio=row_ratio, epochs=epochs, seed=seed,
-            batch_rows=batch_rows, lr=lr, table_lr=table_lr,
+            batch_rows=batch_rows, lr=lr, table_lr=table_lr, network=network,
         )  # fmt: skip
     except ValidationError as error:
         first = error.errors()[0]
@@ -81,3 +86,59 @@ def train(
         highlight=False,
         soft_wrap=True,
     )
+
+
+def compress(
+    checkpoint: Annotated[Path, typer.Argument(help="The folder of a trained or adopted model.")],
+    out: Annotated[Path, typer.Option(help="The checkpoint folder to write.")],
+    rank: Annotated[
+        int | None, typer.Option(min=1, help="Store this many values a row and a projection a feature.")
+    ] = None,
+    row_ratio: Annotated[
+        float, typer.Option(min=1, help="How many times fewer rows: alike ids then share one.")
+    ] = 1,
+    network: Annotated[
+        str,
+        typer.Option(help="package.module:Factory, if the model was trained with a network of your own."),
+    ] = "dlrm",
+) -> None:
+    """Compress a trained model without training it again, and say what that cost.
+
+    Fewer bits a row come after this: `tablefold export --row-type`.
+    """
+    from rich.console import Console
+    from rich.table import Table
+
+    from tablefold.errors import UsageError
+    from tablefold.trainer import checkpoint as checkpoints
+    from tablefold.trainer.compress import compress as run
+    from tablefold.trainer.network import import_factory
+
+    if rank is None and row_ratio == 1:
+        raise UsageError("nothing to do: give --rank, --row-ratio or both")
+    if out.resolve() == checkpoint.resolve():
+        raise UsageError(f"--out {out} is the checkpoint itself; give another folder")
+    checkpoints.require_free(out)
+    console = Console(stderr=True)
+    with console.status("reading the checkpoint") as status:
+        trained = checkpoints.load(checkpoint, import_factory(network))
+        done = run(trained, rank=rank, row_ratio=row_ratio, on_step=status.update)
+        status.update("writing")
+        checkpoints.save(done.checkpoint, out)
+    table = Table("", title=f"{len(trained.validation):,} validation rows")
+    for column in ("before", "after", "change"):
+        table.add_column(column, justify="right")
+    before, after = done.before, done.after
+    for name, was, now in [
+        ("rows", before.rows, after.rows),
+        ("bytes of rows, fp32", before.row_bytes, after.row_bytes),
+    ]:
+        table.add_row(name, f"{was:,}", f"{now:,}", f"{was / now:.2f}x fewer")
+    if before.auc is not None and after.auc is not None:
+        table.add_row("AUC", f"{before.auc:.4f}", f"{after.auc:.4f}", f"{after.auc - before.auc:+.4f}")
+    table.add_row(
+        "logloss", f"{before.logloss:.4f}", f"{after.logloss:.4f}", f"{after.logloss - before.logloss:+.4f}"
+    )
+    table.add_row("largest change of a probability", "", "", f"{done.largest_change:.4f}")
+    Console().print(table)
+    console.print(f"[green]wrote[/green] {out}", highlight=False, soft_wrap=True)

@@ -26,6 +26,8 @@ class TrainConfig(BaseModel):
     table_lr: Annotated[float, Field(gt=0)] = 1e-2
     """Sparse Adam's learning rate of the rows that are looked up; falls alike."""
     seed: int = 0
+    network: str = "dlrm"
+    """`dlrm`, or the `package.module:Factory` of the user's own (see `tablefold.trainer.network`)."""
     bottom: tuple[Annotated[int, Field(ge=1)], ...] = (512, 256, 64)
     top: Annotated[tuple[Annotated[int, Field(ge=1)], ...], Field(min_length=1)] = (512, 256)
 

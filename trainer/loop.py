@@ -83,13 +83,16 @@ def train_epochs(
             return
 
 
-def zero_unreached_rows(model: CTRModel, train: Log) -> None:
+def count_rows(model: CTRModel, train: Log) -> np.ndarray:
+    """int64 [R]: how many training values reach each row of the fused table."""
+    collection = model.collection
+    return np.bincount(collection.rows(train.ids).ravel(), minlength=collection.table.vectors.num_embeddings)
+
+
+def zero_unreached_rows(model: CTRModel, row_counts: np.ndarray) -> None:
     """Rows that no training row reaches become zero: an id that ends there adds nothing, not noise."""
-    vectors = model.collection.table.vectors
-    unreached = np.ones(vectors.num_embeddings, bool)
-    unreached[model.collection.rows(train.ids)] = False
     with torch.no_grad():
-        vectors.weight[torch.from_numpy(unreached)] = 0
+        model.collection.table.vectors.weight[torch.from_numpy(row_counts == 0)] = 0
 
 
 def _step(

@@ -5,6 +5,7 @@ which ids are alike; its checkpoint is kept beside the second one, as `<name>.st
 """
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -18,8 +19,9 @@ from tablefold.schema import FeatureSchema
 from tablefold.trainer import checkpoint as checkpoints
 from tablefold.trainer.checkpoint import Checkpoint, Description, RowMapRecord, build_model
 from tablefold.trainer.config import TrainConfig, first_stage
-from tablefold.trainer.loop import EpochResult, train_epochs, zero_unreached_rows
+from tablefold.trainer.loop import EpochResult, count_rows, train_epochs, zero_unreached_rows
 from tablefold.trainer.method import Method, RowMapRequest, rows_for
+from tablefold.trainer.network import NetworkFactory, import_factory
 from tablefold.trainer.observer import Observer
 from tablefold.trainer.row_map import RowMap
 from tablefold.trainer.vocabulary import Vocabulary, count_vocabularies
@@ -37,13 +39,15 @@ def train(
 ) -> Checkpoint:
     """Train by `config`, write the best epoch's checkpoint to `out` and return it.
 
+    A `config.network` that is not DLRM is imported.
+
     Test rows are read once, after the best epoch is chosen. Raises UsageError for data that cannot be
     learned from and for an `out` that is something else, TrainingError for a run that cannot go on.
     """
     observer = observer or Observer()
     checkpoints.require_free(out)
     _require_both_labels(splits.train)
-    method = Method.parse(config.method)
+    method, network = Method.parse(config.method), import_factory(config.network)
     vocabularies = count_vocabularies(schema, splits.train)
     first: list[Checkpoint] = []
 
@@ -66,8 +70,9 @@ def train(
         )
         for vocabulary in vocabularies
     )
-    model = build_model(schema, config, row_maps)
-    zero_unreached_rows(model, splits.train)
+    model = build_model(schema, config, row_maps, network=network)
+    row_counts = count_rows(model, splits.train)
+    zero_unreached_rows(model, row_counts)
     observer.started(stage, len(splits.train), model.collection.table.vectors.num_embeddings)
     for result in train_epochs(model, splits.train, splits.validation, config, observer.batch):
         observer.epoch(result)
@@ -83,9 +88,10 @@ def train(
                 row_maps=row_maps,
                 model=model,
                 validation=splits.validation,
+                row_counts=row_counts,
             )
             checkpoints.save(best, out)
-    return _with_test_metrics(out, splits.test)
+    return _with_test_metrics(out, splits.test, network)
 
 
 def _require_both_labels(log: Log) -> None:
@@ -104,12 +110,7 @@ def _vectors(checkpoint: Checkpoint, feature: int, ids: np.ndarray) -> np.ndarra
 
 def _records(row_maps: Sequence[RowMap], vocabularies: Sequence[Vocabulary]) -> tuple[RowMapRecord, ...]:
     return tuple(
-        RowMapRecord(
-            hashed_first=row_map.hashed_first,
-            hashed_rows=row_map.hashed_rows,
-            salt=row_map.salt,
-            distinct_ids=vocabulary.distinct,
-        )
+        RowMapRecord.of(row_map, vocabulary.distinct)
         for row_map, vocabulary in zip(row_maps, vocabularies, strict=True)
     )
 
@@ -121,8 +122,8 @@ def _epoch_metrics(result: EpochResult) -> dict[str, float]:
     return metrics
 
 
-def _with_test_metrics(out: Path, test: Log) -> Checkpoint:
-    best = checkpoints.load(out)
+def _with_test_metrics(out: Path, test: Log, network: NetworkFactory | None) -> Checkpoint:
+    best = checkpoints.load(out, network)
     probability = best.model.predict(test)
     metrics = best.description.metrics | {"test_logloss": logloss(test.labels, probability)}
     test_auc = auc(test.labels, probability)
@@ -130,6 +131,4 @@ def _with_test_metrics(out: Path, test: Log) -> Checkpoint:
         metrics["test_auc"] = test_auc
     description = best.description.model_copy(update={"metrics": metrics})
     (out / checkpoints.DESCRIPTION).write_text(description.model_dump_json(indent=2) + "\n")
-    return Checkpoint(
-        description=description, row_maps=best.row_maps, model=best.model, validation=best.validation
-    )
+    return replace(best, description=description)
