@@ -5,7 +5,7 @@ BIN := .venv/bin
 FOLDERS := core trainer exporter server protos loadtest
 PROTOS := inference tablefold
 
-.PHONY: demo test check bench bench-server generate constraints clean
+.PHONY: demo test check bench bench-server gpu-check generate constraints clean
 
 demo: .venv/.installed
 	$(BIN)/python examples/demo.py --data $(DATA) --out demo-out
@@ -32,6 +32,22 @@ bench-server: .venv/.installed
 	$(BIN)/python bench/overload.py
 	$(BIN)/python bench/answers.py
 	$(BIN)/python bench/bad_input.py
+# CUDA = CPU = torch, places of nodes, speed and device memory, in one table; skips where there is no GPU.
+ifneq ($(shell command -v nvidia-smi),)
+gpu-check: .venv-gpu/.installed
+	.venv-gpu/bin/python bench/gpu_check.py
+else
+gpu-check: .venv/.installed
+	$(BIN)/python bench/gpu_check.py
+endif
+
+# onnxruntime and onnxruntime-gpu own the same folder: the last to be written stays.
+.venv-gpu/.installed: pyproject.toml constraints.txt
+	test -x .venv-gpu/bin/python || $(PYTHON) -m venv .venv-gpu
+	.venv-gpu/bin/pip install -q -c constraints.txt -C editable_mode=strict -e '.[train,export,serve-gpu]'
+	.venv-gpu/bin/pip uninstall -q -y onnxruntime
+	.venv-gpu/bin/pip install -q -c constraints.txt --no-deps --force-reinstall onnxruntime-gpu
+	touch $@
 
 # Write the generated code beside its source again.
 generate: build/protos
@@ -52,7 +68,7 @@ constraints:
 	    --custom-compile-command "make constraints" pyproject.toml -o constraints.txt
 
 clean:
-	rm -rf .venv build demo-out *.egg-info
+	rm -rf .venv .venv-gpu build demo-out *.egg-info
 
 # Strict editable mode makes a tree of links that type checkers and linters can follow. A new or removed
 # file changes its folder's time and installs again, which takes seconds.

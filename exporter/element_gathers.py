@@ -46,9 +46,11 @@ def _replace(graph: ir.Graph, node: ir.Node) -> None:
     wanted = indices.const_value.numpy().astype(np.int32)
     name = indices.name
     one_row = nodes.initializer(ir.tensor(wanted[None], name=f"{name}_row"))
-    size = nodes.initializer(ir.tensor(np.array([len(wanted)]), name=f"{name}_size"))
-    shape = nodes.op("Concat", [nodes.op("Shape", [data], {"start": 0, "end": 1}), size], {"axis": 0})
-    every_row = nodes.op("Expand", [one_row, shape])
+    first, last = (nodes.initializer(ir.tensor(np.array([n]), name=f"{name}_{n}")) for n in (0, 1))
+    # Nothing is less than itself, NaN included: a zero a row, without a shape that CUDA leaves to the CPU.
+    column = nodes.op("Slice", [data, first, last, last])
+    zeros = nodes.op("Cast", [nodes.op("Less", [column, column])], {"to": ir.DataType.INT32})
+    every_row = nodes.op("Add", [one_row, zeros])
     picked = nodes.op("GatherElements", [data, every_row], {"axis": 1})
     for value in nodes.initializers:
         graph.register_initializer(value)

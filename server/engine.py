@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from tablefold.bundle import GRAPH, Manifest
 from tablefold.errors import BundleError, UsageError
+from tablefold.server.bound import BoundSession
 
 
 class Engine(Protocol):
@@ -39,27 +40,38 @@ class Device:
                 f"--device {name} needs onnxruntime-gpu, but the onnxruntime installed here has no CUDA: "
                 "pip uninstall onnxruntime, then pip install 'tablefold[serve-gpu]', or use --device cpu"
             )
+        if kind == "cuda":
+            from tablefold.server.cuda import require_cuda
+
+            require_cuda(self.index)
 
     @property
     def providers(self) -> list[Any]:
         """What ONNX Runtime wants to hear."""
-        return [self.provider if self.name == "cpu" else (self.provider, {"device_id": self.index})]
+        if self.name == "cpu":
+            return [self.provider]
+        # TF32 would round to 10 bits: the golden rows would differ from the exporter's.
+        options = {
+            "device_id": self.index, "use_tf32": "0", "arena_extend_strategy": "kSameAsRequested",
+        }  # fmt: skip
+        return [(self.provider, options)]
 
 
 class OnnxEngine:
     """A bundle's graph in ONNX Runtime; one thread a call, because the lanes already fill the cores.
 
-    Raises BundleError where the graph cannot be loaded or is not what the manifest says, and UsageError
-    where the device is not there: never a silent fall-back to another.
+    On a GPU the whole graph runs there, rows pass through page-locked buffers that are kept, and what cannot
+    be placed there is an error. Raises BundleError where the graph cannot be loaded or is not what the
+    manifest says, and UsageError where the device is not there: never a silent fall-back to another.
     """
 
     def __init__(self, folder: Path, manifest: Manifest, device: Device) -> None:
-        if device.name != "cpu":
-            ort.preload_dlls()
         options = ort.SessionOptions()
         options.intra_op_num_threads = options.inter_op_num_threads = 1
         options.add_session_config_entry("session.intra_op.allow_spinning", "0")
         options.log_severity_level = 3
+        if device.name != "cpu":
+            options.add_session_config_entry("session.disable_cpu_ep_fallback", "1")
         path = folder / GRAPH
         try:
             # From the path and not from bytes, so that external weights are mapped and not copied.
@@ -67,15 +79,21 @@ class OnnxEngine:
         except Exception as error:  # the binding raises classes of its own, without a common base
             raise BundleError(f"{path} cannot be loaded on {device.name}: {error}") from error
         if self._session.get_providers()[0] != device.provider:
-            raise UsageError(
-                f"--device {device.name}: ONNX Runtime could not start CUDA there; is the GPU visible "
-                "(nvidia-smi), and are CUDA and cuDNN installed (pip install 'tablefold[serve-gpu]')?"
-            )
+            raise UsageError(f"--device {device.name}: ONNX Runtime could not start CUDA there")
         self._session.disable_fallback()
         self._takes_dense = _check_signature(path, self._session, manifest)
+        self._bound: BoundSession | None = None
+        if device.name != "cpu":
+            from tablefold.server.cuda import Pinned
+
+            schema = manifest.feature_schema
+            width = len(schema.dense) if self._takes_dense else None
+            self._bound = BoundSession(self._session, width, schema.id_columns, Pinned)
 
     def run(self, dense: NDArray[np.float32], ids: NDArray[np.int64]) -> NDArray[np.float32]:
         """See `Engine.run`. Raises what ONNX Runtime raises."""
+        if self._bound is not None:
+            return self._bound.run(dense, ids)
         feeds = {"dense": dense, "ids": ids} if self._takes_dense else {"ids": ids}
         probability: NDArray[np.float32] = self._session.run(["probability"], feeds)[0]
         return probability

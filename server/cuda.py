@@ -1,0 +1,73 @@
+"""What CUDA needs, named where it is missing, and memory that a GPU reads without a detour.
+
+Knows the driver's and the runtime's C functions. Does not know graphs. Imported where CUDA is asked for.
+"""
+
+import ctypes
+import sys
+from collections.abc import Sequence
+from contextlib import redirect_stdout
+from typing import Any
+
+import numpy as np
+import onnxruntime as ort
+from numpy.typing import DTypeLike, NDArray
+
+from tablefold.errors import UsageError
+
+PORTABLE = 1
+"""cudaHostRegisterPortable: page-locked for every device."""
+
+
+def require_cuda(index: int) -> None:
+    """The driver, GPU number `index` and every library of CUDA that ONNX Runtime calls are here.
+
+    Raises UsageError naming the first that is not: ONNX Runtime itself would go on with the CPU.
+    """
+    driver = _library("libcuda.so.1", index, "is the NVIDIA driver installed, and visible here (nvidia-smi)?")
+    if code := driver.cuInit(0):
+        raise UsageError(
+            f"--device cuda:{index}: the NVIDIA driver gives error {code}; what says nvidia-smi?"
+        )
+    count = ctypes.c_int()
+    driver.cuDeviceGetCount(ctypes.byref(count))
+    if index >= count.value:
+        raise UsageError(f"--device cuda:{index}: this machine has {count.value} GPUs, counted from 0")
+    with redirect_stdout(sys.stderr):  # where it warns
+        ort.preload_dlls()
+    major = _cuda_major()
+    for name in (
+        f"libcudart.so.{major}",
+        f"libcublasLt.so.{major}",
+        f"libcublas.so.{major}",
+        "libcudnn.so.9",
+    ):
+        _library(name, index, "pip install 'tablefold[serve-gpu]' brings it")
+
+
+class Pinned:
+    """An array in page-locked memory, for as long as this lives."""
+
+    def __init__(self, shape: Sequence[int], dtype: DTypeLike) -> None:
+        self.array: NDArray[Any] = np.zeros(shape, dtype)
+        self._runtime: Any = ctypes.CDLL(f"libcudart.so.{_cuda_major()}")
+        if self.array.nbytes:
+            size = ctypes.c_size_t(self.array.nbytes)
+            code = self._runtime.cudaHostRegister(ctypes.c_void_p(self.array.ctypes.data), size, PORTABLE)
+            if code:
+                raise MemoryError(f"cudaHostRegister gives error {code} for {self.array.nbytes:,} bytes")
+
+    def __del__(self) -> None:
+        if self.array.nbytes:
+            self._runtime.cudaHostUnregister(ctypes.c_void_p(self.array.ctypes.data))
+
+
+def _cuda_major() -> str:
+    return str(ort.cuda_version).partition(".")[0]
+
+
+def _library(name: str, index: int, remedy: str) -> Any:
+    try:
+        return ctypes.CDLL(name)
+    except OSError as error:
+        raise UsageError(f"--device cuda:{index} needs {name}, which cannot be loaded; {remedy}") from error
