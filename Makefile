@@ -32,6 +32,7 @@ bench-server: .venv/.installed
 	$(BIN)/python bench/overload.py
 	$(BIN)/python bench/answers.py
 	$(BIN)/python bench/bad_input.py
+
 # CUDA = CPU = torch, places of nodes, speed and device memory, in one table; skips where there is no GPU.
 ifneq ($(shell command -v nvidia-smi),)
 gpu-check: .venv-gpu/.installed

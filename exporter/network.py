@@ -85,6 +85,8 @@ class AttachNetwork(InPlacePass):
         network.remove(nodes)
         for value in [*initializers, *(output for node in nodes for output in node.outputs)]:
             value.name = f"network/{value.name}"  # the graph has a `val_1` of its own
+        for node in nodes:
+            node.name = f"network/{node.name}"
         for value in initializers:
             graph.register_initializer(value)
         graph.extend(nodes)
