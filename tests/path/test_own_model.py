@@ -1,4 +1,4 @@
-"""The page about a network of one's own runs as printed."""
+"""The pages about a network of one's own and about existing models run as printed."""
 
 import os
 import re
@@ -9,19 +9,37 @@ from pathlib import Path
 DOCS = Path(__file__).parents[2] / "docs"
 
 
+def run(commands: str, folder: Path) -> str:
+    """The commands with fewer rows."""
+    done = subprocess.run(
+        ["bash", "-euc", commands.replace("synthetic:20000", "synthetic:2000")],
+        cwd=folder, capture_output=True, text=True, check=False,
+        env={**os.environ, "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}"},
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+def blocks(page: str, language: str) -> list[str]:
+    found: list[str] = re.findall(rf"```{language}\n(.*?)```", (DOCS / page).read_text(), flags=re.DOTALL)
+    return found
+
+
 def test_a_network_of_the_users_own_from_training_to_onnx_runtime(tmp_path: Path) -> None:
-    page = (DOCS / "own-model.md").read_text()
-    network, score = re.findall(r"```python\n(.*?)```", page, flags=re.DOTALL)
-    (commands,) = re.findall(r"```bash\n(.*?)```", page, flags=re.DOTALL)
+    network, score = blocks("own-model.md", "python")
+    (commands,) = blocks("own-model.md", "bash")
     assert len(f"{network}{commands}{score}".splitlines()) < 30
     for text in (commands, score):
         assert "synthetic:20000" in text
     (tmp_path / "mine.py").write_text(network)
-    (tmp_path / "score.py").write_text(score.replace("synthetic:20000", "synthetic:2000"))  # fewer rows
-    done = subprocess.run(
-        ["bash", "-euc", commands.replace("synthetic:20000", "synthetic:2000")],
-        cwd=tmp_path, capture_output=True, text=True, check=False,
-        env={**os.environ, "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}"},
-    )  # fmt: skip
-    assert done.returncode == 0, done.stderr
-    assert re.search(r"^200 rows, mean probability 0\.\d{3}, clicks 0\.\d{3}$", done.stdout, re.MULTILINE)
+    (tmp_path / "score.py").write_text(score.replace("synthetic:20000", "synthetic:2000"))
+    printed = run(commands, tmp_path)
+    assert re.search(r"^200 rows, mean probability 0\.\d{3}, clicks 0\.\d{3}$", printed, re.MULTILINE)
+
+
+def test_an_existing_model_is_adopted_compressed_and_exported(tmp_path: Path) -> None:
+    (adopting,), (commands,) = blocks("existing.md", "python"), blocks("existing.md", "bash")
+    (tmp_path / "mine.py").write_text(blocks("own-model.md", "python")[0])
+    (tmp_path / "adopt.py").write_text(adopting.replace("synthetic:20000", "synthetic:2000"))
+    run(commands, tmp_path)
+    assert (tmp_path / "existing/repository/small/1/model.onnx").is_file()
