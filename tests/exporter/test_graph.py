@@ -153,11 +153,18 @@ ON_EVERY_DEVICE = {
 }  # fmt: skip
 
 
+@pytest.fixture(scope="module")
+def dlrm() -> onnx.ModelProto:
+    """A network for two features of width 6."""
+    head = Head(feature_schema([1, 3]), DLRM(0, 2, 6, bottom=(), top=(4,)))
+    return ir.to_proto(export_network(head, 0, 2, 6))
+
+
 @pytest.mark.parametrize("row_type", list(RowType))
 @pytest.mark.parametrize("dim", [3, 4])
 @pytest.mark.parametrize("kind", list(DictionaryKind))
 def test_every_operator_is_one_that_cpu_and_cuda_both_have(
-    row_type: RowType, dim: int, kind: DictionaryKind
+    row_type: RowType, dim: int, kind: DictionaryKind, dlrm: onnx.ModelProto
 ) -> None:
     schema = feature_schema([1, 3])
     keys = np.arange(5)
@@ -165,8 +172,7 @@ def test_every_operator_is_one_that_cpu_and_cuda_both_have(
     table, projection = np.ones((fused_rows(unfused), dim), np.float32), np.ones((2, dim, 6), np.float32)
     model, _, _ = vectors_graph(schema, unfused, table, [row_type, RowType.FP32], kind, projection)
     model.graph.outputs.clear()
-    network = export_network(Head(schema, DLRM(0, 2, 6, bottom=(), top=(4,))), 0, 2, 6)
-    AttachNetwork(QuickenElementGathers()(network).model)(model)
+    AttachNetwork(QuickenElementGathers()(ir.from_proto(dlrm)).model)(model)
     used = {(node.domain, node.op_type) for node in model.graph}
     assert used <= {("", op) for op in ON_EVERY_DEVICE}
 
