@@ -40,6 +40,7 @@ def require_cuda(index: int) -> None:
         f"libcudart.so.{major}",
         f"libcublasLt.so.{major}",
         f"libcublas.so.{major}",
+        "libcurand.so.10",
         "libcudnn.so.9",
     ):
         _library(name, index, "pip install 'tablefold[serve-gpu]' brings it")
