@@ -10,8 +10,10 @@ PROTOS := inference tablefold
 demo: .venv/.installed
 	$(BIN)/python examples/demo.py --data $(DATA) --out demo-out
 
+# Side by side what only computes, then one after the other what keeps time.
 test: .venv/.installed
-	$(BIN)/python -m pytest
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses=auto --dist=loadfile tests/core tests/trainer tests/exporter tests/path
+	$(BIN)/python -m pytest tests/server tests/loadtest
 
 check: .venv/.installed
 	$(BIN)/ruff check .

@@ -16,6 +16,7 @@ import sys
 import time
 from asyncio.subprocess import PIPE, Process
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import replace
 from typing import Any
 
@@ -34,6 +35,8 @@ SHORT_LIFE = 10.0
 PAUSE = 1.0
 LISTENS = 8
 """In a row without a sign of life, before a worker counts as hanging: a machine that slept is no hang."""
+LEAVES = 1.0
+"""Seconds that a worker without a sign of life may take to end by itself: it may just be ending."""
 LAST_RESORT = 10.0
 """Seconds beyond the drain, after which a worker is killed."""
 
@@ -108,8 +111,7 @@ class _Supervisor:
             born = time.monotonic()
             while await self._alive(process):
                 pass
-            process.kill()  # it may hang, or just have closed its stdout
-            code = await process.wait()
+            code = await _ended(process, LEAVES)
             self._processes.discard(process)
             self._metrics.remove(process.pid)
             log.error("worker %d ended (exit code %d); another one starts", process.pid, code)
@@ -139,14 +141,21 @@ class _Supervisor:
     async def _stop(self) -> None:
         """Drain every worker, and kill what does not end."""
         for process in self._processes:
-            if process.returncode is None:
-                process.terminate()
-        ending = asyncio.gather(*(process.wait() for process in self._processes))
-        try:
-            await asyncio.wait_for(ending, self._options.drain_seconds + LAST_RESORT)
-        except TimeoutError:
-            for process in self._processes:
-                if process.returncode is None:
-                    log.error("worker %d does not end; it is killed", process.pid)
-                    process.kill()
-                    await process.wait()
+            _send(process, signal.SIGTERM)
+        patience = self._options.drain_seconds + LAST_RESORT
+        await asyncio.gather(*(_ended(process, patience) for process in self._processes))
+
+
+async def _ended(process: Process, patience: float) -> int:
+    """The exit code of a worker that is to end; it is killed where it takes more than `patience` seconds."""
+    try:
+        return await asyncio.wait_for(process.wait(), patience)
+    except TimeoutError:
+        log.error("worker %d does not end; it is killed", process.pid)
+        _send(process, signal.SIGKILL)
+        return await process.wait()
+
+
+def _send(process: Process, number: signal.Signals) -> None:
+    with suppress(ProcessLookupError):  # it may have ended this moment
+        process.send_signal(number)

@@ -1,12 +1,14 @@
 """Fixtures every folder's tests share: real data where it is at hand, small trained models."""
 
 import os
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 from hypothesis import settings
 
+from tablefold.cli import main
 from tablefold.logs import read_splits
 from tablefold.trainer.checkpoint import Checkpoint
 from tablefold.trainer.config import TrainConfig
@@ -51,3 +53,18 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., tuple[Che
         return done[method, data]
 
     return get
+
+
+@pytest.fixture
+def refused(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Callable[..., str]:
+    """What the command line says about bad input, exit code 2; in this process, as imports take seconds."""
+
+    def run(*arguments: object) -> str:
+        monkeypatch.setattr(sys, "argv", ["tablefold", *map(str, arguments)])
+        with pytest.raises(SystemExit) as end:
+            main()
+        says = capsys.readouterr().err
+        assert end.value.code == 2, says
+        return says
+
+    return run

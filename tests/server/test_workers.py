@@ -88,8 +88,11 @@ async def test_a_worker_that_is_killed_fails_only_its_own_calls_and_is_replaced(
         await load.more(300)
         before = (await samples(client))["tablefold_calls_total", INFER, "OK"]
         killed, other = workers_of(client)
+        killed.suspend()  # so that all its callers wait for it when it dies
+        await load.more(300)  # the other worker's connections never stop
         killed.kill()
-        await load.more(300)  # the other worker's connections never stopped
+        await toy.until(lambda: load.outcomes["UNAVAILABLE"])
+        await load.more(300)
         assert set(load.outcomes) == {"OK", "UNAVAILABLE"}
         assert load.outcomes["UNAVAILABLE"] < CONNECTIONS * 4
         await replaced(client)
