@@ -62,7 +62,7 @@ def serve(
         Path | None,
         typer.Option(
             help="Calls must carry the token in this file (`authorization: Bearer TOKEN`), but for health; "
-            "turns RepositoryModelLoad and Unload on."
+            "turns RepositoryModelLoad and Unload on where there is one worker."
         ),
     ] = None,
     memory_limit: Annotated[

@@ -58,12 +58,17 @@ def test_gpu_memory_is_the_servers_on_all_cards(monkeypatch):
         nvmlDeviceGetHandleByIndex=lambda index: index,
         nvmlDeviceGetComputeRunningProcesses=lambda card: cards[card],
     )
-    monkeypatch.setitem(sys.modules, "pynvml", nvml)
+    monkeypatch.setattr("tablefold.loadtest.gpu.pynvml", nvml)
     assert GpuMemory().of({1, 2}) == 150
     cards[1][0].usedGpuMemory = None
     assert GpuMemory().of({1, 2}) is None
-    monkeypatch.setitem(sys.modules, "pynvml", None)
-    assert GpuMemory().of({1}) is None
+    cards[1][0].usedGpuMemory = 50
+
+    def no_driver():
+        raise nvml.NVMLError
+
+    nvml.nvmlInit = no_driver
+    assert GpuMemory().of({1, 2}) is None
 
 
 async def watched(*readings):
