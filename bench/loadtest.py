@@ -22,7 +22,7 @@ from tablefold.loadtest.result import Result
 from tablefold.loadtest.target import run
 
 SERVER = Path(__file__).with_name("small_server.py")
-SHARES, REPEATS, SECONDS = (0.2, 0.4, 0.6, 0.8), 3, 5.0
+SHARES, REPEATS, SECONDS = (0.2, 0.4, 0.6, 0.8), 3, 10.0
 
 
 def measure(plan: Plan) -> Result:
