@@ -17,11 +17,12 @@ from rich.text import Text
 
 from tablefold.bundle import read_manifest
 from tablefold.errors import TablefoldError, UsageError
-from tablefold.exporter.cli import export, export_options, predict_footprint
+from tablefold.exporter.cli import export, export_options, predict_footprint, weigher
 from tablefold.footprint import Footprint
 from tablefold.loadtest.cli import loadtest, predict
 from tablefold.server.cli import serve, show_footprint
 from tablefold.trainer.cli import compress, train
+from tablefold.trainer.study_cli import run_study
 
 app = typer.Typer(
     name="tablefold",
@@ -36,6 +37,22 @@ app.command()(export)
 app.command()(serve)
 app.command()(predict)
 app.command()(loadtest)
+
+
+@app.command()
+def study(
+    file: Annotated[Path, typer.Argument(help="What to compare (TOML), such as studies/quick.toml.")],
+    out: Annotated[Path, typer.Option(help="The folder that keeps every run and result.")],
+    data: Annotated[
+        str | None, typer.Option(help="Another log than the file names.", show_default=False)
+    ] = None,
+    json: Annotated[bool, typer.Option("--json", help="One line for machines.")] = False,
+) -> None:
+    """Compare methods and sizes: AUC per byte over several seeds, every arm tuned on validation rows.
+
+    A run that was stopped goes on with the same command; what is done is not done again.
+    """
+    run_study(file, out, data, weigher, json=json)
 
 
 PREDICT = "Predict, before training"
@@ -135,7 +152,12 @@ def _show(title: str, footprint: Footprint, dim: int, *, json: bool) -> None:
     )
 
 
-EXTRAS = {"compress": "train", "footprint": "export,serve,train", "predict": "loadtest"}
+EXTRAS = {
+    "compress": "train",
+    "footprint": "export,serve,train",
+    "predict": "loadtest",
+    "study": "export,train",
+}
 """The extra of pip that a command needs, where it is not called like the command."""
 
 

@@ -3,6 +3,7 @@
 import re
 from collections.abc import Mapping, Sequence
 from enum import StrEnum
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, TypeVar
 
@@ -11,6 +12,7 @@ import typer
 if TYPE_CHECKING:
     from tablefold.exporter.export import ExportOptions
     from tablefold.footprint import Footprint
+    from tablefold.trainer.study import Weigh
 
 
 def export(
@@ -119,6 +121,16 @@ def predict_footprint(
         described, usual = schema_named(str(schema))
         sizes = parse_sizes(described, ids or usual)
     return predict(described, sizes, TrainConfig.model_validate(config), options)
+
+
+def weigher(row_types: Sequence[str], lookup: str) -> "Weigh":
+    """The scales of a study. Raises UsageError for a type that is not known."""
+    from tablefold.exporter.dictionary import DictionaryKind
+    from tablefold.exporter.row_types import RowType
+    from tablefold.exporter.weigh import weigh
+
+    types = [_one_of(RowType, "row_types", row_type) for row_type in row_types]
+    return partial(weigh, row_types=types, lookup=_one_of(DictionaryKind, "lookup", lookup))
 
 
 Choice = TypeVar("Choice", bound=StrEnum)

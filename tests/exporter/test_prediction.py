@@ -15,8 +15,11 @@ from tablefold.exporter.export import ExportOptions, export
 from tablefold.exporter.network_types import NetworkType
 from tablefold.exporter.prediction import parse_sizes, predict
 from tablefold.exporter.row_types import RowType
+from tablefold.exporter.verify import graph_of
+from tablefold.exporter.weigh import weigh
 from tablefold.logs import read_splits
 from tablefold.logs.synthetic import SCHEMA
+from tablefold.metrics import auc
 from tablefold.trainer.checkpoint import Checkpoint
 from tablefold.trainer.method import FeatureSize
 from tablefold.trainer.vocabulary import count_vocabularies
@@ -45,6 +48,14 @@ def test_the_prediction_is_the_footprint_of_the_bundle(
     assert predicted.baseline_fp32 == made.baseline_fp32
     for part, size in made.parts.model_dump().items():
         assert getattr(predicted.parts, part) == pytest.approx(size, rel=0.01, abs=4000), part
+    if options.network_type is NetworkType.FP32 and not options.row_type_of:  # a study's scales are exact
+        [weighed] = weigh(checkpoint, splits.test, [options.row_type], options.lookup)
+        for part in ("tables", "scales", "row_maps", "vocabulary"):
+            assert getattr(weighed.parts, part) == getattr(made.parts, part)
+        assert weighed.parts.network == pytest.approx(made.parts.network, abs=1000)
+        assert weighed.baseline_fp32 == made.baseline_fp32
+        served = graph_of(tmp_path / "m/1")(splits.test)
+        assert weighed.auc == pytest.approx(auc(splits.test.labels, served), abs=1e-4)
 
 
 def test_numbers_of_ids_are_one_for_each_feature() -> None:

@@ -1,0 +1,58 @@
+"""A trained model on the scales: the bytes of its bundle and its quality, in several row types, unwritten.
+
+The arrays are those that `export` writes; the network's, which stay the same, are counted and not made into a
+graph.
+"""
+
+from collections.abc import Sequence
+
+from onnx_ir.passes import Sequential
+
+from tablefold.exporter.dictionary import DictionaryKind
+from tablefold.exporter.folded import fold, folded_model
+from tablefold.exporter.graph import empty_model, parts_of
+from tablefold.exporter.lookup import BuildLookup, build_dictionary
+from tablefold.exporter.row_types import RowType
+from tablefold.exporter.rows import AttachRows, StoredTable
+from tablefold.logs import Log
+from tablefold.metrics import auc, logloss
+from tablefold.trainer.checkpoint import Checkpoint
+from tablefold.trainer.study import Weighed
+
+
+def weigh(
+    checkpoint: Checkpoint, log: Log, row_types: Sequence[RowType], lookup: DictionaryKind
+) -> list[Weighed]:
+    """Bytes by part and quality on a log of both labels, with the rows in each type; false hits count too.
+
+    Raises TablefoldError for values that a row type cannot hold.
+    """
+    folded = fold(checkpoint)
+    columns, features = folded.schema.feature_of_column, len(folded.schema.categorical)
+    dictionary = build_dictionary(lookup, folded.row_maps, columns)
+    head = checkpoint.model.head
+    network = sum(weight.nbytes for weight in head.parameters())
+    network += 4 * sum(buffer.numel() for buffer in head.buffers())  # indices, 32 bits in the graph
+    distinct = sum(record.distinct_ids for record in checkpoint.description.row_maps)
+    weighed = []
+    for row_type in row_types:
+        table = StoredTable.of(folded.table, folded.feature_rows, [row_type] * features)
+        passes = Sequential(
+            BuildLookup(folded.row_maps, columns, dictionary),
+            AttachRows(table, columns, features, folded.projection),
+        )
+        parts = parts_of(passes(empty_model(folded.schema)).model)
+        stored = folded_model(checkpoint, dictionary.row_maps, table.vectors(), folded.projection)
+        probability = stored.predict(log)
+        area = auc(log.labels, probability)
+        assert area is not None
+        weighed.append(
+            Weighed(
+                row_type=row_type.value,
+                parts=parts.model_copy(update={"network": parts.network + network}),
+                baseline_fp32=4 * distinct * checkpoint.description.config.dim,
+                auc=area,
+                logloss=logloss(log.labels, probability),
+            )
+        )
+    return weighed

@@ -1,0 +1,173 @@
+"""Studies: every arm is tuned on validation rows alone, nothing is done twice, what was found adds up."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+from typer.testing import CliRunner
+
+from tablefold.cli import app
+from tablefold.errors import TrainingError, UsageError
+from tablefold.footprint import Parts
+from tablefold.logs import Splits, synthetic
+from tablefold.trainer import study as studies
+from tablefold.trainer.config import TrainConfig
+from tablefold.trainer.observer import Observer
+from tablefold.trainer.study import Result, Study, StudyRun, Weighed, read_study
+from tablefold.trainer.study_report import summarise, verdict
+
+STUDY = Study(
+    data="synthetic:200",
+    seeds=2,
+    tune={"table_lr": [0.001, 0.01, 0.1]},
+    arms=({"method": "full", "dim": [4, 8]}, {"method": "hash", "tune": {"table_lr": [0.01, 0.5]}}),
+)
+LOG = synthetic.generate(200)
+SPLITS = Splits(train=LOG, validation=LOG.take(slice(0, 40)), test=LOG.take(slice(40, 60)))
+
+
+class Trainer:
+    """In the place of training: the loss says how far the learning rate is from 0.01; at 0.5 it is NaN."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.configs: list[TrainConfig] = []
+        monkeypatch.setattr(studies, "train", self.train)
+        monkeypatch.setattr(studies.checkpoints, "load", lambda folder: folder)
+
+    def train(self, schema, splits, config, out, *, observer, data, stage):  # type: ignore[no-untyped-def]
+        assert splits.test is splits.validation  # nobody reads the test rows but the scales
+        self.configs.append(config)
+        if config.table_lr == 0.5:
+            raise TrainingError("the loss became nan")
+        metrics = {"validation_logloss": abs(config.table_lr - 0.01) + config.dim / 1000, "test_auc": 0.5}
+        return SimpleNamespace(description=SimpleNamespace(metrics=metrics))
+
+
+def weigh(checkpoint: object, log: object) -> list[Weighed]:
+    assert log is SPLITS.test
+    parts = Parts(tables=100, network=7)
+    return [
+        Weighed(row_type=row_type, parts=parts, baseline_fp32=1000, auc=0.7, logloss=0.5)
+        for row_type in ("fp32", "int8")
+    ]
+
+
+def run(study: Study, out: Path) -> list[Result]:
+    return list(StudyRun(study, synthetic.SCHEMA, SPLITS, out, weigh, Observer()).results())
+
+
+def test_every_arm_is_tuned_once_and_then_trained_for_every_seed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    trainer = Trainer(monkeypatch)
+    results = run(STUDY, tmp_path)
+    assert [(each.arm, each.seed, each.row_type) for each in results] == [
+        (arm, seed, row_type)
+        for arm in ("full, dim 4", "full, dim 8", "hash")
+        for seed in (0, 1)
+        for row_type in ("fp32", "int8")
+    ]
+    assert {each.tuned["table_lr"] for each in results} == {0.01}
+    assert not any(each.at_edge for each in results)  # an axis of two points is all edge
+    # The first seed's best run is the tuned one; a learning rate that cannot be trained has lost.
+    assert len(trainer.configs) == (3 + 1) + (3 + 1) + (2 + 1)
+
+
+def test_what_is_done_is_not_done_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    trainer = Trainer(monkeypatch)
+    done = run(STUDY, tmp_path)
+    before = len(trainer.configs)
+    with (tmp_path / "runs.jsonl").open("a") as lines:
+        lines.write('{"config": {"met')  # killed while it wrote
+    assert run(STUDY, tmp_path) == done
+    assert len(trainer.configs) == before
+    more = run(STUDY.model_copy(update={"seeds": 3}), tmp_path)
+    assert len(trainer.configs) == before + 3  # one more seed of each arm
+    assert {each.seed for each in more} == {0, 1, 2}
+
+
+def test_the_best_at_the_end_of_its_grid_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    Trainer(monkeypatch)
+    wide = STUDY.model_copy(update={"tune": {"table_lr": [0.01, 0.1, 0.2]}, "arms": ({"method": "full"},)})
+    assert {each.at_edge for each in run(wide, tmp_path)} == {("table_lr",)}
+
+
+def test_an_arm_that_cannot_be_trained_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    Trainer(monkeypatch)
+    lost = STUDY.model_copy(update={"arms": ({"method": "mlet", "tune": {"table_lr": [0.5]}},)})
+    with pytest.raises(TrainingError, match="arm 'mlet' cannot be trained: the loss became nan"):
+        run(lost, tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("arm", "says"),
+    [
+        ({"dim": 0}, "dim: Input should be greater"),
+        ({"width": 3}, "arm 'full, width 3': width: Extra inputs"),
+    ],
+)
+def test_settings_that_cannot_be_are_refused_before_anything_runs(arm: dict[str, int], says: str) -> None:
+    with pytest.raises(UsageError, match=says):
+        STUDY.model_copy(update={"arms": (arm,)}).contenders()
+
+
+def test_a_file_that_is_no_study_is_refused(tmp_path: Path) -> None:
+    file = tmp_path / "s.toml"
+    for text in ("data = ", 'data = "synthetic:100"\narms = []', "seeds = 1"):
+        file.write_text(text)
+        with pytest.raises(UsageError, match="is not a study"):
+            read_study(file)
+
+
+def result(arm: str, row_type: str, seed: int, auc: float, size: int, loss: float = 0.5) -> Result:
+    return Result(
+        arm=arm, row_type=row_type, seed=seed, auc=auc, logloss=0.4, parts=Parts(tables=size, network=50),
+        baseline_fp32=1000, tuned={}, validation_logloss=loss,
+    )  # fmt: skip
+
+
+def test_losses_are_against_the_best_full_table_seed_by_seed() -> None:
+    found = [
+        result(arm, row_type, seed, auc + seed / 100, size, loss)
+        for arm, row_type, auc, size, loss in [
+            ("full, dim 4", "fp32", 0.70, 400, 0.6),
+            ("full, dim 8", "fp32", 0.72, 800, 0.5),
+            ("full, dim 8", "int8", 0.7195, 200, 0.5),
+            ("hash", "fp32", 0.71, 100, 0.4),
+        ]
+        for seed in range(3)
+    ]
+    small, reference, int8, hashed = summarise(found)
+    assert reference.lost == (0, 0, 3)
+    assert small.lost.mean == pytest.approx(0.02)
+    assert (hashed.lost.mean, hashed.lost.deviation) == (pytest.approx(0.01), pytest.approx(0))
+    assert (hashed.auc.mean, hashed.auc.deviation) == (pytest.approx(0.72), pytest.approx(0.01))
+    assert (int8.bytes, int8.without_network, int8.compression) == (250, 200, 5)
+    assert "the smallest is full, dim 8 int8: 200 bytes" in verdict([small, reference, int8, hashed])
+
+
+def test_the_command_trains_weighs_and_draws(tmp_path: Path, refused: Callable[..., str]) -> None:
+    file, out = tmp_path / "s.toml", tmp_path / "out"
+    file.write_text(
+        'data = "synthetic:600"\nseeds = 1\nrow_types = ["fp32", "int4"]\n'
+        "[train]\nepochs = 1\ndim = 4\nbottom = [8]\ntop = [8]\n[[arms]]\nmethod = ['full', 'hash']\n"
+    )
+    done = CliRunner().invoke(app, ["study", str(file), "--out", str(out), "--json"])
+    assert done.exit_code == 0, done.output
+    printed = json.loads(done.stdout)
+    assert [(each["arm"], each["row_type"]) for each in printed] == [
+        ("full", "fp32"), ("full", "int4"), ("hash", "fp32"), ("hash", "int4")
+    ]  # fmt: skip
+    assert printed == json.loads((out / "results.json").read_text())
+    assert printed[0]["parts"]["tables"] > 4 * printed[1]["parts"]["tables"]
+    assert "Within 0.001 AUC" in (out / "study.html").read_text()
+    assert "'int3' is not known" in refused(
+        "study", _with(file, '"int4"', '"int3"'), "--out", tmp_path / "other"
+    )
+
+
+def _with(file: Path, old: str, new: str) -> Path:
+    file.write_text(file.read_text().replace(old, new))
+    return file
