@@ -2,8 +2,8 @@
 
     arms ──► tune (one seed, validation rows) ──► train (every seed) ──► weigh (bytes, test rows)
 
-Each training run is a line of `runs.jsonl` and each weighed model one of `results.jsonl`: what stands there is
-not done again. Knows settings and runs. Does not know how a model is stored or what the results look like.
+Each training run is a line of `runs.jsonl`, each weighed model one of `results.jsonl`: what stands there is
+not done again. Knows settings and runs. Does not know how a model is stored or what results look like.
 """
 
 import hashlib
