@@ -113,12 +113,41 @@ def require_free(folder: Path) -> None:
 def save(checkpoint: Checkpoint, folder: Path) -> None:
     """Write a checkpoint; an older one of the same name is replaced only once the new one is whole.
 
-    Raises UsageError rather than replace anything else.
+    Raises UsageError rather than replace anything else, and where the disk is full.
     """
     require_free(folder)
     temporary = folder.with_name(f".{folder.name}.writing")
     shutil.rmtree(temporary, ignore_errors=True)
-    temporary.mkdir(parents=True)
+    try:
+        temporary.mkdir(parents=True)
+        _write(checkpoint, temporary)
+    except (OSError, SafetensorError) as error:
+        shutil.rmtree(temporary, ignore_errors=True)
+        raise _not_written(folder, error) from error
+    older = folder.with_name(f".{folder.name}.older")
+    shutil.rmtree(older, ignore_errors=True)
+    if folder.exists():
+        folder.rename(older)
+    temporary.rename(folder)
+    shutil.rmtree(older, ignore_errors=True)
+
+
+def describe(description: Description, folder: Path) -> None:
+    """Give a checkpoint another description. Raises UsageError where the disk is full."""
+    temporary = folder / f".{DESCRIPTION}.writing"
+    try:
+        temporary.write_text(description.model_dump_json(indent=2) + "\n")
+        temporary.replace(folder / DESCRIPTION)
+    except OSError as error:
+        temporary.unlink(missing_ok=True)
+        raise _not_written(folder, error) from error
+
+
+def _not_written(folder: Path, error: Exception) -> UsageError:
+    return UsageError(f"{folder} could not be written ({error}); what stood there before is whole")
+
+
+def _write(checkpoint: Checkpoint, temporary: Path) -> None:
     tensors = {name: tensor.contiguous() for name, tensor in checkpoint.model.state_dict().items()}
     for name in [name for name in tensors if name.startswith("head.")]:
         tensors[name] = tensors[name].clone()  # a network may tie weights, safetensors may not
@@ -139,8 +168,6 @@ def save(checkpoint: Checkpoint, folder: Path) -> None:
         temporary / VALIDATION,
     )
     (temporary / DESCRIPTION).write_text(checkpoint.description.model_dump_json(indent=2) + "\n")
-    shutil.rmtree(folder, ignore_errors=True)
-    temporary.rename(folder)
 
 
 def load(folder: Path, network: NetworkFactory | None = None) -> Checkpoint:

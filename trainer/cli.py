@@ -27,6 +27,9 @@ def train(
         float, typer.Option(min=1, help="How many times fewer rows than ids a hash gets.")
     ] = 10,
     epochs: Annotated[int, typer.Option(min=1, help="At most this many passes over the rows.")] = 3,
+    patience: Annotated[
+        int, typer.Option(min=1, help="Stop after this many epochs without a better validation logloss.")
+    ] = 1,
     network: Annotated[
         str, typer.Option(help="dlrm, or package.module:Factory of your own torch.nn.Module.")
     ] = "dlrm",
@@ -40,24 +43,39 @@ def train(
     split: Annotated[
         str | None, typer.Option(help="How one log is cut: order or random.  [default: the format's own]")
     ] = None,
+    resume: Annotated[
+        bool, typer.Option("--resume", help="Go on where the same command was stopped.")
+    ] = False,
+    checkpoint_every: Annotated[
+        float, typer.Option(min=0, metavar="MINUTES", help="How often to keep what --resume goes on from.")
+    ] = 10,
+    tensorboard: Annotated[
+        Path | None, typer.Option(metavar="FOLDER", help="Write TensorBoard's event files there too.")
+    ] = None,
 ) -> None:
     """Train a model on a log and write a checkpoint.
 
-    The epoch with the best validation logloss is kept; test rows are read once, at the end.
+    The epoch with the best validation logloss is kept; test rows are read once, at the end. What is measured
+    on the way goes to OUT.metrics.jsonl, what --resume needs to OUT.state until the run is done.
     """
+    from contextlib import ExitStack
+
     from pydantic import ValidationError
     from rich.console import Console
 
     from tablefold.errors import UsageError
     from tablefold.logs import SplitRule, read_splits
+    from tablefold.trainer.checkpoint import require_free
     from tablefold.trainer.config import TrainConfig
     from tablefold.trainer.method import Method
+    from tablefold.trainer.metrics_log import JsonLines, TensorBoard
     from tablefold.trainer.network import import_factory
-    from tablefold.trainer.observer import Terminal
+    from tablefold.trainer.observer import Observer, Several, Terminal
     from tablefold.trainer.train import train as run
 
     Method.parse(method)  # a wrong name is refused before the log is read
     import_factory(network)
+    require_free(out)
     if split not in (None, *SplitRule):
         raise UsageError(f"--split {split!r} is not known: give order or random")
     console = Console(stderr=True)
@@ -65,8 +83,8 @@ def train(
     batch_rows = batch_rows or min(LARGE_BATCH, max(32, len(splits.train) // 100))
     try:
         config = TrainConfig(
-            method=method, dim=dim, inner_dim=inner_dim, row_ratio=row_ratio, epochs=epochs, seed=seed,
-            batch_rows=batch_rows, lr=lr, table_lr=table_lr, network=network,
+            method=method, dim=dim, inner_dim=inner_dim, row_ratio=row_ratio, epochs=epochs,
+            patience=patience, seed=seed, batch_rows=batch_rows, lr=lr, table_lr=table_lr, network=network,
         )  # fmt: skip
     except ValidationError as error:
         first = error.errors()[0]
@@ -77,15 +95,16 @@ def train(
         f"{len(splits.test):,} test rows",
         highlight=False,
     )
-    with Terminal(console) as terminal:
-        checkpoint = run(schema, splits, config, out, observer=terminal, data=data)
-    metrics = checkpoint.description.metrics
-    console.print(
-        f"[green]wrote[/green] {out}: test AUC {metrics.get('test_auc', float('nan')):.4f}, "
-        f"test logloss {metrics['test_logloss']:.4f}",
-        highlight=False,
-        soft_wrap=True,
-    )
+    with ExitStack() as stack:
+        observers: list[Observer] = [JsonLines(out, resume=resume)]
+        if tensorboard is not None:
+            observers.append(stack.enter_context(TensorBoard(tensorboard)))
+        observers.append(stack.enter_context(Terminal(console)))
+        run(
+            schema, splits, config, out, observer=Several(observers), data=data, resume=resume,
+            state_minutes=checkpoint_every,
+        )  # fmt: skip
+    console.print(f"[green]wrote[/green] {out}", highlight=False, soft_wrap=True)
 
 
 def compress(

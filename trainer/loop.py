@@ -1,11 +1,15 @@
 """The training loop: epochs over encoded rows, validation after each, the best epoch kept.
 
-Knows tensors and optimizers. Does not know files, methods or where rows come from.
+Knows tensors and optimizers. Does not know files, methods or where rows come from. Where it stands can be
+taken out after any step and put into another loop of the same data and settings, which then goes on as the
+first one would have.
 """
 
 import math
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from copy import deepcopy
+from dataclasses import asdict, dataclass
+from typing import Any
 
 import numpy as np
 import torch
@@ -15,9 +19,11 @@ from torch.optim.lr_scheduler import LinearLR
 
 from tablefold.errors import TrainingError
 from tablefold.logs import Log
-from tablefold.metrics import auc, logloss
+from tablefold.metrics import quality
 from tablefold.trainer.config import TrainConfig
+from tablefold.trainer.culprit import find_culprit
 from tablefold.trainer.model import CTRModel
+from tablefold.trainer.row_adam import RowAdam
 
 FINAL_RATE = 0.1
 
@@ -27,94 +33,166 @@ class EpochResult:
     """What one epoch came to."""
 
     epoch: int
+    step: int
+    """Steps since the run began."""
     train_logloss: float
-    validation_auc: float | None
-    validation_logloss: float
+    validation: dict[str, float]
+    """As `tablefold.metrics.quality` names them."""
     best: bool
 
 
-OnBatch = Callable[[int, float], None]
-"""Called after each batch with its rows and its logloss."""
+OnStep = Callable[[int, float], None]
+"""Called after each step with its rows and its logloss."""
 
 
-def train_epochs(
-    model: CTRModel, train: Log, validation: Log, config: TrainConfig, on_batch: OnBatch
-) -> Iterator[EpochResult]:
-    """Train in place and yield after each epoch, so that the caller can keep the best one.
+@dataclass(kw_only=True)
+class Position:
+    """Where a run stands, and what it has seen that decides when it ends."""
 
-    Ends after `config.epochs`, or after `config.patience` epochs without a better validation logloss.
-    Raises TrainingError when the loss is no longer a number.
+    epoch: int = 1
+    """The one that is under way."""
+    epoch_steps: int = 0
+    epoch_rows: int = 0
+    """Of this epoch, done."""
+    epoch_loss: float = 0.0
+    """The sum over this epoch's rows so far."""
+    best: float = math.inf
+    """The lowest validation logloss of an epoch."""
+    worse: int = 0
+    """Epochs since."""
+
+
+class TrainingLoop:
+    """Trains a model in place on rows of its collection's fused table, int32 [rows, C].
+
+    `frequency` float64 [validation rows] is how frequent their ids are.
     """
-    tensors = (
-        torch.from_numpy(train.dense),
-        torch.from_numpy(model.collection.rows(train.ids)),
-        torch.from_numpy(train.labels),
-    )
-    optimizers, schedules = _optimizers(model, config, steps=math.ceil(len(train) / config.batch_rows))
-    order = torch.Generator().manual_seed(config.seed)
-    best, worse = math.inf, 0
-    for epoch in range(1, config.epochs + 1):
-        total = 0.0
-        shuffled = torch.randperm(len(train), generator=order)
-        for step, batch in enumerate(torch.split(shuffled, config.batch_rows)):
-            dense, rows, label = (tensor[batch] for tensor in tensors)
-            loss = _step(model, dense, rows.long(), label, optimizers)
-            if not math.isfinite(loss):
-                raise TrainingError(
-                    f"the loss became {loss} in epoch {epoch}, batch {step + 1}: "
-                    "lower --lr or --table-lr, or look for extreme dense values"
-                )
-            for schedule in schedules:
+
+    def __init__(
+        self,
+        model: CTRModel,
+        train: Log,
+        rows: np.ndarray,
+        validation: Log,
+        frequency: np.ndarray,
+        config: TrainConfig,
+    ) -> None:
+        self.position = Position()
+        self.epoch_steps = math.ceil(len(train) / config.batch_rows)
+        self._model, self._config = model, config
+        self._train, self._validation, self._frequency = train, validation, frequency
+        self._tensors = tuple(torch.from_numpy(array) for array in (train.dense, rows, train.labels))
+        self._order = torch.Generator().manual_seed(config.seed)
+        self._epoch_order = self._order.get_state()
+        looked_up = model.collection.table.vectors.weight
+        rest = [parameter for parameter in model.parameters() if parameter is not looked_up]
+        self._optimizers = [
+            RowAdam(looked_up, lr=config.table_lr),
+            torch.optim.Adam(rest, lr=config.lr, fused=True),
+        ]
+        total = max(1, self.epoch_steps * config.epochs)
+        self._schedules = [LinearLR(o, 1.0, FINAL_RATE, total) for o in self._optimizers]
+
+    @property
+    def epoch_rows(self) -> int:
+        """Rows of an epoch."""
+        return len(self._train)
+
+    @property
+    def steps(self) -> int:
+        """Done since the run began."""
+        return (self.position.epoch - 1) * self.epoch_steps + self.position.epoch_steps
+
+    def epochs(self, on_step: OnStep) -> Iterator[EpochResult]:
+        """Train on and yield after each epoch, so that the caller can keep the best one.
+
+        Ends after `config.epochs`, or after `config.patience` epochs without a better validation logloss.
+        Raises TrainingError naming the feature when the loss is no longer a number.
+        """
+        while (at := self.position).epoch <= self._config.epochs and at.worse < self._config.patience:
+            shuffled = torch.randperm(len(self._train), generator=self._order)
+            batches = torch.split(shuffled, self._config.batch_rows)
+            for number in range(at.epoch_steps, len(batches)):
+                loss = self.step(batches[number])
+                if not math.isfinite(loss):
+                    suspects = torch.cat(batches[max(0, number - 1) : number + 1]).numpy()
+                    raise TrainingError(
+                        f"the loss became {loss} in epoch {at.epoch}, step {number + 1}: "
+                        + find_culprit(self._model, self._train, suspects)
+                    )
+                at.epoch_steps += 1
+                at.epoch_rows += len(batches[number])
+                at.epoch_loss += loss * len(batches[number])
+                on_step(len(batches[number]), loss)
+            yield self._end_epoch()
+
+    def step(self, batch: Tensor) -> float:
+        """Learn from the training rows int64 [b] and give their logloss; only one that is a number changes
+        weights."""
+        dense, rows, label = (tensor.index_select(0, batch) for tensor in self._tensors)
+        for optimizer in self._optimizers:
+            optimizer.zero_grad()
+        loss = binary_cross_entropy_with_logits(self._model(dense, rows.long()), label)
+        value = loss.item()
+        if math.isfinite(value):
+            loss.backward()  # type: ignore[no-untyped-call]
+            for optimizer in self._optimizers:
+                optimizer.step()
+            for schedule in self._schedules:
                 schedule.step()
-            total += loss * len(batch)
-            on_batch(len(batch), loss)
-        probability = model.predict(validation)
-        validation_logloss = logloss(validation.labels, probability)
-        improved = validation_logloss < best
-        best, worse = min(best, validation_logloss), 0 if improved else worse + 1
-        yield EpochResult(
-            epoch=epoch,
-            train_logloss=total / len(train),
-            validation_auc=auc(validation.labels, probability),
-            validation_logloss=validation_logloss,
-            best=improved,
+        return value
+
+    def state(self) -> dict[str, Any]:
+        """Everything that the steps still to come depend on: tensors, numbers, dicts and lists of them."""
+        return {
+            "position": asdict(self.position),
+            "model": self._model.state_dict(),
+            "optimizers": [optimizer.state_dict() for optimizer in self._optimizers],
+            "schedules": [schedule.state_dict() for schedule in self._schedules],
+            "order": self._epoch_order,
+            "random": torch.get_rng_state(),  # a network may drop out
+        }
+
+    def restore(self, state: dict[str, Any]) -> None:
+        """Go on from where the loop stood whose `state` this is."""
+        self.position = Position(**state["position"])
+        self._model.load_state_dict(state["model"])
+        for optimizer, its_state in zip(self._optimizers, state["optimizers"], strict=True):
+            optimizer.load_state_dict(deepcopy(its_state))  # which keeps the tensors it is given
+        for schedule, its_state in zip(self._schedules, state["schedules"], strict=True):
+            schedule.load_state_dict(its_state)
+        self._epoch_order = state["order"].clone()
+        self._order.set_state(self._epoch_order)
+        torch.set_rng_state(state["random"].clone())
+
+    def _end_epoch(self) -> EpochResult:
+        at, validation = self.position, self._validation
+        probability = self._model.predict(validation)
+        unfit = np.flatnonzero(~np.isfinite(probability))
+        if len(unfit):
+            raise TrainingError(
+                f"probabilities of validation rows are not numbers after epoch {at.epoch}: "
+                + find_culprit(self._model, validation, unfit)
+            )
+        measured = quality(validation.labels, probability, self._frequency)
+        best = measured["logloss"] < at.best
+        result = EpochResult(
+            epoch=at.epoch,
+            step=self.steps,
+            train_logloss=at.epoch_loss / len(self._train),
+            validation=measured,
+            best=best,
         )
-        if worse >= config.patience:
-            return
-
-
-def count_rows(model: CTRModel, train: Log) -> np.ndarray:
-    """int64 [R]: how many training values reach each row of the fused table."""
-    collection = model.collection
-    return np.bincount(collection.rows(train.ids).ravel(), minlength=collection.table.vectors.num_embeddings)
+        self._epoch_order = self._order.get_state()
+        self.position = Position(
+            epoch=at.epoch + 1,
+            best=measured["logloss"] if best else at.best,
+            worse=0 if best else at.worse + 1,
+        )
+        return result
 
 
 def zero_unreached_rows(model: CTRModel, row_counts: np.ndarray) -> None:
     """Rows that no training row reaches become zero: an id that ends there adds nothing, not noise."""
     with torch.no_grad():
         model.collection.table.vectors.weight[torch.from_numpy(row_counts == 0)] = 0
-
-
-def _step(
-    model: CTRModel, dense: Tensor, rows: Tensor, label: Tensor, optimizers: list[torch.optim.Optimizer]
-) -> float:
-    for optimizer in optimizers:
-        optimizer.zero_grad()
-    loss = binary_cross_entropy_with_logits(model(dense, rows), label)
-    loss.backward()  # type: ignore[no-untyped-call]
-    for optimizer in optimizers:
-        optimizer.step()
-    return loss.item()
-
-
-def _optimizers(
-    model: CTRModel, config: TrainConfig, steps: int
-) -> tuple[list[torch.optim.Optimizer], list[LinearLR]]:
-    rows = model.collection.table.vectors.weight
-    rest = [parameter for parameter in model.parameters() if parameter is not rows]
-    optimizers = [
-        torch.optim.SparseAdam([rows], lr=config.table_lr),
-        torch.optim.Adam(rest, lr=config.lr),
-    ]
-    total = max(1, steps * config.epochs)
-    return optimizers, [LinearLR(o, 1.0, FINAL_RATE, total) for o in optimizers]

@@ -1,26 +1,121 @@
-"""Whoever watches a training run: nobody, or a person at a terminal."""
+"""Whoever watches a training run: nobody, a person at a terminal, or several at once."""
+
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Self
 
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 
-from tablefold.trainer.loop import EpochResult
+from tablefold.trainer.config import TrainConfig
+from tablefold.trainer.loop import EpochResult, TrainingLoop
+
+
+@dataclass(frozen=True, kw_only=True)
+class Stage:
+    """A run, or the first stage of one, as it begins or goes on."""
+
+    name: str
+    epochs: int
+    """At most."""
+    epoch: int
+    """The one under way."""
+    epoch_rows: int
+    rows_done: int
+    """Of the epoch under way; above 0, or in a later epoch, the run is resumed."""
+    step: int
+    """Steps done."""
+    table_rows: int
+
+    @classmethod
+    def of(cls, name: str, loop: TrainingLoop, config: TrainConfig, table_rows: int) -> Self:
+        """Where a loop stands."""
+        return cls(
+            name=name,
+            epochs=config.epochs,
+            epoch=loop.position.epoch,
+            epoch_rows=loop.epoch_rows,
+            rows_done=loop.position.epoch_rows,
+            step=loop.steps,
+            table_rows=table_rows,
+        )
+
+    @property
+    def resumed(self) -> bool:
+        """Whether this is not where the run began."""
+        return self.step > 0
 
 
 class Observer:
     """Told what happens, and looks away."""
 
-    def started(self, stage: str, rows: int, table_rows: int) -> None:
-        """A stage begins; an epoch has `rows` rows, the table `table_rows`."""
+    def started(self, stage: Stage) -> None:
+        """A stage begins or goes on."""
 
-    def batch(self, rows: int, loss: float) -> None:
-        """A batch of `rows` rows is done; its logloss."""
+    def step(self, rows: int, loss: float) -> None:
+        """A step of `rows` rows is done; its logloss."""
 
     def epoch(self, result: EpochResult) -> None:
         """An epoch is done."""
 
+    def tested(self, test: dict[str, float]) -> None:
+        """The stage is done; its best epoch on test rows, as `tablefold.metrics.quality` names it."""
+
+    def reused(self, stage: str, folder: Path) -> None:
+        """A stage was done before, and its checkpoint stands there."""
+
+    def warned(self, message: str) -> None:
+        """Something went wrong that ends no run."""
+
+
+class Several(Observer):
+    """Tells them all."""
+
+    def __init__(self, observers: Sequence[Observer]) -> None:
+        self._observers = observers
+
+    def started(self, stage: Stage) -> None:
+        """Pass it on."""
+        for observer in self._observers:
+            observer.started(stage)
+
+    def step(self, rows: int, loss: float) -> None:
+        """Pass it on."""
+        for observer in self._observers:
+            observer.step(rows, loss)
+
+    def epoch(self, result: EpochResult) -> None:
+        """Pass it on."""
+        for observer in self._observers:
+            observer.epoch(result)
+
+    def tested(self, test: dict[str, float]) -> None:
+        """Pass it on."""
+        for observer in self._observers:
+            observer.tested(test)
+
+    def reused(self, stage: str, folder: Path) -> None:
+        """Pass it on."""
+        for observer in self._observers:
+            observer.reused(stage, folder)
+
+    def warned(self, message: str) -> None:
+        """Pass it on."""
+        for observer in self._observers:
+            observer.warned(message)
+
+
+DRAW_SECONDS = 0.1
+
 
 class Terminal(Observer):
     """A progress bar an epoch, then a line; a context manager."""
+
+    _bar: TaskID
+    _began: float
+    _drawn: float
 
     def __init__(self, console: Console) -> None:
         self._progress = Progress(
@@ -40,30 +135,69 @@ class Terminal(Observer):
     def __exit__(self, *_: object) -> None:
         self._progress.stop()
 
-    def started(self, stage: str, rows: int, table_rows: int) -> None:
+    def started(self, stage: Stage) -> None:
         """Say so, and begin a bar."""
-        self._rows = rows
-        self._print(f"{stage}: a table of {table_rows:,} rows")
-        self._new_bar("epoch 1")
+        self._stage = stage
+        resumed = f", resumed after {stage.rows_done:,} rows of epoch {stage.epoch}" if stage.resumed else ""
+        self._print(f"{stage.name}: a table of {stage.table_rows:,} rows{resumed}")
+        self._new_bar(stage.epoch, stage.rows_done)
 
-    def batch(self, rows: int, loss: float) -> None:
-        """Move the bar."""
-        speed = self._progress.tasks[-1].speed
-        rate = f"{speed:,.0f} rows/s" if speed else ""
-        self._progress.update(self._bar, advance=rows, loss=loss, rate=rate)
+    def step(self, rows: int, loss: float) -> None:
+        """Move the bar, ten times a second at most: a step may be shorter than drawing it."""
+        self._rows += rows
+        now = time.perf_counter()
+        if now - self._drawn >= DRAW_SECONDS:
+            rate = f"{self._rows / (now - self._began):,.0f} rows/s"
+            self._progress.update(self._bar, completed=self._rows_before + self._rows, loss=loss, rate=rate)
+            self._drawn = now
 
     def epoch(self, result: EpochResult) -> None:
         """Replace the bar by a line."""
         self._progress.remove_task(self._bar)
-        auc = "" if result.validation_auc is None else f"AUC {result.validation_auc:.4f}, "
+        rate = self._rows / (time.perf_counter() - self._began)
         self._print(
-            f"  epoch {result.epoch}: training logloss {result.train_logloss:.4f}; validation {auc}"
-            f"logloss {result.validation_logloss:.4f}{' (best so far)' if result.best else ''}"
+            f"  epoch {result.epoch} of {self._stage.epochs}, {rate:,.0f} rows/s: training logloss "
+            f"{result.train_logloss:.4f}; validation {summary(result.validation)}"
+            f"{' (best so far)' if result.best else ''}"
         )
-        self._new_bar(f"epoch {result.epoch + 1}")
+        self._new_bar(result.epoch + 1)
+
+    def tested(self, test: dict[str, float]) -> None:
+        """Two lines; the stage's last bar goes."""
+        self._progress.remove_task(self._bar)
+        deciles = [f"{value:.3f}" for name, value in test.items() if name.startswith("logloss_decile_")]
+        self._print(f"  test {summary(test)}")
+        self._print(f"  test logloss by how frequent a row's ids are, rarest first: {' '.join(deciles)}")
+
+    def reused(self, stage: str, folder: Path) -> None:
+        """A line."""
+        self._print(f"{stage}: done before, from {folder}")
+
+    def warned(self, message: str) -> None:
+        """A line that stays."""
+        self._progress.console.print(message, style="yellow", highlight=False, soft_wrap=True, markup=False)
 
     def _print(self, line: str) -> None:
-        self._progress.console.print(line, highlight=False, soft_wrap=True)
+        self._progress.console.print(line, highlight=False, soft_wrap=True, markup=False)
 
-    def _new_bar(self, name: str) -> None:
-        self._bar = self._progress.add_task(name, total=self._rows, loss=0.0, rate="")
+    def _new_bar(self, epoch: int, rows_done: int = 0) -> None:
+        self._rows_before, self._rows = rows_done, 0
+        self._began = time.perf_counter()
+        self._drawn = self._began
+        self._bar = self._progress.add_task(
+            f"epoch {epoch} of {self._stage.epochs}",
+            total=self._stage.epoch_rows,
+            completed=rows_done,
+            visible=epoch <= self._stage.epochs,
+            loss=0.0,
+            rate="",
+        )
+
+
+NAMES = {"auc": "AUC", "normalised_entropy": "normalised entropy"}
+
+
+def summary(measured: dict[str, float]) -> str:
+    """The metrics of all rows in one line."""
+    of_all = {name: value for name, value in measured.items() if "decile" not in name}
+    return ", ".join(f"{NAMES.get(name, name)} {value:.4f}" for name, value in of_all.items())

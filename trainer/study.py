@@ -192,7 +192,7 @@ class StudyRun:
         try:
             checkpoint = train(
                 self._schema, self._blind, config, self._folder(config), observer=self._observer,
-                data=self.study.data, stage=f"{arm.title}{tuned}, seed {seed}",
+                data=self.study.data, stage=f"{arm.title}{tuned}, seed {seed}", resume=True,
             )  # fmt: skip
             metrics = checkpoint.description.metrics
             run = Run(

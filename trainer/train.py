@@ -4,6 +4,7 @@ A learned hash takes two such runs: the first one, cheap and low-dimensional, gi
 which ids are alike; its checkpoint is kept beside the second one, as `<name>.stage1`.
 """
 
+import math
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -12,18 +13,20 @@ import numpy as np
 import torch
 
 from tablefold import __version__
-from tablefold.errors import UsageError
+from tablefold.errors import TrainingError, UsageError
 from tablefold.logs import Log, Splits
-from tablefold.metrics import auc, logloss
+from tablefold.metrics import quality
 from tablefold.schema import FeatureSchema
 from tablefold.trainer import checkpoint as checkpoints
 from tablefold.trainer.checkpoint import Checkpoint, Description, RowMapRecord, build_model
 from tablefold.trainer.config import TrainConfig, first_stage
-from tablefold.trainer.loop import EpochResult, count_rows, train_epochs, zero_unreached_rows
+from tablefold.trainer.frequency import id_frequency
+from tablefold.trainer.loop import TrainingLoop, zero_unreached_rows
 from tablefold.trainer.method import Method, RowMapRequest, rows_for
 from tablefold.trainer.network import NetworkFactory, import_factory
-from tablefold.trainer.observer import Observer
+from tablefold.trainer.observer import Observer, Stage
 from tablefold.trainer.row_map import RowMap
+from tablefold.trainer.run_state import STATE_MINUTES, Identity, RunState
 from tablefold.trainer.vocabulary import Vocabulary, count_vocabularies
 
 
@@ -36,18 +39,30 @@ def train(
     observer: Observer | None = None,
     data: str = "",
     stage: str = "training",
+    resume: bool = False,
+    state_minutes: float = STATE_MINUTES,
 ) -> Checkpoint:
     """Train by `config`, write the best epoch's checkpoint to `out` and return it.
 
-    A `config.network` that is not DLRM is imported.
+    A `config.network` that is not DLRM is imported. The run's state is kept in `<out>.state` every
+    `state_minutes` and after each epoch; with `resume` the run goes on from there, returns what was finished
+    before, and begins anew where there is neither.
 
     Test rows are read once, after the best epoch is chosen. Raises UsageError for data that cannot be
-    learned from and for an `out` that is something else, TrainingError for a run that cannot go on.
+    learned from, for an `out` that is something else or cannot be written and for a `resume` of another run,
+    TrainingError for a run that cannot go on.
     """
     observer = observer or Observer()
     checkpoints.require_free(out)
-    _require_both_labels(splits.train)
+    _require_learnable(splits)
     method, network = Method.parse(config.method), import_factory(config.network)
+    identity = Identity.of(schema, config, splits)
+    state = RunState(out, identity, observer, state_minutes)
+    left = state.read(resume=resume)
+    finished = _finished(out, identity, network) if resume else None
+    if finished is not None:
+        observer.reused(stage, out)
+        return finished
     vocabularies = count_vocabularies(schema, splits.train)
     first: list[Checkpoint] = []
 
@@ -55,8 +70,11 @@ def train(
         if not first:  # only a row map that asks for vectors pays for the first stage
             beside = out.with_name(f"{out.name}.stage1")
             first.append(
-                train(schema, splits, first_stage(config), beside, observer=observer, stage="first stage")
-            )
+                train(
+                    schema, splits, first_stage(config), beside, observer=observer, stage="first stage",
+                    resume=resume, state_minutes=state_minutes,
+                )
+            )  # fmt: skip
         return _vectors(first[0], schema.categorical.index(vocabulary.feature), vocabulary.ids)
 
     row_maps = tuple(
@@ -71,35 +89,75 @@ def train(
         for vocabulary in vocabularies
     )
     model = build_model(schema, config, row_maps, network=network)
-    row_counts = count_rows(model, splits.train)
+    rows = model.collection.rows(splits.train.ids)
+    row_counts = np.bincount(rows.ravel(), minlength=model.collection.table.vectors.num_embeddings)
     zero_unreached_rows(model, row_counts)
-    observer.started(stage, len(splits.train), model.collection.table.vectors.num_embeddings)
-    for result in train_epochs(model, splits.train, splits.validation, config, observer.batch):
-        observer.epoch(result)
-        if result.best:
-            best = Checkpoint(
-                description=Description(
-                    feature_schema=schema,
-                    config=config,
-                    row_maps=_records(row_maps, vocabularies),
-                    metrics=_epoch_metrics(result),
-                    provenance={"tablefold": __version__, "torch": torch.__version__, "data": data},
-                ),
-                row_maps=row_maps,
-                model=model,
-                validation=splits.validation,
-                row_counts=row_counts,
-            )
-            checkpoints.save(best, out)
-    return _with_test_metrics(out, splits.test, network)
+    frequency = id_frequency(schema, vocabularies, splits.validation)
+    loop = TrainingLoop(model, splits.train, rows, splits.validation, frequency, config)
+    if left is not None:
+        state.restore(loop, row_maps, left)
+    observer.started(Stage.of(stage, loop, config, len(row_counts)))
+
+    def on_step(step_rows: int, loss: float) -> None:
+        observer.step(step_rows, loss)
+        state.keep(loop, row_maps)
+
+    try:
+        for result in loop.epochs(on_step):
+            observer.epoch(result)
+            if result.best:
+                measured = {f"validation_{name}": value for name, value in result.validation.items()}
+                best = Checkpoint(
+                    description=Description(
+                        feature_schema=schema,
+                        config=config,
+                        row_maps=_records(row_maps, vocabularies),
+                        metrics={"epoch": float(result.epoch), **measured},
+                        provenance={"tablefold": __version__, "torch": torch.__version__, "data": data}
+                        | identity.rows,
+                    ),
+                    row_maps=row_maps,
+                    model=model,
+                    validation=splits.validation,
+                    row_counts=row_counts,
+                )
+                checkpoints.save(best, out)
+            state.keep(loop, row_maps, now=True)
+    except TrainingError as error:
+        none = "no epoch was finished, so there is no checkpoint of this run"
+        kept = none if loop.position.best == math.inf else f"the last good checkpoint is {out}"
+        raise TrainingError(f"{error} ({kept})") from error
+    done = _with_test_metrics(out, splits.test, id_frequency(schema, vocabularies, splits.test), network)
+    state.remove()
+    observer.tested(
+        {name[5:]: value for name, value in done.description.metrics.items() if name.startswith("test_")}
+    )
+    return done
 
 
-def _require_both_labels(log: Log) -> None:
-    if not 0 < log.labels.sum() < len(log):
+def _require_learnable(splits: Splits) -> None:
+    for name, log in {"training": splits.train, "validation": splits.validation, "test": splits.test}.items():
+        if len(log) == 0:
+            raise UsageError(f"there are no {name} rows; give a longer log, or a file with some")
+    labels = splits.train.labels
+    if not 0 < labels.sum() < len(labels):
         raise UsageError(
-            f"all {len(log)} training rows have the label {log.labels[0]:.0f}; "
+            f"all {len(labels)} training rows have the label {labels[0]:.0f}; "
             "a model needs rows of both labels to learn from"
         )
+
+
+def _finished(out: Path, identity: Identity, network: NetworkFactory | None) -> Checkpoint | None:
+    """The checkpoint of this very run, if it came to its end. Raises UsageError for another run's."""
+    if not (out / checkpoints.DESCRIPTION).is_file():
+        return None
+    done = checkpoints.load(out, network)
+    description = done.description
+    was = Identity(
+        feature_schema=description.feature_schema, config=description.config, rows=description.provenance
+    )
+    identity.require(was, out)
+    return done if "test_logloss" in description.metrics else None
 
 
 def _vectors(checkpoint: Checkpoint, feature: int, ids: np.ndarray) -> np.ndarray:
@@ -115,20 +173,12 @@ def _records(row_maps: Sequence[RowMap], vocabularies: Sequence[Vocabulary]) -> 
     )
 
 
-def _epoch_metrics(result: EpochResult) -> dict[str, float]:
-    metrics = {"epoch": float(result.epoch), "validation_logloss": result.validation_logloss}
-    if result.validation_auc is not None:
-        metrics["validation_auc"] = result.validation_auc
-    return metrics
-
-
-def _with_test_metrics(out: Path, test: Log, network: NetworkFactory | None) -> Checkpoint:
+def _with_test_metrics(
+    out: Path, test: Log, frequency: np.ndarray, network: NetworkFactory | None
+) -> Checkpoint:
     best = checkpoints.load(out, network)
-    probability = best.model.predict(test)
-    metrics = best.description.metrics | {"test_logloss": logloss(test.labels, probability)}
-    test_auc = auc(test.labels, probability)
-    if test_auc is not None:
-        metrics["test_auc"] = test_auc
+    measured = quality(test.labels, best.model.predict(test), frequency)
+    metrics = best.description.metrics | {f"test_{name}": value for name, value in measured.items()}
     description = best.description.model_copy(update={"metrics": metrics})
-    (out / checkpoints.DESCRIPTION).write_text(description.model_dump_json(indent=2) + "\n")
+    checkpoints.describe(description, out)
     return replace(best, description=description)

@@ -1,0 +1,80 @@
+"""Small runs that other tests watch, stop and go on with."""
+
+from pathlib import Path
+
+import torch
+from torch import nn
+
+from tablefold.logs import Splits, synthetic
+from tablefold.trainer.config import TrainConfig
+from tablefold.trainer.loop import EpochResult
+from tablefold.trainer.observer import Observer, Stage
+
+SMALL = TrainConfig(dim=4, batch_rows=256, epochs=1, bottom=(8,), top=(8,))
+
+
+def splits(rows: int = 2000) -> Splits:
+    """Generated rows, a tenth each held out."""
+    log, held_out = synthetic.generate(rows), rows // 10
+    return Splits(
+        train=log.take(slice(0, -2 * held_out)),
+        validation=log.take(slice(-2 * held_out, -held_out)),
+        test=log.take(slice(-held_out, None)),
+    )
+
+
+class Watching(Observer):
+    """Remembers."""
+
+    def __init__(self) -> None:
+        self.stages: list[Stage] = []
+        self.epochs: list[EpochResult] = []
+        self.found: list[tuple[str, Path]] = []
+        self.warnings: list[str] = []
+        self.steps = 0
+
+    def started(self, stage: Stage) -> None:
+        self.stages.append(stage)
+
+    def step(self, rows: int, loss: float) -> None:
+        self.steps += 1
+
+    def epoch(self, result: EpochResult) -> None:
+        self.epochs.append(result)
+
+    def reused(self, stage: str, folder: Path) -> None:
+        self.found.append((stage, folder))
+
+    def warned(self, message: str) -> None:
+        self.warnings.append(message)
+
+
+class Stopped(Exception):
+    """Not an error of ours, as when a person stops a run."""
+
+
+class StopAfter(Watching):
+    """Stops the run after so many steps."""
+
+    def __init__(self, steps: int) -> None:
+        super().__init__()
+        self.left = steps
+
+    def step(self, rows: int, loss: float) -> None:
+        super().step(rows, loss)
+        self.left -= 1
+        if self.left == 0:
+            raise Stopped
+
+
+class Dropping(nn.Module):
+    """A network that draws random numbers while it trains."""
+
+    def __init__(self, num_dense: int, num_features: int, dim: int) -> None:
+        super().__init__()
+        self.drop = nn.Dropout(0.3)
+        self.linear = nn.Linear(num_dense + num_features * dim, 1)
+
+    def forward(self, dense: torch.Tensor, vectors: torch.Tensor) -> torch.Tensor:
+        logit: torch.Tensor = self.linear(self.drop(torch.cat([dense, vectors.flatten(1)], dim=1)))
+        return logit.squeeze(1)

@@ -1,0 +1,84 @@
+"""A loss that is no number: the message names what made it so, and the checkpoint that is still good."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from tablefold.errors import TrainingError
+from tablefold.logs import synthetic
+from tablefold.trainer import checkpoint as checkpoints
+from tablefold.trainer.checkpoint import build_model
+from tablefold.trainer.config import TrainConfig
+from tablefold.trainer.culprit import find_culprit
+from tablefold.trainer.loop import EpochResult
+from tablefold.trainer.model import CTRModel
+from tablefold.trainer.observer import Observer
+from tablefold.trainer.row_map import RowMap
+from tablefold.trainer.train import train
+from tests.trainer.runs import SMALL, splits
+
+
+def spoil_vector(model: CTRModel) -> None:
+    with torch.no_grad():
+        model.collection.table.vectors.weight[model.collection.rows_of[4](np.array([7]))] = torch.nan
+
+
+def spoil_projection(model: CTRModel) -> None:
+    with torch.no_grad():
+        model.get_parameter("collection.table.projection")[2, 1, 1] = 1e20
+
+
+def spoil_network(model: CTRModel) -> None:
+    with torch.no_grad():
+        model.get_parameter("head.network.logit.bias")[0] = -torch.inf
+
+
+@pytest.mark.parametrize(
+    ("spoil", "says"),
+    [
+        (spoil_vector, r"the vector of the id 7 of 'C5' holds nan; lower --table-lr"),
+        (spoil_projection, r"the weights collection\.table\.projection of 'C3' hold 1e\+20; lower --lr"),
+        (spoil_network, r"the weights head\.network\.logit\.bias hold -inf; lower --lr"),
+        (lambda _: None, "look at the network's own computation"),
+    ],
+)
+def test_the_culprit_is_named(spoil: Callable[[CTRModel], None], says: str) -> None:
+    maps = tuple(
+        RowMap(keys=np.arange(10), rows=np.arange(10), hashed_first=10, hashed_rows=1)
+        for _ in synthetic.SCHEMA.categorical
+    )
+    config = TrainConfig(method="mlet", dim=4, inner_dim=8, bottom=(8,), top=(8,))
+    model = build_model(synthetic.SCHEMA, config, maps)
+    log = synthetic.generate(20)
+    log.ids[:] = 7
+    spoil(model)
+    assert find_culprit(model, log, np.arange(3, 9)).endswith(says.replace("\\", ""))
+
+
+def test_an_infinite_dense_value_is_named_with_its_row(tmp_path: Path) -> None:
+    data = splits(500)
+    data.train.dense[7, 2] = np.inf
+    says = (
+        r"the loss became \S+ in epoch 1, step 1: the dense feature 'I3' is inf in row 8; .*"
+        r"no epoch was finished"
+    )
+    with pytest.raises(TrainingError, match=says):
+        train(synthetic.SCHEMA, data, SMALL.model_copy(update={"batch_rows": 400}), tmp_path / "m")
+    assert not (tmp_path / "m").exists()
+
+
+def test_the_last_good_checkpoint_is_named(tmp_path: Path) -> None:
+    data = splits(500)
+
+    class Spoiling(Observer):
+        def epoch(self, result: EpochResult) -> None:
+            data.train.dense[7, 2] = np.inf
+
+    config = SMALL.model_copy(update={"epochs": 2})
+    with pytest.raises(TrainingError, match=r"in epoch 2, step .* the dense feature 'I3'") as stopped:
+        train(synthetic.SCHEMA, data, config, tmp_path / "m", observer=Spoiling())
+    assert f"(the last good checkpoint is {tmp_path / 'm'})" in str(stopped.value)
+    assert not checkpoints.load(tmp_path / "m").description.metrics.keys() & {"test_logloss"}

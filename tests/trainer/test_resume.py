@@ -1,0 +1,198 @@
+"""A run that is killed and resumed makes what it would have made: bit for bit, on one thread."""
+
+import resource
+import signal
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+
+from tablefold.errors import UsageError
+from tablefold.logs import Splits, synthetic
+from tablefold.trainer import checkpoint as checkpoints
+from tablefold.trainer.config import TrainConfig
+from tablefold.trainer.observer import Observer
+from tablefold.trainer.train import train
+from tests.trainer.runs import SMALL, StopAfter, Stopped, Watching, splits
+
+ROOT = Path(__file__).parents[2]
+TWO_STAGES = TrainConfig(
+    method="lhf+mlet", dim=4, inner_dim=8, batch_rows=128, epochs=3, patience=3,
+    network="tests.trainer.runs:Dropping",
+)  # fmt: skip
+STEPS = 13
+"""Of an epoch: 1,600 rows."""
+KILLED = """
+import os, signal, sys
+from pathlib import Path
+import torch
+from tablefold.logs import synthetic
+from tablefold.trainer.config import TrainConfig
+from tablefold.trainer.observer import Observer
+from tablefold.trainer.train import train
+from tests.trainer.runs import splits
+
+config, out, left, minutes = sys.argv[1:]
+left = int(left)
+
+class Killed(Observer):
+    def step(self, rows, loss):
+        global left
+        left -= 1
+        if left == 0:
+            os.kill(os.getpid(), signal.SIGKILL)
+
+torch.set_num_threads(1)
+config = TrainConfig.model_validate_json(config)
+train(synthetic.SCHEMA, splits(), config, Path(out), observer=Killed(), state_minutes=float(minutes))
+"""
+
+
+@pytest.fixture(autouse=True)
+def one_thread() -> Iterator[None]:
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
+
+
+def run(
+    config: TrainConfig, out: Path, observer: Observer | None = None, resume: bool = False, rows: int = 2000
+) -> bytes:
+    """The weights a run leaves."""
+    train(synthetic.SCHEMA, splits(rows), config, out, observer=observer, resume=resume, state_minutes=0)
+    return (out / checkpoints.ARRAYS).read_bytes()
+
+
+def stop(config: TrainConfig, out: Path, steps: int) -> Path:
+    """A run stopped after so many steps; the file of its state."""
+    with pytest.raises(Stopped):
+        run(config, out, StopAfter(steps))
+    return out.with_name(f"{out.name}.state")
+
+
+@contextmanager
+def files_at_most(size: int) -> Iterator[None]:
+    """What a full disk does to a file: writing past `size` bytes fails."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size, hard))
+    yield
+    resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The checkpoint of a run of two stages that was left alone."""
+    torch.set_num_threads(1)
+    out = tmp_path_factory.mktemp("whole") / "m"
+    run(TWO_STAGES, out)
+    return out
+
+
+@pytest.mark.parametrize(
+    ("killed_at", "minutes", "reused"),
+    [(5, 0.0, []), (STEPS + STEPS + 6, 0.0005, ["first stage"])],
+    ids=["first stage", "second epoch"],
+)
+def test_a_run_that_was_killed_ends_as_if_it_was_not(
+    whole: Path, tmp_path: Path, killed_at: int, minutes: float, reused: list[str]
+) -> None:
+    out = tmp_path / "m"
+    arguments = [TWO_STAGES.model_dump_json(), str(out), str(killed_at), str(minutes)]
+    done = subprocess.run([sys.executable, "-c", KILLED, *arguments], cwd=ROOT, check=False)
+    assert done.returncode == -signal.SIGKILL
+    watching = Watching()
+    assert run(TWO_STAGES, out, watching, resume=True) == (whole / checkpoints.ARRAYS).read_bytes()
+    assert (out / checkpoints.DESCRIPTION).read_text() == (whole / checkpoints.DESCRIPTION).read_text()
+    assert [stage for stage, _ in watching.found] == reused
+    assert watching.stages[0].resumed
+    assert watching.steps < 4 * STEPS
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["m", "m.stage1"]
+
+
+def test_a_seed_repeats_a_run_bit_for_bit(whole: Path, tmp_path: Path) -> None:
+    assert run(TWO_STAGES, tmp_path / "m") == (whole / checkpoints.ARRAYS).read_bytes()
+    other = TWO_STAGES.model_copy(update={"seed": 1})
+    assert run(other, tmp_path / "m") != (whole / checkpoints.ARRAYS).read_bytes()
+
+
+def test_a_finished_run_is_not_done_again(tmp_path: Path) -> None:
+    run(SMALL, tmp_path / "m")
+    watching = Watching()
+    run(SMALL, tmp_path / "m", watching, resume=True)
+    assert watching.steps == 0
+    assert watching.found == [("training", tmp_path / "m")]
+    with pytest.raises(UsageError, match=r"m is of another run: dim was 4 and is 8"):
+        run(SMALL.model_copy(update={"dim": 8}), tmp_path / "m", resume=True)
+
+
+def test_without_a_state_a_resumed_run_begins(tmp_path: Path) -> None:
+    assert run(SMALL, tmp_path / "a", resume=True) == run(SMALL, tmp_path / "b")
+
+
+def test_without_resume_a_stopped_run_begins_anew_and_says_so(tmp_path: Path) -> None:
+    stop(SMALL, tmp_path / "m", 4)
+    watching = Watching()
+    run(SMALL, tmp_path / "m", watching)
+    assert not watching.stages[0].resumed
+    assert "this one starts anew (--resume would go on)" in watching.warnings[0]
+
+
+def other_test_rows(data: Splits) -> Splits:
+    dense = data.test.dense.copy()
+    dense[3, 4] += 1
+    return replace(data, test=replace(data.test, dense=dense))
+
+
+@pytest.mark.parametrize(
+    ("changes", "change_data", "says"),
+    [
+        ({"table_lr": 0.5}, None, "table_lr was 0.01 and is 0.5"),
+        ({"epochs": 2}, None, "epochs was 1 and is 2"),
+        ({}, other_test_rows, "the test rows are others than they were"),
+        ({}, lambda data: replace(data, train=data.validation), "the training rows are others than"),
+    ],
+)
+def test_another_run_is_not_gone_on_with(
+    tmp_path: Path, changes: dict[str, float], change_data: Callable[[Splits], Splits] | None, says: str
+) -> None:
+    stop(SMALL, tmp_path / "m", 4)
+    data = splits() if change_data is None else change_data(splits())
+    with pytest.raises(UsageError, match=rf"m\.state is of another run: {says}"):
+        train(synthetic.SCHEMA, data, SMALL.model_copy(update=changes), tmp_path / "m", resume=True)
+
+
+def test_a_damaged_state_is_refused(tmp_path: Path) -> None:
+    state = stop(SMALL, tmp_path / "m", 4)
+    state.write_bytes(state.read_bytes()[:-500])
+    with pytest.raises(UsageError, match=r"m\.state is damaged"):
+        run(SMALL, tmp_path / "m", resume=True)
+
+
+def test_a_state_that_does_not_fit_on_the_disk_ends_no_run(tmp_path: Path) -> None:
+    config = SMALL.model_copy(update={"dim": 8, "epochs": 2})
+    expected = run(config, tmp_path / "alone")
+    state, before = stop(config, tmp_path / "m", 4), 0
+    before = state.read_bytes()
+    watching, again = Watching(), StopAfter(2)
+    with files_at_most(state.stat().st_size * 4 // 5):
+        with pytest.raises(Stopped):
+            run(config, tmp_path / "m", again, resume=True)
+        assert state.read_bytes() == before
+        assert run(config, tmp_path / "m", watching, resume=True) == expected
+    assert "m.state could not be written" in watching.warnings[0]
+    assert "training goes on, the one before stays" in watching.warnings[0]
+
+
+def test_a_checkpoint_that_does_not_fit_on_the_disk_leaves_the_older_one_whole(tmp_path: Path) -> None:
+    older = run(SMALL, tmp_path / "m")
+    with files_at_most(20_000), pytest.raises(UsageError, match=r"m could not be written \("):
+        run(SMALL.model_copy(update={"seed": 5}), tmp_path / "m")
+    assert (tmp_path / "m" / checkpoints.ARRAYS).read_bytes() == older
+    assert [path.name for path in tmp_path.iterdir()] == ["m"]
+    checkpoints.load(tmp_path / "m")
