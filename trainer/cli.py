@@ -70,7 +70,8 @@ def train(
     from tablefold.trainer.method import Method
     from tablefold.trainer.metrics_log import JsonLines, TensorBoard
     from tablefold.trainer.network import import_factory
-    from tablefold.trainer.observer import Observer, Several, Terminal
+    from tablefold.trainer.observer import Observer, Several
+    from tablefold.trainer.terminal import Terminal
     from tablefold.trainer.train import train as run
 
     Method.parse(method)  # a wrong name is refused before the log is read

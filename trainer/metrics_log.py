@@ -23,11 +23,11 @@ class Recorder(Observer):
 
     @abstractmethod
     def write(self, measured: dict[str, float]) -> None:
-        """Keep what was measured after `self.steps` steps, in epoch `self.number`."""
+        """Keep what was measured after `self.steps` steps."""
 
     def started(self, stage: Stage) -> None:
         """Go on at the stage's step."""
-        self.stage, self.steps, self.number = stage.name, stage.step, stage.epoch
+        self.stage, self.steps, self._epoch = stage.name, stage.step, stage.epoch
         self._begin()
 
     def step(self, rows: int, loss: float) -> None:
@@ -37,14 +37,20 @@ class Recorder(Observer):
         self._loss += rows * loss
         if self.steps % STEPS_A_RECORD == 0:
             seconds = time.perf_counter() - self._began
-            self.write({"rows_per_second": self._rows / seconds, "train_logloss": self._loss / self._rows})
+            self.write(
+                {
+                    "epoch": self._epoch,
+                    "rows_per_second": self._rows / seconds,
+                    "train_logloss": self._loss / self._rows,
+                }
+            )
             self._begin()
 
     def epoch(self, result: EpochResult) -> None:
         """A record."""
         measured = {f"validation_{name}": value for name, value in result.validation.items()}
-        self.write({"epoch_train_logloss": result.train_logloss, **measured})
-        self.number += 1
+        self.write({"epoch": result.epoch, "epoch_train_logloss": result.train_logloss, **measured})
+        self._epoch = result.epoch + 1
         self._begin()
 
     def tested(self, test: dict[str, float]) -> None:
@@ -74,7 +80,7 @@ class JsonLines(Recorder):
 
     def write(self, measured: dict[str, float]) -> None:
         """One line; a disk that is full costs lines, not the run."""
-        line = {"stage": self.stage, "epoch": self.number, "step": self.steps, **measured}
+        line = {"stage": self.stage, "step": self.steps, **measured}
         try:
             with self.path.open("a") as file:
                 file.write(json.dumps(line) + "\n")

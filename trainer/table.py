@@ -44,7 +44,8 @@ class _FusedRows(nn.Embedding):
     convention). Gradients are sparse."""
 
     def __init__(self, feature_rows: Sequence[int], width: int) -> None:
-        super().__init__(PADDING_ROWS + sum(feature_rows), width, padding_idx=0, sparse=True)
+        # The optimizer leaves the padding row alone; `padding_idx` would copy all gradients to leave it out.
+        super().__init__(PADDING_ROWS + sum(feature_rows), width, sparse=True)
         with torch.no_grad():
             self.weight.zero_()
             start = PADDING_ROWS
@@ -87,8 +88,8 @@ class MLET(nn.Module):
         self.projection = nn.Parameter(torch.randn(len(feature_rows), inner_dim, dim) * 0.25)
 
     def lookup(self, rows: Tensor) -> Tensor:
-        """int64 [B, C] -> float32 [B, C, k]."""
-        return self.vectors.forward(rows)
+        """int64 [B, C] -> float32 [B, C, k], feature by feature in memory, as the projection reads it."""
+        return self.vectors.forward(rows.t()).transpose(0, 1)
 
     def project(self, pooled: Tensor) -> Tensor:
         """float32 [B, F, k] -> [B, F, d], each feature by its own projection."""

@@ -59,7 +59,7 @@ def test_a_line_that_does_not_fit_on_the_disk_is_no_error(
 ) -> None:
     lines = JsonLines(tmp_path / "m", resume=False)
     lines.path = Path("/dev/full")
-    lines.stage, lines.number, lines.steps = "training", 1, 100
+    lines.stage, lines.steps = "training", 100
     lines.write({"train_logloss": 0.5})
     assert "a line of /dev/full is lost: No space left on device" in caplog.text
 
