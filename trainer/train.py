@@ -17,10 +17,10 @@ from tablefold.logs import Log, Splits
 from tablefold.metrics import auc, logloss
 from tablefold.schema import FeatureSchema
 from tablefold.trainer import checkpoint as checkpoints
-from tablefold.trainer.checkpoint import Checkpoint, Description, RowMapRecord, build_model
+from tablefold.trainer.checkpoint import Checkpoint, Description, FeatureRecord, build_model
 from tablefold.trainer.config import TrainConfig, first_stage
 from tablefold.trainer.loop import EpochResult, count_rows, train_epochs, zero_unreached_rows
-from tablefold.trainer.method import Method, RowMapRequest, rows_for
+from tablefold.trainer.method import make_row_maps, require_settings
 from tablefold.trainer.network import NetworkFactory, import_factory
 from tablefold.trainer.observer import Observer
 from tablefold.trainer.row_map import RowMap
@@ -39,7 +39,7 @@ def train(
 ) -> Checkpoint:
     """Train by `config`, write the best epoch's checkpoint to `out` and return it.
 
-    A `config.network` that is not DLRM is imported.
+    A `config.network` that is not ours is imported.
 
     Test rows are read once, after the best epoch is chosen. Raises UsageError for data that cannot be
     learned from and for an `out` that is something else, TrainingError for a run that cannot go on.
@@ -47,7 +47,8 @@ def train(
     observer = observer or Observer()
     checkpoints.require_free(out)
     _require_both_labels(splits.train)
-    method, network = Method.parse(config.method), import_factory(config.network)
+    require_settings(config, schema)
+    network = import_factory(config.network)
     vocabularies = count_vocabularies(schema, splits.train)
     first: list[Checkpoint] = []
 
@@ -59,17 +60,7 @@ def train(
             )
         return _vectors(first[0], schema.categorical.index(vocabulary.feature), vocabulary.ids)
 
-    row_maps = tuple(
-        method.make_row_map(
-            RowMapRequest(
-                vocabulary=vocabulary,
-                rows=rows_for(vocabulary.distinct, config.row_ratio),
-                vectors_of=vectors_of,
-                seed=config.seed,
-            )
-        )
-        for vocabulary in vocabularies
-    )
+    row_maps = tuple(make_row_maps(config, vocabulary, vectors_of) for vocabulary in vocabularies)
     model = build_model(schema, config, row_maps, network=network)
     row_counts = count_rows(model, splits.train)
     zero_unreached_rows(model, row_counts)
@@ -81,7 +72,7 @@ def train(
                 description=Description(
                     feature_schema=schema,
                     config=config,
-                    row_maps=_records(row_maps, vocabularies),
+                    features=_records(row_maps, vocabularies),
                     metrics=_epoch_metrics(result),
                     provenance={"tablefold": __version__, "torch": torch.__version__, "data": data},
                 ),
@@ -89,6 +80,7 @@ def train(
                 model=model,
                 validation=splits.validation,
                 row_counts=row_counts,
+                vocabularies=tuple(vocabularies),
             )
             checkpoints.save(best, out)
     return _with_test_metrics(out, splits.test, network)
@@ -108,10 +100,12 @@ def _vectors(checkpoint: Checkpoint, feature: int, ids: np.ndarray) -> np.ndarra
     return collection.table.fold().rows[rows].numpy()
 
 
-def _records(row_maps: Sequence[RowMap], vocabularies: Sequence[Vocabulary]) -> tuple[RowMapRecord, ...]:
+def _records(
+    row_maps: Sequence[Sequence[RowMap]], vocabularies: Sequence[Vocabulary]
+) -> tuple[FeatureRecord, ...]:
     return tuple(
-        RowMapRecord.of(row_map, vocabulary.distinct)
-        for row_map, vocabulary in zip(row_maps, vocabularies, strict=True)
+        FeatureRecord.of(its, vocabulary.distinct)
+        for its, vocabulary in zip(row_maps, vocabularies, strict=True)
     )
 
 
