@@ -34,11 +34,11 @@ from tablefold.exporter.rows import AttachRows, StoredTable
 from tablefold.logs.synthetic import FIELD_SIZES, SCHEMA
 from tablefold.trainer.collection import fuse
 from tablefold.trainer.dlrm import DLRM
+from tablefold.trainer.lookup_columns import LookupColumns
 from tablefold.trainer.model import Head
 from tablefold.trainer.row_map import RowMap
 
 BATCHES, ROUNDS = (1, 270, 4096), 60
-COLUMNS = SCHEMA.feature_of_column
 Inputs = dict[str, np.ndarray]
 Run = Callable[[Inputs], object]
 
@@ -70,11 +70,12 @@ def ours(
     kind: DictionaryKind, maps: tuple[RowMap, ...], table: StoredTable, head: Head, int8_on: Inputs | None
 ) -> tuple[ir.Model, ir.Model]:
     """The whole graph, its network in int8 with scales from the given rows if any; and the lookup alone."""
-    lookup = BuildLookup(maps, COLUMNS, build_dictionary(kind, maps, COLUMNS))
+    columns = LookupColumns.of(SCHEMA, [[row_map] for row_map in maps])
+    lookup = BuildLookup(maps, columns, build_dictionary(kind, maps, columns))
     network = QuickenElementGathers()(export_network(head, 13, len(maps), DIM)).model
     if int8_on is not None:
         network = QuantiseNetwork(int8_on["dense"], int8_on["vectors"])(network).model
-    rows = AttachRows(table, COLUMNS, len(maps))
+    rows = AttachRows(table, columns)
     whole = Sequential(lookup, rows, AttachNetwork(network))(empty_model(SCHEMA)).model
     alone = lookup(empty_model(SCHEMA)).model
     alone.graph.outputs.append(value_named(alone, ROWS))
@@ -128,7 +129,7 @@ def main() -> None:
     sizes = [max(3, min(size, round(size * wanted / sum(FIELD_SIZES)))) for size in FIELD_SIZES]
     known = sum(sizes)
     unfused = [random_row_map(size, None, rng) for size in sizes]
-    maps = fuse(SCHEMA, unfused)
+    maps = fuse(SCHEMA, [[row_map] for row_map in unfused])
     head = Head(SCHEMA, DLRM(13, 26, DIM)).eval()
     table = rng.normal(0, 0.1, (1 + known + 26, DIM)).astype(np.float32)
     stored = StoredTable.of(table, [row_map.num_rows for row_map in unfused], [RowType.FP32] * 26)

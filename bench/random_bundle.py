@@ -13,7 +13,7 @@ from tablefold.exporter.export import ExportOptions, export
 from tablefold.exporter.row_types import RowType
 from tablefold.logs import Log
 from tablefold.logs.synthetic import FIELD_SIZES, SCHEMA
-from tablefold.trainer.checkpoint import Checkpoint, Description, RowMapRecord, build_model
+from tablefold.trainer.checkpoint import Checkpoint, Description, FeatureRecord, build_model
 from tablefold.trainer.config import TrainConfig
 from tablefold.trainer.row_map import RowMap
 
@@ -41,15 +41,14 @@ def random_checkpoint(
     """
     rng = np.random.default_rng(0)
     sizes = [max(3, round(size * ids / sum(FIELD_SIZES))) for size in FIELD_SIZES]
-    maps = tuple(random_row_map(max(1, round(size * known)), rows_a_feature, rng) for size in sizes)
-    drawn = Ids([row_map.keys for row_map in maps])
+    maps = tuple((random_row_map(max(1, round(size * known)), rows_a_feature, rng),) for size in sizes)
+    drawn = Ids([row_map.keys for (row_map,) in maps])
     dense, columns = drawn.rows(VALIDATION_ROWS, rng)
     labels = rng.integers(0, 2, VALIDATION_ROWS).astype(np.float32)
     config = TrainConfig(method=method, dim=DIM, seed=seed)
-    records = [RowMapRecord(hashed_first=m.hashed_first, hashed_rows=1, salt=0, distinct_ids=size)
-               for m, size in zip(maps, sizes, strict=True)]  # fmt: skip
+    records = tuple(FeatureRecord.of(its, size) for its, size in zip(maps, sizes, strict=True))
     checkpoint = Checkpoint(
-        description=Description(feature_schema=SCHEMA, config=config, row_maps=tuple(records)),
+        description=Description(feature_schema=SCHEMA, config=config, features=records),
         row_maps=maps,
         model=build_model(SCHEMA, config, maps),
         validation=Log(dense=dense, ids=columns, label=labels),

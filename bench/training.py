@@ -4,9 +4,9 @@
 
 DLRM of Criteo's shape (26 features, 13 dense values, MLPs 512-256-64 and 512-256), d = 16, tables of
 Criteo-Kaggle's cardinalities times `--scale`; ids by a power law (exponent 1.3), rows in random order. The
-plain one has an `nn.EmbeddingBag` a feature with sparse gradients, torch's SparseAdam, the same Adam. A step is
-everything: taking the batch, forward, backward, both optimizers. Contenders take turns, a few steps each; a
-ratio is the median of the rounds' ratios.
+plain one has an `nn.EmbeddingBag` a feature with sparse gradients, torch's SparseAdam, the same Adam. A step
+is everything: taking the batch, forward, backward, both optimizers. Contenders take turns, a few steps each;
+a ratio is the median of the rounds' ratios.
 """
 
 import argparse
@@ -59,7 +59,7 @@ def draw(sizes: Sequence[int]) -> tuple[Log, np.ndarray]:
 def ours(sizes: Sequence[int], log: Log, rows: np.ndarray, **settings: str | int) -> Step:
     """A step of the training loop."""
     nothing = np.zeros(0, np.int64)
-    maps = tuple(RowMap(keys=nothing, rows=nothing, hashed_first=0, hashed_rows=size) for size in sizes)
+    maps = [(RowMap(keys=nothing, rows=nothing, hashed_first=0, hashed_rows=size),) for size in sizes]
     config = TrainConfig.model_validate({"dim": DIM} | settings)
     model = build_model(synthetic.SCHEMA, config, maps)
     starts = np.cumsum([PADDING_ROWS, *sizes[:-1]]).astype(np.int32)

@@ -21,7 +21,7 @@ from tablefold.exporter.cli import export, export_options, predict_footprint, we
 from tablefold.footprint import Footprint
 from tablefold.loadtest.cli import loadtest, predict
 from tablefold.server.cli import serve, show_footprint
-from tablefold.trainer.cli import compress, train
+from tablefold.trainer.cli import compress, neighbours, train
 from tablefold.trainer.study_cli import run_study
 
 app = typer.Typer(
@@ -33,6 +33,7 @@ app = typer.Typer(
 )
 app.command()(train)
 app.command()(compress)
+app.command()(neighbours)
 app.command()(export)
 app.command()(serve)
 app.command()(predict)
@@ -96,6 +97,18 @@ def footprint(
     dim: Annotated[int, typer.Option(min=1, help="As for `train`.", rich_help_panel=PREDICT)] = 16,
     inner_dim: Annotated[int, typer.Option(min=1, help="As for `train`.", rich_help_panel=PREDICT)] = 64,
     row_ratio: Annotated[float, typer.Option(min=1, help="As for `train`.", rich_help_panel=PREDICT)] = 10,
+    full_below: Annotated[int, typer.Option(min=0, help="As for `train`.", rich_help_panel=PREDICT)] = 32,
+    method_of: Annotated[
+        list[str] | None,
+        typer.Option(metavar="FEATURE=METHOD", help="As for `train`.", rich_help_panel=PREDICT),
+    ] = None,
+    row_ratio_of: Annotated[
+        list[str] | None,
+        typer.Option(metavar="FEATURE=RATIO", help="As for `train`.", rich_help_panel=PREDICT),
+    ] = None,
+    network: Annotated[
+        str, typer.Option(help="dlrm, dcnv2 or deepfm, as for `train`.", rich_help_panel=PREDICT)
+    ] = "dlrm",
     row_type: Annotated[
         list[str] | None,
         typer.Option(metavar="[FEATURE=]TYPE", help="As for `export`.", rich_help_panel=PREDICT),
@@ -121,8 +134,10 @@ def footprint(
         _show(str(bundle), manifest.footprint, manifest.method.dim, json=json)
     else:
         options = export_options(row_type, network_type, lookup)
-        config: dict[str, str | int | float] = {
-            "method": method, "dim": dim, "inner_dim": inner_dim, "row_ratio": row_ratio
+        config = {
+            "method": method, "dim": dim, "inner_dim": inner_dim, "row_ratio": row_ratio,
+            "full_below": full_below, "method_of": method_of or (), "row_ratio_of": row_ratio_of or (),
+            "network": network,
         }  # fmt: skip
         predicted = predict_footprint(data, schema, ids or [], config, options)
         _show(f"{data or schema}, {method}, d = {dim}: predicted", predicted, dim, json=json)
@@ -155,6 +170,7 @@ def _show(title: str, footprint: Footprint, dim: int, *, json: bool) -> None:
 EXTRAS = {
     "compress": "train",
     "footprint": "export,serve,train",
+    "neighbours": "train",
     "predict": "loadtest",
     "study": "export,train",
 }

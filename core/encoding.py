@@ -46,6 +46,15 @@ ENCODERS: dict[Encoding, Callable[[str], int]] = {
 }
 
 
+def decode(id_: int, encoding: Encoding) -> str:
+    """The raw value of an id; of a string, of which only the hash is left, the id as `id NUMBER`."""
+    if id_ == MISSING:
+        return ""
+    if encoding is Encoding.HEX32:
+        return f"{id_:08x}"
+    return str(id_) if encoding is Encoding.INT else f"id {id_}"
+
+
 def encode(values: Iterable[str], encoding: Encoding) -> np.ndarray:
     """int64 ids of raw text values; "" becomes `MISSING`. Raises ValueError for an unreadable one."""
     encoder = ENCODERS[encoding]

@@ -32,6 +32,14 @@ class Transform(StrEnum):
     """log(x + 1), negatives to 0: the DLRM convention for Criteo's counts."""
 
 
+class Pooling(StrEnum):
+    """How the vectors of a multi-valued feature become one; a missing value has none."""
+
+    SUM = "sum"
+    MEAN = "mean"
+    """Of the values that are there; the zero vector where none is."""
+
+
 class DenseFeature(BaseModel):
     """One real number a row."""
 
@@ -42,7 +50,7 @@ class DenseFeature(BaseModel):
 
 
 class CategoricalFeature(BaseModel):
-    """One raw id a row, or up to `slots` of them (multi-valued; their vectors are summed)."""
+    """One raw id a row, or up to `slots` of them (multi-valued; their vectors are pooled)."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -51,6 +59,7 @@ class CategoricalFeature(BaseModel):
     min_count: Annotated[int, Field(ge=1)] = 1
     """An id enters the vocabulary when training rows show it at least this often."""
     slots: Annotated[int, Field(ge=1, le=1024)] = 1
+    pooling: Pooling = Pooling.SUM
 
 
 class FeatureSchema(BaseModel):

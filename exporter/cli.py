@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from enum import StrEnum
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, TypeVar
+from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 
 import typer
 
@@ -103,15 +103,15 @@ def predict_footprint(
     data: str | None,
     schema: str | None,
     ids: Sequence[str],
-    config: Mapping[str, str | int | float],
+    config: Mapping[str, Any],
     options: "ExportOptions",
 ) -> "Footprint":
     """The footprint of a model that is not trained yet: of a log whose ids are counted, or of a schema and
     numbers of ids. Raises UsageError."""
     from tablefold.exporter.prediction import parse_sizes, predict, schema_named
     from tablefold.logs import read_splits
-    from tablefold.trainer.config import TrainConfig
-    from tablefold.trainer.method import FeatureSize
+    from tablefold.trainer.config import config_of
+    from tablefold.trainer.row_map_method import FeatureSize
     from tablefold.trainer.vocabulary import count_vocabularies
 
     if data is not None:
@@ -120,7 +120,7 @@ def predict_footprint(
     else:
         described, usual = schema_named(str(schema))
         sizes = parse_sizes(described, ids or usual)
-    return predict(described, sizes, TrainConfig.model_validate(config), options)
+    return predict(described, sizes, config_of(**config), options)
 
 
 def weigher(row_types: Sequence[str], lookup: str) -> "Weigh":

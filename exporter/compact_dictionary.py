@@ -1,9 +1,9 @@
-"""The compact dictionary: a static function of each feature's known ids, no keys at all.
+"""The compact dictionary: a static function of each row map's known ids, no keys at all.
 
-The function gives a known id its row, counted from the first row of its feature, and an unknown id a random
-word of w bits. A word that is no row of the feature is an unknown id; one that is, by chance, passes:
+The function gives a known id its row, counted from the first row of its map, and an unknown id a random
+word of w bits. A word that is no row of the map is an unknown id; one that is, by chance, passes:
 rows / 2^w of a feature's unknown ids. The word has 16, 24 or 32 bits, whichever first keeps that below
-MAX_FALSE_HITS in every feature.
+MAX_FALSE_HITS in every map.
 
 Words are kept in planes, low 16 bits first, each a function of its own, so that 24 bits take three bytes and
 no sum carries over. The highest plane is read as a signed number and starts at its lowest: one signed
@@ -39,8 +39,8 @@ SIGNED = {np.uint8: ir.DataType.INT8, np.uint16: ir.DataType.INT16}
 
 
 @dataclass(frozen=True, kw_only=True)
-class _Feature:
-    """The known rows of one feature: `rows` of them from `first` on; slots that are padding have row 0."""
+class _KnownRows:
+    """The known rows of one row map: `rows` of them from `first` on; slots that are padding have row 0."""
 
     row_map: RowMap
     first: int
@@ -48,7 +48,7 @@ class _Feature:
     padded: bool
 
     @classmethod
-    def of(cls, row_map: RowMap) -> "_Feature":
+    def of(cls, row_map: RowMap) -> "_KnownRows":
         rows = row_map.rows[row_map.rows > 0]  # row 0 is the padding row and nobody else's
         first = int(rows.min(initial=2**31)) if len(rows) else 0
         return cls(
@@ -62,15 +62,15 @@ class _Feature:
 class CompactDictionary:
     """See `tablefold.exporter.dictionary`. Raises TablefoldError where no salt works out."""
 
-    def __init__(self, row_maps: Sequence[RowMap], feature_of_column: np.ndarray) -> None:
-        self._feature_of_column = feature_of_column
-        self._features = [_Feature.of(row_map) for row_map in row_maps]
-        most = max(feature.rows for feature in self._features)
+    def __init__(self, row_maps: Sequence[RowMap], map_of_column: np.ndarray) -> None:
+        self._map_of_column = map_of_column
+        self._known = [_KnownRows.of(row_map) for row_map in row_maps]
+        most = max(known.rows for known in self._known)
         self._bits = _word_bits(most)
         self.false_hit_rate = most / 2.0**self._bits
-        self._functions = [_Function.of(feature, self._bits) for feature in self._features]
+        self._functions = [_Function.of(known, self._bits) for known in self._known]
         self.row_maps: Sequence[RowsOf] = [
-            partial(_rows, *pair) for pair in zip(self._features, self._functions, strict=True)
+            partial(_rows, *pair) for pair in zip(self._known, self._functions, strict=True)
         ]
 
     @staticmethod
@@ -85,15 +85,15 @@ class CompactDictionary:
         mixed = graph_hash.mix(tape, ids, constant(tape, "vocabulary/salt", salts))
         word = self._word(tape, self._slots(tape, mixed))
         unsigned = 1 << self._bits - 1
-        bound = self._column([feature.rows - unsigned for feature in self._features], np.int32)
-        first = self._column([feature.first + unsigned for feature in self._features], np.int64)
+        bound = self._column([known.rows - unsigned for known in self._known], np.int32)
+        first = self._column([known.first + unsigned for known in self._known], np.int64)
         row = tape.op("Add", [word, constant(tape, "row_maps/first_row", first.astype(np.int32))])
         known = tape.op("Less", [word, constant(tape, "vocabulary/known_rows", bound)])
         row = tape.op("Where", [known, row, otherwise])
-        if not any(feature.padded for feature in self._features):
+        if not any(known.padded for known in self._known):
             return row
         missing = tape.op("Equal", [ids, constant(tape, "row_maps/missing", np.int64(MISSING))])
-        padded = self._column([feature.padded for feature in self._features], np.int32)
+        padded = self._column([known.padded for known in self._known], np.int32)
         empty = tape.op(
             "Mul", [cast(tape, missing, ir.DataType.INT32), constant(tape, "row_maps/padded", padded)]
         )
@@ -101,10 +101,10 @@ class CompactDictionary:
         return tape.op("Mul", [row, kept])
 
     def _column(self, values: Sequence[int], dtype: type) -> np.ndarray:
-        return per_column(self._feature_of_column, values, dtype)
+        return per_column(self._map_of_column, values, dtype)
 
     def _slots(self, tape: Tape, mixed: ir.Value) -> ir.Value:
-        """int32 [3, batch, C]: `Layout.slots`, from where each feature's function starts."""
+        """int32 [3, batch, C]: `Layout.slots`, from where each map's function starts."""
         layouts = [function.layout for function in self._functions]
         scales, shifts = zip(*(layout.scale_and_shift() for layout in layouts), strict=True)
         segments = self._column([layout.segments for layout in layouts], np.int64)
@@ -116,9 +116,9 @@ class CompactDictionary:
         first = tape.op("Mul", [segment, constant(tape, "vocabulary/segment_slots", size)])
         first = tape.op("Add", [first, constant(tape, "vocabulary/first_slot", start)])
         spread = tape.op("Mul", [mixed, constant(tape, "vocabulary/spread", SPREAD.reshape(3, 1, 1))])
-        scale = constant(tape, "vocabulary/slot_scale", np.array(scales)[self._feature_of_column])
+        scale = constant(tape, "vocabulary/slot_scale", np.array(scales)[self._map_of_column])
         within = tape.op("Mul", [cast(tape, spread, ir.DataType.FLOAT), scale])
-        shift = np.array(shifts)[self._feature_of_column].T[:, None]
+        shift = np.array(shifts)[self._map_of_column].T[:, None]
         within = tape.op("Add", [within, constant(tape, "vocabulary/slot_shift", shift)])
         return tape.op("Add", [cast(tape, within, ir.DataType.INT32), first])
 
@@ -139,18 +139,18 @@ class CompactDictionary:
         if len(planes) > 1:
             high = tape.op("Mul", [planes[1], constant(tape, "vocabulary/high", np.int32(1 << LOW_PLANE))])
             word = tape.op("Add", [word, high])
-        by_column = constant(tape, "row_maps/by_column", np.array([-1, len(self._feature_of_column)]))
+        by_column = constant(tape, "row_maps/by_column", np.array([-1, len(self._map_of_column)]))
         return tape.op("Reshape", [word, by_column])
 
 
 def _word_bits(rows: int) -> int:
-    """The shortest word for up to `rows` rows a feature."""
+    """The shortest word for up to `rows` rows a map."""
     return next(bits for bits in PLANES if bits == max(PLANES) or rows <= MAX_FALSE_HITS * 2**bits)
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class _Function:
-    """The static function of one feature."""
+    """The static function of one row map."""
 
     salt: int
     layout: Layout
@@ -158,11 +158,11 @@ class _Function:
     """[slots], plane by plane."""
 
     @classmethod
-    def of(cls, feature: _Feature, bits: int) -> "_Function":
-        stored = feature.row_map.rows > 0
-        keys = feature.row_map.keys[stored]
+    def of(cls, known: _KnownRows, bits: int) -> "_Function":
+        stored = known.row_map.rows > 0
+        keys = known.row_map.keys[stored]
         # The lowest signed number is 0.
-        value = feature.row_map.rows[stored] - feature.first + (1 << bits - 1)
+        value = known.row_map.rows[stored] - known.first + (1 << bits - 1)
         planes = [(value >> LOW_PLANE * i).astype(dtype) for i, dtype in enumerate(PLANES[bits])]
         layout = Layout.of(len(keys))
         for salt in np.random.default_rng(0).integers(-(2**63), 2**63 - 1, ATTEMPTS):
@@ -180,8 +180,8 @@ class _Function:
         return (word + (1 << bits - 1)) % (1 << bits)
 
 
-def _rows(feature: _Feature, function: _Function, ids: np.ndarray) -> np.ndarray:
+def _rows(known: _KnownRows, function: _Function, ids: np.ndarray) -> np.ndarray:
     """What the graph gives, in numpy."""
     word = function(ids)
-    rows = np.where(word < feature.rows, word + feature.first, feature.row_map.unknown(ids))
-    return np.where(feature.padded & (ids == MISSING), 0, rows)
+    rows = np.where(word < known.rows, word + known.first, known.row_map.unknown(ids))
+    return np.where(known.padded & (ids == MISSING), 0, rows)

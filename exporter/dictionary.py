@@ -26,12 +26,12 @@ class DictionaryKind(StrEnum):
 
 
 class Dictionary(Protocol):
-    """The known ids of all features, ready to be put into a graph."""
+    """The known ids of all row maps, ready to be put into a graph."""
 
     @staticmethod
     def predicted_bytes(known: Sequence[int], rows: Sequence[int]) -> tuple[int, int]:
         """Bytes of vocabulary and of row maps, but for a few constants, before the dictionary exists: of
-        features with so many known ids and rows."""
+        row maps with so many known ids, and rows of those."""
 
     @property
     def row_maps(self) -> Sequence[RowsOf]:
@@ -42,10 +42,11 @@ class Dictionary(Protocol):
         """The largest share of a feature's unknown ids that pass for known ones."""
 
     def attach(self, tape: Tape, ids: ir.Value, otherwise: ir.Value) -> ir.Value:
-        """Nodes from `ids` int64 [batch, C] to rows int32 [batch, C]; unknown ids have `otherwise`."""
+        """Nodes from ids int64 [batch, L] to rows int32 [batch, L], each column by its row map; unknown ids
+        have `otherwise`."""
 
 
-def per_column(feature_of_column: np.ndarray, values: Sequence[int] | np.ndarray, dtype: type) -> np.ndarray:
-    """One value a feature to one a column, [C]."""
-    column: np.ndarray = np.asarray(values, dtype)[feature_of_column]
+def per_column(map_of_column: np.ndarray, values: Sequence[int] | np.ndarray, dtype: type) -> np.ndarray:
+    """One value a row map to one a column, [L]."""
+    column: np.ndarray = np.asarray(values, dtype)[map_of_column]
     return column

@@ -1,4 +1,4 @@
-"""The exact dictionary: a perfect hash of each feature's keys, the keys beside their rows.
+"""The exact dictionary: a perfect hash of each row map's keys, the keys beside their rows.
 
 Every column has its own region of the arrays. A slot that no key took holds some id together with the row
 the map gives it, so whatever an id hits, the answer is right.
@@ -28,9 +28,9 @@ class ExactDictionary:
         buckets, slots = np.sum([perfect_hash.sizes(keys) for keys in known], axis=0)
         return int(2 * buckets + 8 * slots), int(4 * slots)
 
-    def __init__(self, row_maps: Sequence[RowMap], feature_of_column: np.ndarray) -> None:
+    def __init__(self, row_maps: Sequence[RowMap], map_of_column: np.ndarray) -> None:
         self.row_maps = row_maps
-        self._feature_of_column = feature_of_column
+        self._map_of_column = map_of_column
         self._hashes = [perfect_hash.build(row_map.keys) for row_map in row_maps]
 
     def attach(self, tape: Tape, ids: ir.Value, otherwise: ir.Value) -> ir.Value:
@@ -39,13 +39,13 @@ class ExactDictionary:
         keys = constant(tape, "vocabulary/keys", np.concatenate([keys for keys, _ in regions]))
         rows = constant(tape, "row_maps/rows", np.concatenate([rows for _, rows in regions]))
         seeds = constant(tape, "vocabulary/seeds", np.concatenate([hash_.seeds for hash_ in self._hashes]))
-        salts = per_column(self._feature_of_column, [hash_.salt for hash_ in self._hashes], np.int64)
-        by_column = constant(tape, "row_maps/by_column", np.array([-1, len(self._feature_of_column)]))
+        salts = per_column(self._map_of_column, [hash_.salt for hash_ in self._hashes], np.int64)
+        by_column = constant(tape, "row_maps/by_column", np.array([-1, len(self._map_of_column)]))
 
         def reduced(name: str, mixed: ir.Value, sizes: list[int], bits: int) -> ir.Value:
-            """Where in its feature's part of an array of `sizes` parts."""
+            """Where in its row map's part of an array of `sizes` parts."""
             first = np.cumsum(sizes) - sizes
-            size, start = (per_column(self._feature_of_column, each, np.int64) for each in (sizes, first))
+            size, start = (per_column(self._map_of_column, each, np.int64) for each in (sizes, first))
             return graph_hash.reduce(tape, f"vocabulary/{name}", mixed, size, start, bits=bits)
 
         mixed = graph_hash.mix(tape, ids, constant(tape, "vocabulary/salt", salts))
@@ -62,7 +62,7 @@ class ExactDictionary:
 
 
 def _region(row_map: RowMap, hash_: PerfectHash) -> tuple[np.ndarray, np.ndarray]:
-    """int64 [slots] keys and int32 [slots] rows of one feature."""
+    """int64 [slots] keys and int32 [slots] rows of one row map."""
     filler = row_map.keys[:1] if len(row_map.keys) else np.zeros(1, np.int64)
     keys = np.full(hash_.num_slots, filler[0])
     rows = np.full(hash_.num_slots, row_map(filler)[0], np.int32)

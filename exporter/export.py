@@ -126,7 +126,7 @@ class _Draft:
         """The passes in their order: fold, lookup, rows, network."""
         on_step("folding")
         folded = fold(checkpoint)
-        schema, columns = folded.schema, folded.schema.feature_of_column
+        schema, columns = folded.schema, folded.columns
         table = StoredTable.of(folded.table, folded.feature_rows, _row_types(folded, options))
         on_step("building the dictionary")
         dictionary = build_dictionary(options.lookup, folded.row_maps, columns)
@@ -134,7 +134,7 @@ class _Draft:
         on_step("building the graph")
         passes = Sequential(
             BuildLookup(folded.row_maps, columns, dictionary),
-            AttachRows(table, columns, len(schema.categorical), folded.projection),
+            AttachRows(table, columns, folded.projection),
             AttachNetwork(_network(reference, checkpoint, options.network_type)),
         )
         return cls(
@@ -150,14 +150,14 @@ class _Draft:
         """The proof, on the files as written: fold against trained, and the graph against torch: known ids,
         rows, vectors, probabilities. Raises VerificationError."""
         folded, validation = self.folded, self.checkpoint.validation
-        probes = probe_rows(validation, folded.row_maps, folded.schema.feature_of_column, VERIFIED_ROWS)
+        probes = probe_rows(validation, folded.row_maps, folded.columns, VERIFIED_ROWS)
         real = validation.take(slice(0, VERIFIED_ROWS))
         logs = {"validation rows": real, "random ids": probes}
         unquantised = folded_model(self.checkpoint, folded.row_maps, folded.table, folded.projection)
         for kind, log in logs.items():
             require_equal(self.checkpoint.model.predict, unquantised.predict, log, f"fold, {kind}")
         rows_of = graph_of(folder, ROWS)
-        require_known_ids(folded.row_maps, rows_of, folded.schema)
+        require_known_ids(folded.row_maps, folded.columns, rows_of, folded.schema)
         for kind, log in logs.items():
             require_rows(self.reference.collection, rows_of, log, kind)
         del rows_of  # every open graph maps the whole bundle
@@ -207,7 +207,7 @@ class _Draft:
     ) -> Manifest:
         """Everything about the bundle in `folder` but its arrays."""
         description, options = self.checkpoint.description, self.options
-        distinct = sum(record.distinct_ids for record in description.row_maps)
+        distinct = description.distinct_ids
         dim = description.config.dim
         return Manifest(
             name=name,
@@ -218,7 +218,7 @@ class _Draft:
                 dim=dim,
                 rows=len(self.folded.table),
                 distinct_ids=distinct,
-                known_ids=sum(len(row_map.keys) for row_map in self.folded.row_maps),
+                known_ids=sum(max(len(row_map.keys) for row_map in its) for its in self.checkpoint.row_maps),
             ),
             row_type=options.row_type.value,
             row_type_of={feature: row_type.value for feature, row_type in options.row_type_of.items()},

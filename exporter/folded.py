@@ -10,8 +10,9 @@ from torch import Tensor, nn
 from tablefold.schema import FeatureSchema
 from tablefold.trainer.checkpoint import Checkpoint
 from tablefold.trainer.collection import EmbeddingCollection, fuse
+from tablefold.trainer.lookup_columns import LookupColumns
 from tablefold.trainer.model import CTRModel
-from tablefold.trainer.row_map import RowMap, RowsOf
+from tablefold.trainer.row_map import RowMap, RowsOf, num_rows
 from tablefold.trainer.table import FoldedTable
 
 
@@ -21,7 +22,8 @@ class Folded:
 
     schema: FeatureSchema
     row_maps: tuple[RowMap, ...]
-    """One a feature, into the fused table."""
+    """All features' into the fused table, one feature's after another's."""
+    columns: LookupColumns
     feature_rows: tuple[int, ...]
     """How many rows each feature has there, in the schema's order, behind the padding row."""
     table: np.ndarray
@@ -37,7 +39,8 @@ def fold(checkpoint: Checkpoint) -> Folded:
     return Folded(
         schema=schema,
         row_maps=fuse(schema, checkpoint.row_maps),
-        feature_rows=tuple(row_map.num_rows for row_map in checkpoint.row_maps),
+        columns=checkpoint.model.collection.columns,
+        feature_rows=tuple(num_rows(its) for its in checkpoint.row_maps),
         table=rows.numpy(),
         projection=None if projection is None else projection.numpy(),
     )
@@ -49,7 +52,8 @@ def folded_model(
     """The checkpoint's network behind other row maps and a table of given vectors float32 [R, w], which it
     shares."""
     table = _GivenTable(vectors, projection)
-    collection = EmbeddingCollection(checkpoint.description.feature_schema, rows_of, table)
+    before = checkpoint.model.collection
+    collection = EmbeddingCollection(before.schema, before.columns, rows_of, table)
     return CTRModel(collection, checkpoint.model.head.network)
 
 

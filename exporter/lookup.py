@@ -1,4 +1,4 @@
-"""The lookup pass: raw ids int64 [batch, C] -> rows int32 [batch, C], for all features at once.
+"""The lookup pass: raw ids int64 [batch, C] -> rows int32 [batch, L], for all features at once.
 
 Known ids have the rows of a dictionary, all others those of their row map's stateless hash; with one such
 row, that is the out-of-vocabulary row. Total for every int64.
@@ -16,6 +16,7 @@ from tablefold.exporter.compact_dictionary import CompactDictionary
 from tablefold.exporter.dictionary import Dictionary, DictionaryKind, per_column
 from tablefold.exporter.exact_dictionary import ExactDictionary
 from tablefold.exporter.graph import constant, value_named
+from tablefold.trainer.lookup_columns import LookupColumns
 from tablefold.trainer.row_map import RowMap
 
 ROWS = "rows"
@@ -25,22 +26,18 @@ DICTIONARIES: dict[DictionaryKind, type[ExactDictionary] | type[CompactDictionar
 }
 
 
-def build_dictionary(
-    kind: DictionaryKind, row_maps: Sequence[RowMap], feature_of_column: np.ndarray
-) -> Dictionary:
+def build_dictionary(kind: DictionaryKind, row_maps: Sequence[RowMap], columns: LookupColumns) -> Dictionary:
     """A dictionary of the ids that the row maps know; they may know none."""
-    return DICTIONARIES[kind](row_maps, feature_of_column)
+    return DICTIONARIES[kind](row_maps, columns.row_map)
 
 
 class BuildLookup(InPlacePass):
     """Adds the lookup of `ids` and leaves the value `rows`."""
 
-    def __init__(
-        self, row_maps: Sequence[RowMap], feature_of_column: np.ndarray, dictionary: Dictionary
-    ) -> None:
+    def __init__(self, row_maps: Sequence[RowMap], columns: LookupColumns, dictionary: Dictionary) -> None:
         super().__init__()
         self.row_maps = row_maps
-        self.feature_of_column = feature_of_column
+        self.columns = columns
         self.dictionary = dictionary
 
     def requires(self, model: ir.Model) -> None:
@@ -52,7 +49,8 @@ class BuildLookup(InPlacePass):
 
     def call(self, model: ir.Model) -> PassResult:
         """Append the nodes."""
-        tape, ids = Tape(model.graph), value_named(model, "ids")
+        tape = Tape(model.graph)
+        ids = self._looked_up(tape, value_named(model, "ids"))
         if not any(len(row_map.keys) for row_map in self.row_maps):
             rows = self._hashed_rows(tape, ids)
         elif all(row_map.hashed_rows == 1 for row_map in self.row_maps):
@@ -67,13 +65,20 @@ class BuildLookup(InPlacePass):
         if value_named(model, ROWS).producer() is None:
             raise PostconditionError("nothing makes `rows`")
 
+    def _looked_up(self, tape: Tape, ids: ir.Value) -> ir.Value:
+        """int64 [batch, L]: an id once for each of its feature's row maps."""
+        if len(self.columns.id_column) == len(np.unique(self.columns.id_column)):
+            return ids
+        columns = constant(tape, "row_maps/id_columns", self.columns.id_column.astype(np.int32))
+        return tape.op("Gather", [ids, columns], {"axis": 1})
+
     def _first_rows(self, tape: Tape) -> ir.Value:
         first = [row_map.hashed_first for row_map in self.row_maps]
-        return constant(tape, "row_maps/hashed_first", per_column(self.feature_of_column, first, np.int32))
+        return constant(tape, "row_maps/hashed_first", per_column(self.columns.row_map, first, np.int32))
 
     def _hashed_rows(self, tape: Tape, ids: ir.Value) -> ir.Value:
         salts, sizes, first = (
-            per_column(self.feature_of_column, values, np.int64)
+            per_column(self.columns.row_map, values, np.int64)
             for values in (
                 [row_map.salt for row_map in self.row_maps],
                 [row_map.hashed_rows for row_map in self.row_maps],

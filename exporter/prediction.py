@@ -14,8 +14,9 @@ from tablefold.footprint import Footprint, Parts
 from tablefold.logs import avazu, criteo, custom, movielens, synthetic
 from tablefold.schema import FeatureSchema
 from tablefold.trainer.config import TrainConfig
-from tablefold.trainer.dlrm import DLRM
-from tablefold.trainer.method import FeatureSize, Method
+from tablefold.trainer.method import Method, require_settings, row_map_sizes
+from tablefold.trainer.network import OURS
+from tablefold.trainer.row_map_method import FeatureSize
 from tablefold.trainer.table import PADDING_ROWS
 
 
@@ -26,21 +27,31 @@ def predict(
 
     `sizes` are the categorical features' in the schema's order.
     """
+    require_settings(config, schema)
     method = Method.parse(config.method)
-    known, rows = zip(*(method.size(size, config.row_ratio) for size in sizes), strict=True)
+    maps = [
+        row_map_sizes(config, feature.name, size)
+        for feature, size in zip(schema.categorical, sizes, strict=True)
+    ]
+    rows = [sum(each.rows + each.hashed_rows for each in its) for its in maps]
+    known = [each.known for its in maps for each in its]
     width, projection = config.dim, 0
     if method.table == "mlet" and config.inner_dim < config.dim:
         width, projection = config.inner_dim, 4 * len(sizes) * config.inner_dim * config.dim
     row_types = [options.row_type_of.get(feature.name, options.row_type) for feature in schema.categorical]
     stored = sum(n * row_type.bytes_of_row(width) for n, row_type in zip(rows, row_types, strict=True))
+    lookups = sum(feature.slots * len(its) for feature, its in zip(schema.categorical, maps, strict=True))
+    pools = 4 * lookups * len(maps) if lookups > len(maps) else 0
     stored += PADDING_ROWS * sum(row_type.bytes_of_row(width) for row_type in set(row_types))
     scales = sum(n * row_type.bytes_of_scales for n, row_type in zip(rows, row_types, strict=True))
     vocabulary, row_maps = 0, 0
     if any(known):
-        vocabulary, row_maps = DICTIONARIES[options.lookup].predicted_bytes(known, rows)
+        vocabulary, row_maps = DICTIONARIES[options.lookup].predicted_bytes(
+            known, [each.rows for its in maps for each in its]
+        )
     return Footprint(
         parts=Parts(
-            tables=stored - scales + projection,
+            tables=stored - scales + projection + pools,
             scales=scales,
             vocabulary=vocabulary,
             row_maps=row_maps,
@@ -88,14 +99,14 @@ def parse_sizes(schema: FeatureSchema, given: Sequence[str]) -> list[FeatureSize
 
 
 def _network_bytes(schema: FeatureSchema, config: TrainConfig, network_type: NetworkType) -> int:
+    if config.network not in OURS:
+        raise UsageError(f"--network {config.network!r}: bytes are predicted of {', '.join(OURS)} only")
     with torch.device("meta"):
-        network = DLRM(
-            len(schema.dense), len(schema.categorical), config.dim, bottom=config.bottom, top=config.top
-        )
+        network = OURS[config.network](config)(len(schema.dense), len(schema.categorical), config.dim)
     size = {NetworkType.FP32: 4, NetworkType.FP16: 2, NetworkType.INT8: 4}[network_type]
     total = 4 * sum(buffer.numel() for buffer in network.buffers())
-    for module in network.modules():
-        if isinstance(module, nn.Linear):
-            weight = 1 if network_type is NetworkType.INT8 and module.out_features > 1 else size
-            total += module.weight.numel() * weight + module.out_features * size
+    total += size * sum(parameter.numel() for parameter in network.parameters())
+    if network_type is NetworkType.INT8:  # the weights of products, but for the one that makes the logit
+        layers = [module for module in network.modules() if isinstance(module, nn.Linear)]
+        total -= (size - 1) * sum(layer.weight.numel() for layer in layers if layer.out_features > 1)
     return total

@@ -64,7 +64,7 @@ class PackedRows:
         return codes.astype(np.float32) * step + low
 
     def lookup(self, tape: Tape, rows: ir.Value) -> ir.Value:
-        """The graph of `vectors()[rows]`: int32 [batch, C] -> float32 [batch, C, w]."""
+        """The graph of `vectors()[rows]`: int32 [batch, L] -> float32 [batch, L, w]."""
         table = constant(tape, f"tables/{self.row_type}", self.table)
         stored = tape.op("Gather", [table, rows])
         if self.row_type is RowType.FP32:

@@ -1,6 +1,6 @@
-"""The row pass: rows int32 [batch, C] -> vectors float32 [batch, F, d].
+"""The row pass: rows int32 [batch, L] -> vectors float32 [batch, F, d].
 
-Gathers stored rows, makes floats of them, sums the slots of multi-valued features, and widens vectors that
+Gathers stored rows, makes floats of them, pools those of a feature that has several, and widens vectors that
 are stored narrower than d.
 """
 
@@ -13,9 +13,10 @@ import onnx_ir as ir
 from onnx_ir.passes import InPlacePass, PassResult, PreconditionError
 from onnx_ir.tape import Tape
 
-from tablefold.exporter.graph import constant, value_named
+from tablefold.exporter.graph import cast, constant, value_named
 from tablefold.exporter.lookup import ROWS
 from tablefold.exporter.row_types import PackedRows, RowType, pack
+from tablefold.trainer.lookup_columns import LookupColumns
 from tablefold.trainer.table import PADDING_ROWS
 
 VECTORS = "vectors"
@@ -82,16 +83,13 @@ class AttachRows(InPlacePass):
     def __init__(
         self,
         table: StoredTable,
-        feature_of_column: np.ndarray,
-        num_features: int,
+        columns: LookupColumns,
         projection: np.ndarray | None = None,
     ) -> None:
         super().__init__()
         self.table = table
-        self.feature_of_column = feature_of_column
-        self.num_features = num_features
+        self.columns = columns
         self.projection = projection
-        self._pools = len(feature_of_column) > num_features
 
     def requires(self, model: ir.Model) -> None:
         """The value `rows` is there."""
@@ -103,13 +101,16 @@ class AttachRows(InPlacePass):
     def call(self, model: ir.Model) -> PassResult:
         """Append the nodes."""
         tape = Tape(model.graph)
-        vectors, columns = self._looked_up(tape, value_named(model, ROWS))
-        if self._pools:
-            pools = self.feature_of_column[columns] == np.arange(self.num_features)[:, None]
+        rows = value_named(model, ROWS)
+        vectors, columns = self._looked_up(tape, rows)
+        if self.columns.pools:
+            pools = self.columns.feature[columns] == np.arange(self.columns.num_features)[:, None]
             vectors = tape.op("MatMul", [constant(tape, "tables/pools", pools.astype(np.float32)), vectors])
         elif (columns[1:] < columns[:-1]).any():
             order = constant(tape, "tables/order", np.argsort(columns).astype(np.int32))
             vectors = tape.op("Gather", [vectors, order], {"axis": 1})
+        if (shares := self.columns.shares) is not None:
+            vectors = tape.op("Div", [vectors, _values(tape, rows, shares)])
         width = self.table.parts[0].packed.width
         if self.projection is not None:
             width = self.projection.shape[2]
@@ -117,23 +118,32 @@ class AttachRows(InPlacePass):
             wide = tape.op("MatMul", [by_feature, constant(tape, "tables/projection", self.projection)])
             vectors = tape.op("Transpose", [wide], {"perm": [1, 0, 2]})
         vectors.name, vectors.dtype = VECTORS, ir.DataType.FLOAT
-        vectors.shape = ir.Shape(("batch", self.num_features, width))
+        vectors.shape = ir.Shape(("batch", self.columns.num_features, width))
         return PassResult(model, modified=True)
 
     def _looked_up(self, tape: Tape, rows: ir.Value) -> tuple[ir.Value, np.ndarray]:
-        """float32 [batch, C, w], and which column each of the C is."""
+        """float32 [batch, L, w], and which column of `rows` each of the L is."""
         if len(self.table.parts) == 1:
-            every = np.arange(len(self.feature_of_column))
+            every = np.arange(len(self.columns.feature))
             return self.table.parts[0].packed.lookup(tape, rows), every
-        pieces, columns = [], []
+        pieces, columns, feature = [], [], self.columns.feature
         for part in self.table.parts:
-            its = np.flatnonzero(np.isin(self.feature_of_column, part.features))
+            its = np.flatnonzero(np.isin(feature, part.features))
             row_type = part.packed.row_type
             some = constant(tape, f"tables/{row_type}_columns", its.astype(np.int32))
-            shift = constant(tape, f"tables/{row_type}_shift", part.shift[self.feature_of_column[its]])
+            shift = constant(tape, f"tables/{row_type}_shift", part.shift[feature[its]])
             own = tape.op("Sub", [tape.op("Gather", [rows, some], {"axis": 1}), shift])
-            if self._pools:  # the padding row, 0, stays 0
+            if self.columns.pools:  # the padding row, 0, stays 0
                 own = tape.op("Max", [own, constant(tape, "tables/padding", np.int32(0))])
             pieces.append(part.packed.lookup(tape, own))
             columns.append(its)
         return tape.op("Concat", pieces, {"axis": 1}), np.concatenate(columns)
+
+
+def _values(tape: Tape, rows: ir.Value, shares: np.ndarray) -> ir.Value:
+    """float32 [batch, F, 1]: how many values a vector is the mean of, at least 1."""
+    padding = constant(tape, "tables/padding", np.int32(0))
+    present = cast(tape, tape.op("Less", [padding, rows]), ir.DataType.FLOAT)
+    values = tape.op("MatMul", [present, constant(tape, "tables/shares", shares)])
+    values = tape.op("Max", [values, constant(tape, "tables/one", np.float32(1))])
+    return tape.op("Unsqueeze", [values, constant(tape, "tables/last", np.array([2]))])

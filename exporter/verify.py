@@ -15,9 +15,11 @@ from tablefold.bundle import GRAPH, TOLERANCE
 from tablefold.errors import VerificationError
 from tablefold.exporter.graph import value_named
 from tablefold.exporter.network import PROBABILITY
+from tablefold.exporter.probes import known_ids
 from tablefold.logs import Log
 from tablefold.schema import FeatureSchema
 from tablefold.trainer.collection import EmbeddingCollection
+from tablefold.trainer.lookup_columns import LookupColumns
 from tablefold.trainer.row_map import RowMap
 
 BATCHES = (1, 2, 7)
@@ -29,7 +31,7 @@ Predict = Callable[[Log], np.ndarray]
 
 def graph_of(folder: Path, output: str = PROBABILITY) -> Predict:
     """The bundle's graph on the CPU as a function from raw rows to one of its values: `probability` float32
-    [rows], `rows` int32 [rows, C] or `vectors` float32 [rows, F, d]."""
+    [rows], `rows` int32 [rows, L] or `vectors` float32 [rows, F, d]."""
     options = onnxruntime.SessionOptions()
     options.log_severity_level = 3
     options.enable_cpu_mem_arena = False  # it would keep the memory of the largest batch
@@ -51,25 +53,27 @@ def graph_of(folder: Path, output: str = PROBABILITY) -> Predict:
     return run
 
 
-def require_known_ids(row_maps: Sequence[RowMap], rows_of: Predict, schema: FeatureSchema) -> None:
-    """The graph gives every known id of every feature its own row.
+def require_known_ids(
+    row_maps: Sequence[RowMap], columns: LookupColumns, rows_of: Predict, schema: FeatureSchema
+) -> None:
+    """The graph gives every known id of every feature its own rows.
 
     Raises VerificationError naming the feature, the id and both rows.
     """
-    columns = schema.feature_of_column
-    known = max((len(row_map.keys) for row_map in row_maps), default=0)
-    for start in range(0, known, KNOWN_IDS_AT_ONCE):
-        places = np.arange(start, min(start + KNOWN_IDS_AT_ONCE, known))
-        ids = np.zeros((len(places), len(columns)), np.int64)
-        for column, feature in enumerate(columns):
-            if len(row_maps[feature].keys):  # shorter ones start over
-                ids[:, column] = row_maps[feature].keys[places % len(row_maps[feature].keys)]
+    known = [known_ids(row_maps, columns, column) for column in range(schema.id_columns)]
+    most = max(len(keys) for keys in known)
+    for start in range(0, most, KNOWN_IDS_AT_ONCE):
+        places = np.arange(start, min(start + KNOWN_IDS_AT_ONCE, most))
+        ids = np.zeros((len(places), len(known)), np.int64)
+        for column, keys in enumerate(known):
+            if len(keys):  # shorter ones start over
+                ids[:, column] = keys[places % len(keys)]
         got = rows_of(Log(dense=np.zeros((len(ids), len(schema.dense)), np.float32), ids=ids, label=None))
-        for column, feature in enumerate(columns):
-            row_map = row_maps[feature]
-            if len(row_map.keys):
-                want = row_map.rows[places % len(row_map.keys)]
-                _require_rows(want, got[:, column], ids[:, column], schema.categorical[feature].name)
+        want = columns.rows(row_maps, ids)
+        for lookup, column in enumerate(columns.id_column):
+            if len(known[column]):
+                name = schema.categorical[columns.feature[lookup]].name
+                _require_rows(want[:, lookup], got[:, lookup], ids[:, column], name)
 
 
 def require_rows(collection: EmbeddingCollection, rows_of: Predict, log: Log, what: str) -> None:
@@ -77,10 +81,10 @@ def require_rows(collection: EmbeddingCollection, rows_of: Predict, log: Log, wh
 
     Raises VerificationError naming the feature, the id and both rows.
     """
-    want, got, schema = collection.rows(log.ids), rows_of(log), collection.schema
-    for column, feature in enumerate(schema.feature_of_column):
-        name = f"{schema.categorical[feature].name}, {what}"
-        _require_rows(want[:, column], got[:, column], log.ids[:, column], name)
+    want, got, columns = collection.rows(log.ids), rows_of(log), collection.columns
+    for lookup, column in enumerate(columns.id_column):
+        name = f"{collection.schema.categorical[columns.feature[lookup]].name}, {what}"
+        _require_rows(want[:, lookup], got[:, lookup], log.ids[:, column], name)
 
 
 def _require_rows(want: np.ndarray, got: np.ndarray, ids: np.ndarray, name: str) -> None:

@@ -28,18 +28,17 @@ def weigh(
     Raises TablefoldError for values that a row type cannot hold.
     """
     folded = fold(checkpoint)
-    columns, features = folded.schema.feature_of_column, len(folded.schema.categorical)
-    dictionary = build_dictionary(lookup, folded.row_maps, columns)
+    dictionary = build_dictionary(lookup, folded.row_maps, folded.columns)
     head = checkpoint.model.head
     network = sum(weight.nbytes for weight in head.parameters())
     network += 4 * sum(buffer.numel() for buffer in head.buffers())  # indices, 32 bits in the graph
-    distinct = sum(record.distinct_ids for record in checkpoint.description.row_maps)
+    features = len(folded.schema.categorical)
     weighed = []
     for row_type in row_types:
         table = StoredTable.of(folded.table, folded.feature_rows, [row_type] * features)
         passes = Sequential(
-            BuildLookup(folded.row_maps, columns, dictionary),
-            AttachRows(table, columns, features, folded.projection),
+            BuildLookup(folded.row_maps, folded.columns, dictionary),
+            AttachRows(table, folded.columns, folded.projection),
         )
         parts = parts_of(passes(empty_model(folded.schema)).model)
         stored = folded_model(checkpoint, dictionary.row_maps, table.vectors(), folded.projection)
@@ -50,7 +49,7 @@ def weigh(
             Weighed(
                 row_type=row_type.value,
                 parts=parts.model_copy(update={"network": parts.network + network}),
-                baseline_fp32=4 * distinct * checkpoint.description.config.dim,
+                baseline_fp32=4 * checkpoint.description.distinct_ids * checkpoint.description.config.dim,
                 auc=area,
                 logloss=logloss(log.labels, probability),
             )

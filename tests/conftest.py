@@ -19,7 +19,8 @@ settings.register_profile("usual", max_examples=100, deadline=None)
 settings.register_profile("thorough", max_examples=2000, deadline=None)
 settings.load_profile("usual")
 
-METHODS = ("full", "hash", "mlet", "lhf", "lhf+mlet")
+METHODS = ("full", "hash", "mlet", "lhf", "lhf+mlet", "double", "qr+mlet")
+"""Those that are trained at length; a feature has two row maps in the last two."""
 REAL_DATA = Path(os.environ.get("TABLEFOLD_DATA", Path(__file__).parents[2] / "shared" / "data"))
 
 

@@ -1,7 +1,8 @@
 """The checkpoint: a trained model, how it was made, and a sample of validation rows.
 
     <folder>/checkpoint.json           schema, settings, row maps' scalars, metrics, provenance
-            /model.safetensors         weights, each row map's keys and rows, how often rows were accessed
+            /model.safetensors         weights, each row map's keys and rows, how often rows and ids were
+                                       accessed
             /validation.safetensors    up to 20,000 raw validation rows: the exporter proves itself on them;
                                        and the first ones' probabilities, which loading must give again
 
@@ -9,6 +10,7 @@ Written to a temporary name and renamed. Arrays are read without running code fr
 """
 
 import shutil
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Literal, Self
@@ -26,10 +28,12 @@ from tablefold.logs import Log
 from tablefold.schema import FeatureSchema
 from tablefold.trainer.collection import EmbeddingCollection, fuse
 from tablefold.trainer.config import TrainConfig
+from tablefold.trainer.lookup_columns import LookupColumns
 from tablefold.trainer.method import Method
 from tablefold.trainer.model import CTRModel
 from tablefold.trainer.network import NetworkFactory, build_network
 from tablefold.trainer.row_map import RowMap
+from tablefold.trainer.vocabulary import Vocabulary
 
 ROW_COUNTS = "row_counts"
 DESCRIPTION, ARRAYS, VALIDATION = "checkpoint.json", "model.safetensors", "validation.safetensors"
@@ -40,24 +44,33 @@ REPLAY_TOLERANCE = 1e-4
 
 
 class RowMapRecord(BaseModel):
-    """What a row map is besides its arrays, and how many distinct ids its feature showed."""
+    """What a row map is besides its arrays."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     hashed_first: Annotated[int, Field(ge=0)]
     hashed_rows: Annotated[int, Field(ge=1)]
     salt: int
-    distinct_ids: Annotated[int, Field(ge=0)]
 
     @classmethod
-    def of(cls, row_map: RowMap, distinct_ids: int) -> Self:
-        """Of a row map whose feature showed that many ids."""
-        return cls(
-            hashed_first=row_map.hashed_first,
-            hashed_rows=row_map.hashed_rows,
-            salt=row_map.salt,
-            distinct_ids=distinct_ids,
-        )
+    def of(cls, row_map: RowMap) -> Self:
+        """Of a row map."""
+        return cls(hashed_first=row_map.hashed_first, hashed_rows=row_map.hashed_rows, salt=row_map.salt)
+
+
+class FeatureRecord(BaseModel):
+    """What is known of a categorical feature besides arrays."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    distinct_ids: Annotated[int, Field(ge=0)]
+    """How many ids the training rows showed."""
+    row_maps: Annotated[tuple[RowMapRecord, ...], Field(min_length=1)]
+
+    @classmethod
+    def of(cls, row_maps: Sequence[RowMap], distinct_ids: int) -> Self:
+        """Of a feature's row maps."""
+        return cls(distinct_ids=distinct_ids, row_maps=tuple(RowMapRecord.of(each) for each in row_maps))
 
 
 class Description(BaseModel):
@@ -65,12 +78,17 @@ class Description(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    format: Literal[1] = 1
+    format: Literal[2] = 2
     feature_schema: FeatureSchema
     config: TrainConfig
-    row_maps: tuple[RowMapRecord, ...]
+    features: tuple[FeatureRecord, ...]
     metrics: dict[str, float] = {}
     provenance: dict[str, str] = {}
+
+    @property
+    def distinct_ids(self) -> int:
+        """Of all features together."""
+        return sum(feature.distinct_ids for feature in self.features)
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -78,29 +96,32 @@ class Checkpoint:
     """A trained model in memory with everything the exporter needs."""
 
     description: Description
-    row_maps: tuple[RowMap, ...]
-    """One a feature, not yet fused."""
+    row_maps: tuple[tuple[RowMap, ...], ...]
+    """Those of each feature, not yet fused."""
     model: CTRModel
     validation: Log
     row_counts: np.ndarray | None = None
     """int64 [R]: how many training values reached each row of the fused table, where that is known."""
+    vocabularies: tuple[Vocabulary, ...] | None = None
+    """One a feature: how often training rows showed each id, where that is known."""
 
 
 def build_model(
     schema: FeatureSchema,
     config: TrainConfig,
-    row_maps: tuple[RowMap, ...],
+    row_maps: Sequence[Sequence[RowMap]],
     *,
     network: NetworkFactory | None = None,
     table_device: str = "cpu",
 ) -> CTRModel:
     """An untrained model of the given settings, weights drawn from `config.seed`; on the device `meta` the
-    table is a shape without weights. `network` makes any network that is not DLRM."""
+    table is a shape without weights. `network` makes any network that is not ours."""
     torch.manual_seed(config.seed)
     with torch.device(table_device):
         table = Method.parse(config.method).make_table(row_maps, config.dim, config.inner_dim)
     made = build_network(config, len(schema.dense), len(schema.categorical), network)
-    return CTRModel(EmbeddingCollection(schema, fuse(schema, row_maps), table), made)
+    columns = LookupColumns.of(schema, row_maps)
+    return CTRModel(EmbeddingCollection(schema, columns, fuse(schema, row_maps), table), made)
 
 
 def require_free(folder: Path) -> None:
@@ -151,9 +172,14 @@ def _write(checkpoint: Checkpoint, temporary: Path) -> None:
     tensors = {name: tensor.contiguous() for name, tensor in checkpoint.model.state_dict().items()}
     for name in [name for name in tensors if name.startswith("head.")]:
         tensors[name] = tensors[name].clone()  # a network may tie weights, safetensors may not
-    for index, row_map in enumerate(checkpoint.row_maps):
-        tensors[f"row_maps.{index}.keys"] = torch.from_numpy(np.ascontiguousarray(row_map.keys))
-        tensors[f"row_maps.{index}.rows"] = torch.from_numpy(np.ascontiguousarray(row_map.rows))
+    for feature, its in enumerate(checkpoint.row_maps):
+        for index, row_map in enumerate(its):
+            name = f"row_maps.{feature}.{index}"
+            tensors[f"{name}.keys"] = torch.tensor(row_map.keys)  # a copy: others may hold the same array
+            tensors[f"{name}.rows"] = torch.from_numpy(np.ascontiguousarray(row_map.rows))
+    for feature, vocabulary in enumerate(checkpoint.vocabularies or ()):
+        tensors[f"vocabularies.{feature}.ids"] = torch.from_numpy(vocabulary.ids)
+        tensors[f"vocabularies.{feature}.counts"] = torch.from_numpy(vocabulary.counts)
     if checkpoint.row_counts is not None:
         tensors[ROW_COUNTS] = torch.from_numpy(checkpoint.row_counts)
     save_tensors(tensors, temporary / ARRAYS)
@@ -171,7 +197,7 @@ def _write(checkpoint: Checkpoint, temporary: Path) -> None:
 
 
 def load(folder: Path, network: NetworkFactory | None = None) -> Checkpoint:
-    """Read a checkpoint back; `network` makes any network that is not DLRM, since no code is imported for
+    """Read a checkpoint back; `network` makes any network that is not ours, since no code is imported for
     what a checkpoint says.
 
     Raises CheckpointError for one that is absent, damaged or contradicts itself (wrong shapes, an id twice in
@@ -189,12 +215,13 @@ def load(folder: Path, network: NetworkFactory | None = None) -> Checkpoint:
         raise CheckpointError(f"the checkpoint {folder} is damaged: {error}") from error
     try:
         row_maps = tuple(
-            _row_map(tensors, index, record, description.feature_schema.categorical[index].name)
-            for index, record in enumerate(description.row_maps)
+            _row_maps(tensors, index, record, description.feature_schema.categorical[index].name)
+            for index, record in enumerate(description.features)
         )
         validation = Log(dense=sample["dense"], ids=sample["ids"], label=sample["label"])
         # Weights stay where safetensors mapped them: no second table in memory, nothing drawn for nothing.
         row_counts = tensors.pop(ROW_COUNTS, None)
+        vocabularies = _vocabularies(tensors, description)
         model = build_model(
             description.feature_schema, description.config, row_maps, network=network, table_device="meta"
         )
@@ -217,6 +244,7 @@ def load(folder: Path, network: NetworkFactory | None = None) -> Checkpoint:
         model=model,
         validation=validation,
         row_counts=None if row_counts is None else row_counts.numpy(),
+        vocabularies=vocabularies,
     )
 
 
@@ -243,14 +271,36 @@ def _replay(model: CTRModel, validation: Log, probability: np.ndarray, folder: P
         )
 
 
-def _row_map(tensors: dict[str, torch.Tensor], index: int, record: RowMapRecord, feature: str) -> RowMap:
+def _row_maps(
+    tensors: dict[str, torch.Tensor], feature: int, record: FeatureRecord, name: str
+) -> tuple[RowMap, ...]:
     try:
-        return RowMap(
-            keys=tensors.pop(f"row_maps.{index}.keys").numpy(),
-            rows=tensors.pop(f"row_maps.{index}.rows").numpy(),
-            hashed_first=record.hashed_first,
-            hashed_rows=record.hashed_rows,
-            salt=record.salt,
+        return tuple(
+            RowMap(
+                keys=tensors.pop(f"row_maps.{feature}.{index}.keys").numpy(),
+                rows=tensors.pop(f"row_maps.{feature}.{index}.rows").numpy(),
+                hashed_first=each.hashed_first,
+                hashed_rows=each.hashed_rows,
+                salt=each.salt,
+            )
+            for index, each in enumerate(record.row_maps)
         )
     except CheckpointError as error:
-        raise CheckpointError(f"feature {feature}: {error}") from error
+        raise CheckpointError(f"feature {name}: {error}") from error
+
+
+def _vocabularies(
+    tensors: dict[str, torch.Tensor], description: Description
+) -> tuple[Vocabulary, ...] | None:
+    if "vocabularies.0.ids" not in tensors:
+        return None
+    features = zip(description.feature_schema.categorical, description.features, strict=True)
+    return tuple(
+        Vocabulary(
+            feature=feature,
+            ids=tensors.pop(f"vocabularies.{index}.ids").numpy(),
+            counts=tensors.pop(f"vocabularies.{index}.counts").numpy(),
+            distinct=record.distinct_ids,
+        )
+        for index, (feature, record) in enumerate(features)
+    )

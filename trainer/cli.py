@@ -17,7 +17,10 @@ def train(
     out: Annotated[Path, typer.Option(help="The checkpoint folder to write.")],
     method: Annotated[
         str,
-        typer.Option(help="full, hash, mlet, lhf, lhf+mlet or hash+mlet: a row map, with or without MLET."),
+        typer.Option(
+            help="How ids share rows: full, hash, double, qr, head, lhf, lhf-f, lhf-e, lhf-head, lhf-joint, "
+            "alone or with +mlet for an MLET table; mlet is full+mlet."
+        ),
     ] = "full",
     dim: Annotated[int, typer.Option(min=1, max=1024, help="d: the width of a served vector.")] = 16,
     inner_dim: Annotated[
@@ -26,12 +29,27 @@ def train(
     row_ratio: Annotated[
         float, typer.Option(min=1, help="How many times fewer rows than ids a hash gets.")
     ] = 10,
+    full_below: Annotated[
+        int, typer.Option(min=0, help="A feature with at most this many ids keeps a row for each.")
+    ] = 32,
+    method_of: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="FEATURE=METHOD",
+            help="How ids of one feature share rows, such as user_id=hash; repeat it for others.",
+        ),
+    ] = None,
+    row_ratio_of: Annotated[
+        list[str] | None,
+        typer.Option(metavar="FEATURE=RATIO", help="The row ratio of one feature; repeat it for others."),
+    ] = None,
     epochs: Annotated[int, typer.Option(min=1, help="At most this many passes over the rows.")] = 3,
     patience: Annotated[
         int, typer.Option(min=1, help="Stop after this many epochs without a better validation logloss.")
     ] = 1,
     network: Annotated[
-        str, typer.Option(help="dlrm, or package.module:Factory of your own torch.nn.Module.")
+        str,
+        typer.Option(help="dlrm, dcnv2, deepfm, or package.module:Factory of your own torch.nn.Module."),
     ] = "dlrm",
     seed: Annotated[int, typer.Option(help="Repeats a run.")] = 0,
     batch_rows: Annotated[
@@ -60,13 +78,12 @@ def train(
     """
     from contextlib import ExitStack
 
-    from pydantic import ValidationError
     from rich.console import Console
 
     from tablefold.errors import UsageError
     from tablefold.logs import SplitRule, read_splits
     from tablefold.trainer.checkpoint import require_free
-    from tablefold.trainer.config import TrainConfig
+    from tablefold.trainer.config import config_of
     from tablefold.trainer.method import Method
     from tablefold.trainer.metrics_log import JsonLines, TensorBoard
     from tablefold.trainer.network import import_factory
@@ -82,15 +99,11 @@ def train(
     console = Console(stderr=True)
     schema, splits = read_splits(data, rule=SplitRule(split) if split else None, seed=seed)
     batch_rows = batch_rows or min(LARGE_BATCH, max(32, len(splits.train) // 100))
-    try:
-        config = TrainConfig(
-            method=method, dim=dim, inner_dim=inner_dim, row_ratio=row_ratio, epochs=epochs,
-            patience=patience, seed=seed, batch_rows=batch_rows, lr=lr, table_lr=table_lr, network=network,
-        )  # fmt: skip
-    except ValidationError as error:
-        first = error.errors()[0]
-        option = str(first["loc"][0]).replace("_", "-")
-        raise UsageError(f"--{option} {first['input']}: {first['msg']}") from error
+    config = config_of(
+        method=method, dim=dim, inner_dim=inner_dim, row_ratio=row_ratio, full_below=full_below,
+        method_of=method_of or (), row_ratio_of=row_ratio_of or (), epochs=epochs, patience=patience,
+        seed=seed, batch_rows=batch_rows, lr=lr, table_lr=table_lr, network=network,
+    )  # fmt: skip
     console.print(
         f"{data}: {len(splits.train):,} training, {len(splits.validation):,} validation and "
         f"{len(splits.test):,} test rows",
@@ -162,3 +175,43 @@ def compress(
     table.add_row("largest change of a probability", "", "", f"{done.largest_change:.4f}")
     Console().print(table)
     console.print(f"[green]wrote[/green] {out}", highlight=False, soft_wrap=True)
+
+
+def neighbours(
+    checkpoint: Annotated[Path, typer.Argument(help="The folder of a trained or adopted model.")],
+    feature: Annotated[str, typer.Option(help="A categorical feature of its schema.")],
+    value: Annotated[str, typer.Option(help="A raw value as it stands in a log; empty for a missing one.")],
+    most: Annotated[int, typer.Option(min=1, help="List at most this many ids a row.")] = 10,
+    network: Annotated[
+        str,
+        typer.Option(help="package.module:Factory, if the model was trained with a network of your own."),
+    ] = "dlrm",
+    json: Annotated[bool, typer.Option("--json", help="Print one JSON object instead.")] = False,
+) -> None:
+    """Say which row a raw value has, and which ids share it."""
+    from dataclasses import asdict
+    from json import dumps
+
+    from rich.console import Console
+    from rich.table import Table
+
+    from tablefold.trainer import checkpoint as checkpoints
+    from tablefold.trainer.neighbours import neighbours as find
+    from tablefold.trainer.network import import_factory
+
+    found = find(checkpoints.load(checkpoint, import_factory(network)), feature, value, most=most)
+    if json:
+        typer.echo(dumps(asdict(found)))
+        return
+    known = f"{found.count:,} training values" if found.count else "an unknown id"
+    console = Console()
+    console.print(
+        f"{feature} {value!r} is id {found.id}: {known}", highlight=False, markup=False, soft_wrap=True
+    )
+    for shared in found.rows:
+        title = f"row {shared.row:,}: {shared.ids:,} ids, {shared.count:,} training values"
+        table = Table("id", title=title, title_justify="left")
+        table.add_column("training values", justify="right")
+        for text, count in shared.most_frequent:
+            table.add_row(text or "(missing)", f"{count:,}")
+        console.print(table)

@@ -1,6 +1,6 @@
 """The embedding collection: all features' lookups as one module.
 
-    raw ids int64 [B, C] --row maps--> rows int64 [B, C] --table--> vectors float32 [B, F, d]
+    raw ids int64 [B, C] --row maps--> rows int64 [B, L] --table--> vectors float32 [B, F, d]
 
 Row maps are numpy and run once over a log, before training; the module itself starts from rows.
 """
@@ -12,50 +12,57 @@ import torch
 from torch import Tensor, nn
 
 from tablefold.schema import FeatureSchema
-from tablefold.trainer.row_map import RowMap, RowsOf
+from tablefold.trainer.lookup_columns import LookupColumns
+from tablefold.trainer.row_map import RowMap, RowsOf, num_rows
 from tablefold.trainer.table import PADDING_ROWS, Table
 
 
 class EmbeddingCollection(nn.Module):
-    """One fused table, one lookup a batch, slots of multi-valued features summed.
+    """One fused table, one lookup a batch; slots of multi-valued features are pooled, and the row maps of a
+    feature that has several summed.
 
-    `rows_of` are the features' row maps into the fused table, as `fuse` makes them.
+    `rows_of` are all row maps, one feature's after another's, into the fused table, as `fuse` makes them.
     """
 
-    _feature_of_column: Tensor
+    _feature_of_lookup: Tensor
+    _shares: Tensor | None
 
-    def __init__(self, schema: FeatureSchema, rows_of: Sequence[RowsOf], table: Table) -> None:
+    def __init__(
+        self, schema: FeatureSchema, columns: LookupColumns, rows_of: Sequence[RowsOf], table: Table
+    ) -> None:
         super().__init__()
         self.schema = schema
+        self.columns = columns
         self.table = table
         self.rows_of = tuple(rows_of)
-        self.num_features = len(schema.categorical)
-        self._pools = schema.id_columns > self.num_features
+        self.register_buffer("_feature_of_lookup", torch.from_numpy(columns.feature), persistent=False)
+        shares = columns.shares
         self.register_buffer(
-            "_feature_of_column", torch.from_numpy(schema.feature_of_column), persistent=False
+            "_shares", None if shares is None else torch.from_numpy(shares), persistent=False
         )
 
     def rows(self, ids: np.ndarray) -> np.ndarray:
-        """int64 [rows, C] raw ids -> int32 [rows, C] rows of the fused table; total for every int64."""
-        rows = np.empty(ids.shape, np.int32)
-        for column, feature in enumerate(self.schema.feature_of_column):
-            rows[:, column] = self.rows_of[feature](ids[:, column])
-        return rows
+        """int64 [rows, C] raw ids -> int32 [rows, L] rows of the fused table; total for every int64."""
+        return self.columns.rows(self.rows_of, ids)
 
     def forward(self, rows: Tensor) -> Tensor:
-        """int64 [B, C] rows -> float32 [B, F, d] vectors."""
+        """int64 [B, L] rows -> float32 [B, F, d] vectors."""
         vectors = self.table.lookup(rows)
-        if self._pools:
-            pooled = vectors.new_zeros(len(rows), self.num_features, vectors.shape[2])
-            vectors = pooled.index_add(1, self._feature_of_column, vectors)
+        if self.columns.pools:
+            pooled = vectors.new_zeros(len(rows), self.columns.num_features, vectors.shape[2])
+            vectors = pooled.index_add(1, self._feature_of_lookup, vectors)
+        if self._shares is not None:
+            values = (rows != 0).to(vectors.dtype) @ self._shares
+            vectors = vectors / values.clamp(min=1).unsqueeze(2)
         return self.table.project(vectors)
 
 
-def fuse(schema: FeatureSchema, row_maps: Sequence[RowMap]) -> tuple[RowMap, ...]:
-    """Each feature's map into the fused table; padding of multi-valued features goes to row 0."""
+def fuse(schema: FeatureSchema, row_maps: Sequence[Sequence[RowMap]]) -> tuple[RowMap, ...]:
+    """All features' maps into the fused table, one feature's after another's; padding of multi-valued
+    features goes to row 0."""
     fused, start = [], PADDING_ROWS
-    for feature, row_map in zip(schema.categorical, row_maps, strict=True):
-        shifted = row_map.shifted(start)
-        fused.append(shifted.with_missing_at(0) if feature.slots > 1 else shifted)
-        start += row_map.num_rows
+    for feature, its in zip(schema.categorical, row_maps, strict=True):
+        shifted = [row_map.shifted(start) for row_map in its]
+        fused += [row_map.with_missing_at(0) for row_map in shifted] if feature.slots > 1 else shifted
+        start += num_rows(its)
     return tuple(fused)

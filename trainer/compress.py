@@ -20,7 +20,7 @@ from tablefold.metrics import auc, logloss
 from tablefold.trainer.checkpoint import Checkpoint
 from tablefold.trainer.feature_table import FeatureTable, feature_tables, rebuild
 from tablefold.trainer.learned_hash import cluster
-from tablefold.trainer.method import SMALL_FEATURE, Method
+from tablefold.trainer.method import Method
 
 ROWS_AT_ONCE = 1 << 18
 
@@ -117,20 +117,20 @@ def cluster_rows(
 
     Raises UsageError for a ratio below 1, and where no feature has rows to merge.
     """
-    features = feature_tables(checkpoint)
+    features, config = feature_tables(checkpoint), checkpoint.description.config
     if not row_ratio >= 1:
         raise UsageError(f"--row-ratio {row_ratio:g}: give 1 or more")
-    if not any(feature.can_merge.sum() > SMALL_FEATURE for feature in features):
+    if not any(feature.can_merge.sum() > config.full_below for feature in features):
         raise UsageError(
-            f"--row-ratio {row_ratio:g}: no feature has more than {SMALL_FEATURE} rows that belong to known "
-            "ids; there is nothing to merge"
+            f"--row-ratio {row_ratio:g}: no feature has more than {config.full_below} rows that belong to "
+            "known ids; there is nothing to merge"
         )
     merged = []
     for feature in features:
         own = int(feature.can_merge.sum())
-        rows = own if own <= SMALL_FEATURE else ceil(own / row_ratio)
+        rows = own if own <= config.full_below else ceil(own / row_ratio)
         on_step(f"merging rows of {feature.name}: {own:,} to {rows:,}")
-        merged.append(_merged(feature, rows, checkpoint.description.config.seed))
+        merged.append(_merged(feature, rows, config.seed))
     return rebuild(checkpoint, merged, "lhf", f"row ratio {row_ratio:g}")
 
 
@@ -149,20 +149,23 @@ def _directions(feature: FeatureTable, rank: int) -> Tensor:
 
 
 def _merged(feature: FeatureTable, rows: int, seed: int) -> FeatureTable:
-    """At most `rows` rows for the known ids, those of unknown ids behind them."""
-    row_map, own, weights = feature.row_map, feature.can_merge, feature.weights
+    """At most `rows` rows for the known ids, those of unknown ids behind them in the order they had."""
+    own, weights = feature.can_merge, feature.weights
     row_of = np.empty(len(own), np.int64)
     row_of[own] = cluster(feature.vectors[own].numpy(), weights[own, 0].numpy(), rows, seed=seed)
     used = int(row_of[own].max(initial=-1)) + 1
-    row_of[~own] = used + np.arange(row_map.hashed_rows)
+    row_of[~own] = used + np.arange((~own).sum())
     place = torch.from_numpy(row_of)
-    size = used + row_map.hashed_rows
+    size = int(row_of.max()) + 1
     sums = torch.zeros(size, feature.rows.shape[1], dtype=torch.float64)
     sums.index_add_(0, place, feature.rows * weights)
     total = torch.zeros(size, 1, dtype=torch.float64).index_add_(0, place, weights)
     return replace(
         feature,
-        row_map=replace(row_map, rows=row_of[row_map.rows], hashed_first=used),
+        row_maps=tuple(
+            replace(row_map, rows=row_of[row_map.rows], hashed_first=int(row_of[row_map.hashed_first]))
+            for row_map in feature.row_maps
+        ),
         rows=(sums / total).float(),
         counts=torch.zeros(size, dtype=torch.int64).index_add_(0, place, feature.counts),
     )

@@ -1,8 +1,11 @@
 """The settings of a training run, with the remedy in the message where one cannot be."""
 
+from collections.abc import Sequence
 from typing import Annotated
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from tablefold.errors import UsageError
 
 
 class TrainConfig(BaseModel):
@@ -17,6 +20,12 @@ class TrainConfig(BaseModel):
     """k: the width of MLET's inner table, which is folded away."""
     row_ratio: Annotated[float, Field(ge=1)] = 10.0
     """How many times fewer rows than ids a hash, learned or not, gets."""
+    full_below: Annotated[int, Field(ge=0)] = 32
+    """A feature with at most this many ids keeps a row for each: there is nothing to win."""
+    method_of: dict[str, str] = {}
+    """Of single features: the row map method they are to have, whatever their size."""
+    row_ratio_of: dict[str, Annotated[float, Field(ge=1)]] = {}
+    """Of single features."""
     epochs: Annotated[int, Field(ge=1)] = 3
     patience: Annotated[int, Field(ge=1)] = 1
     """Stop after this many epochs without a better validation logloss; the best epoch is kept."""
@@ -27,9 +36,39 @@ class TrainConfig(BaseModel):
     """Sparse Adam's learning rate of the rows that are looked up; falls alike."""
     seed: int = 0
     network: str = "dlrm"
-    """`dlrm`, or the `package.module:Factory` of the user's own (see `tablefold.trainer.network`)."""
+    """`dlrm`, `dcnv2`, `deepfm`, or the `package.module:Factory` of the user's own (see
+    `tablefold.trainer.network`)."""
     bottom: tuple[Annotated[int, Field(ge=1)], ...] = (512, 256, 64)
     top: Annotated[tuple[Annotated[int, Field(ge=1)], ...], Field(min_length=1)] = (512, 256)
+
+
+def config_of(
+    *, method_of: Sequence[str] = (), row_ratio_of: Sequence[str] = (), **settings: object
+) -> TrainConfig:
+    """The settings as the command line gives them, those of single features as `FEATURE=VALUE`.
+
+    Raises UsageError naming the option.
+    """
+    own = {
+        "method_of": _by_feature("--method-of", method_of),
+        "row_ratio_of": _by_feature("--row-ratio-of", row_ratio_of),
+    }
+    try:
+        return TrainConfig.model_validate(settings | own)
+    except ValidationError as error:
+        first = error.errors()[0]
+        option = str(first["loc"][0]).replace("_", "-")
+        raise UsageError(f"--{option} {first['input']}: {first['msg']}") from error
+
+
+def _by_feature(option: str, given: Sequence[str]) -> dict[str, str]:
+    values = {}
+    for each in given:
+        feature, _, value = each.rpartition("=")
+        if not feature or not value:
+            raise UsageError(f"{option} {each!r}: give FEATURE=VALUE")
+        values[feature] = value
+    return values
 
 
 FIRST_STAGE_DIM = 4
@@ -41,6 +80,7 @@ def first_stage(config: TrainConfig) -> TrainConfig:
     return config.model_copy(
         update={
             "method": "mlet",
+            "method_of": {},
             "dim": FIRST_STAGE_DIM,
             "inner_dim": FIRST_STAGE_INNER_DIM,
             "epochs": 1,

@@ -52,12 +52,12 @@ def _vector(model: CTRModel, rows: Log) -> str | None:
     if found is None:
         return None
     row, column, value = found
-    features = collection.schema.feature_of_column
+    features, id_column = collection.columns.feature, collection.columns.id_column
     name = collection.schema.categorical[features[column]].name
     alike = len(np.unique(features[(~(vectors.abs() <= EXTREME)).any(dim=2).any(dim=0).numpy()]))
     others = f" (and vectors of {alike - 1} other features are extreme too)" if alike > 1 else ""
     return (
-        f"the vector of the id {rows.ids[row, column]} of {name!r} holds "
+        f"the vector of the id {rows.ids[row, id_column[column]]} of {name!r} holds "
         f"{vectors[row, column, value]:g}{others}; lower --table-lr"
     )
 

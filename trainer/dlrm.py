@@ -4,10 +4,11 @@ Naumov et al., arXiv 1906.00091; layer sizes and the interaction as MLET's autho
 """
 
 from collections.abc import Sequence
-from itertools import pairwise
 
 import torch
 from torch import Tensor, nn
+
+from tablefold.trainer.mlp import mlp
 
 
 class DLRM(nn.Module):
@@ -27,12 +28,12 @@ class DLRM(nn.Module):
     ) -> None:
         super().__init__()
         self.has_dense = num_dense > 0
-        self.bottom = _mlp([num_dense, *bottom, dim]) if self.has_dense else nn.Identity()
+        self.bottom = mlp([num_dense, *bottom, dim]) if self.has_dense else nn.Identity()
         n = num_features + self.has_dense
         left, right = torch.tril_indices(n, n, offset=-1)
         # Gathering from the flattened products is one cheap node in the graph.
         self.register_buffer("_pairs", left * n + right, persistent=False)
-        self.top = _mlp([self.has_dense * dim + len(left), *top])
+        self.top = mlp([self.has_dense * dim + len(left), *top])
         self.logit = nn.Linear(top[-1], 1)
 
     def forward(self, dense: Tensor, vectors: Tensor) -> Tensor:
@@ -46,10 +47,3 @@ class DLRM(nn.Module):
         parts.append(products.index_select(1, self._pairs))
         logit: Tensor = self.logit(self.top(torch.cat(parts, dim=1)))
         return logit.squeeze(1)
-
-
-def _mlp(sizes: Sequence[int]) -> nn.Sequential:
-    layers: list[nn.Module] = []
-    for inputs, outputs in pairwise(sizes):
-        layers += [nn.Linear(inputs, outputs), nn.ReLU()]
-    return nn.Sequential(*layers)

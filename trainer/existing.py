@@ -17,11 +17,12 @@ from tablefold.errors import CheckpointError
 from tablefold.logs import Log
 from tablefold.metrics import auc, logloss
 from tablefold.schema import MISSING, CategoricalFeature, FeatureSchema
-from tablefold.trainer.checkpoint import Checkpoint, Description, RowMapRecord, build_model, require_rows
+from tablefold.trainer.checkpoint import Checkpoint, Description, FeatureRecord, build_model, require_rows
 from tablefold.trainer.config import TrainConfig
 from tablefold.trainer.network import require_logit
 from tablefold.trainer.row_map import RowMap
 from tablefold.trainer.table import PADDING_ROWS
+from tablefold.trainer.vocabulary import Vocabulary
 
 Array = np.ndarray | Tensor
 
@@ -40,7 +41,7 @@ def adopt(
 
     For each categorical feature by name: raw ids int64 [n], their vectors float32 [n, d], and, where known,
     how often each id was accessed, int [n], and the vector of all other ids, float32 [d]. `network` takes
-    dense float32 [B, N], as the schema transforms them, and vectors float32 [B, F, d] (summed over the slots
+    dense float32 [B, N], as the schema transforms them, and vectors float32 [B, F, d] (pooled over the slots
     of multi-valued features) to a logit [B]. `validation` are labelled raw rows that judge every later step.
 
     Raises CheckpointError naming the feature, and the id where there is one, for what does not fit.
@@ -86,7 +87,7 @@ def _checkpoint(
 ) -> Checkpoint:
     name = f"{type(network).__module__}:{type(network).__qualname__}"
     config = TrainConfig(method="full", dim=tables[0].vectors.shape[1], network=name)
-    row_maps = tuple(table.row_map for table in tables)
+    row_maps = tuple((table.row_map,) for table in tables)
     model = build_model(schema, config, row_maps, network=lambda *_: network, table_device="meta")
     padding = torch.zeros(PADDING_ROWS, config.dim)
     pieces = [piece for table in tables for piece in (table.vectors, table.unknown[None])]
@@ -99,7 +100,7 @@ def _checkpoint(
         description=Description(
             feature_schema=schema,
             config=config,
-            row_maps=tuple(RowMapRecord.of(row_map, len(row_map.keys)) for row_map in row_maps),
+            features=tuple(FeatureRecord.of(its, len(its[0].keys)) for its in row_maps),
             metrics=metrics if area is None else metrics | {"validation_auc": area},
             provenance={"tablefold": __version__, "torch": torch.__version__, "trained": "elsewhere"},
         ),
@@ -107,6 +108,7 @@ def _checkpoint(
         model=model,
         validation=validation,
         row_counts=row_counts if counted else None,
+        vocabularies=tuple(table.vocabulary for table in tables) if counted else None,
     )
 
 
@@ -114,6 +116,7 @@ def _checkpoint(
 class _ExistingTable:
     """One feature's table, checked."""
 
+    feature: CategoricalFeature
     row_map: RowMap
     vectors: Tensor
     """float32 [n, d]"""
@@ -121,6 +124,13 @@ class _ExistingTable:
     """int64 [n]"""
     unknown: Tensor
     """float32 [d]"""
+
+    @property
+    def vocabulary(self) -> Vocabulary:
+        """Its ids with their counts."""
+        ids = self.row_map.keys
+        counts = self.counts[self.row_map.rows]
+        return Vocabulary(feature=self.feature, ids=ids, counts=counts, distinct=len(ids))
 
     @classmethod
     def of(
@@ -155,6 +165,7 @@ class _ExistingTable:
         if weights.shape != (n,) or (weights < 0).any():
             raise CheckpointError(f"{name} needs counts [{n}], none negative, and has {list(weights.shape)}")
         return cls(
+            feature=feature,
             row_map=RowMap(keys=ascending, rows=order, hashed_first=n, hashed_rows=1),
             vectors=table,
             counts=weights,

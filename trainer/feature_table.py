@@ -7,8 +7,8 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from tablefold.trainer.checkpoint import Checkpoint, RowMapRecord, build_model
-from tablefold.trainer.row_map import RowMap
+from tablefold.trainer.checkpoint import Checkpoint, FeatureRecord, build_model
+from tablefold.trainer.row_map import RowMap, num_rows
 from tablefold.trainer.table import PADDING_ROWS
 
 
@@ -17,7 +17,7 @@ class FeatureTable:
     """One feature's part of a folded table."""
 
     name: str
-    row_map: RowMap
+    row_maps: tuple[RowMap, ...]
     rows: Tensor
     """float32 [n, w]"""
     projection: Tensor | None
@@ -38,22 +38,25 @@ class FeatureTable:
     @property
     def can_merge(self) -> np.ndarray:
         """bool [n]: the rows that no unknown id can have."""
-        row_map, mask = self.row_map, np.ones(len(self.rows), bool)
-        mask[row_map.hashed_first : row_map.hashed_first + row_map.hashed_rows] = False
+        mask = np.ones(len(self.rows), bool)
+        for row_map in self.row_maps:
+            mask[row_map.hashed_first : row_map.hashed_first + row_map.hashed_rows] = False
         return mask
 
 
 def feature_tables(checkpoint: Checkpoint) -> list[FeatureTable]:
     """Of every categorical feature, in the schema's order, views into the folded table."""
     rows, projection = checkpoint.model.collection.table.fold()
-    sizes = [row_map.num_rows for row_map in checkpoint.row_maps]
+    sizes = [num_rows(its) for its in checkpoint.row_maps]
     counts = torch.zeros(len(rows), dtype=torch.int64)
     if checkpoint.row_counts is not None:
         counts = torch.from_numpy(checkpoint.row_counts)
     names = [feature.name for feature in checkpoint.description.feature_schema.categorical]
     return [
-        FeatureTable(name=name, row_map=row_map, rows=its_rows, projection=its_projection, counts=its_counts)
-        for name, row_map, its_rows, its_projection, its_counts in zip(
+        FeatureTable(
+            name=name, row_maps=its_row_maps, rows=its_rows, projection=its_projection, counts=its_counts
+        )
+        for name, its_row_maps, its_rows, its_projection, its_counts in zip(
             names,
             checkpoint.row_maps,
             torch.split(rows[PADDING_ROWS:], sizes),
@@ -71,7 +74,7 @@ def rebuild(checkpoint: Checkpoint, features: Sequence[FeatureTable], row_map: s
     projections = [feature.projection for feature in features if feature.projection is not None]
     changes = {"method": f"{row_map}+mlet", "inner_dim": width} if projections else {"method": row_map}
     config = before.config.model_copy(update=changes)
-    row_maps = tuple(feature.row_map for feature in features)
+    row_maps = tuple(feature.row_maps for feature in features)
     network = checkpoint.model.head.network
     model = build_model(
         before.feature_schema, config, row_maps, network=lambda *_: network, table_device="meta"
@@ -87,9 +90,9 @@ def rebuild(checkpoint: Checkpoint, features: Sequence[FeatureTable], row_map: s
         description=before.model_copy(
             update={
                 "config": config,
-                "row_maps": tuple(
-                    RowMapRecord.of(feature.row_map, record.distinct_ids)
-                    for feature, record in zip(features, before.row_maps, strict=True)
+                "features": tuple(
+                    FeatureRecord.of(feature.row_maps, record.distinct_ids)
+                    for feature, record in zip(features, before.features, strict=True)
                 ),
                 "metrics": {},
                 "provenance": before.provenance | {"compressed": ", ".join(history)},
@@ -99,4 +102,5 @@ def rebuild(checkpoint: Checkpoint, features: Sequence[FeatureTable], row_map: s
         model=model,
         validation=checkpoint.validation,
         row_counts=None if checkpoint.row_counts is None else counts.numpy(),
+        vocabularies=checkpoint.vocabularies,
     )

@@ -4,9 +4,11 @@ Every row map is the same two things: a *dictionary* for the ids it knows, and a
 range of rows for all others. A full table knows its vocabulary and sends the rest to one out-of-vocabulary
 row; the hashing trick knows nothing and hashes everything; a learned hash function knows which ids share
 a row. Nothing after this file asks which of them it has.
+
+A feature has one row map, or several into the same table; the vector of an id is then the sum of its rows.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Self
 
@@ -84,3 +86,8 @@ class RowMap:
             hashed_rows=self.hashed_rows,
             salt=self.salt,
         )
+
+
+def num_rows(row_maps: Sequence[RowMap]) -> int:
+    """Rows of the table that one feature's row maps lead into."""
+    return max(row_map.num_rows for row_map in row_maps)

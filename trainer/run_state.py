@@ -24,6 +24,8 @@ from tablefold.trainer.observer import Observer
 from tablefold.trainer.row_map import RowMap
 
 STATE_MINUTES = 10.0
+RowMaps = tuple[tuple[RowMap, ...], ...]
+"""Those of each feature."""
 
 
 class Identity(BaseModel):
@@ -84,13 +86,13 @@ class RunState:
         self._identity.require(was, self.path)
         return content
 
-    def restore(self, loop: TrainingLoop, row_maps: tuple[RowMap, ...], content: dict[str, Any]) -> None:
+    def restore(self, loop: TrainingLoop, row_maps: RowMaps, content: dict[str, Any]) -> None:
         """Put the state that `read` gave into the loop."""
         if content["row_maps"] != _digest_row_maps(row_maps):
             raise _another_run(self.path, "the row maps came out as others (see docs/training.md, threads)")
         loop.restore(content["loop"])
 
-    def keep(self, loop: TrainingLoop, row_maps: tuple[RowMap, ...], *, now: bool = False) -> None:
+    def keep(self, loop: TrainingLoop, row_maps: RowMaps, *, now: bool = False) -> None:
         """Save if it is time to. A full disk ends no run: the older state stays, the observer hears of it."""
         if not now and time.monotonic() - self._written < self._seconds:
             return
@@ -131,5 +133,5 @@ def _digest(*arrays: np.ndarray) -> str:
     return digest.hexdigest()
 
 
-def _digest_row_maps(row_maps: tuple[RowMap, ...]) -> str:
-    return _digest(*(array for row_map in row_maps for array in (row_map.keys, row_map.rows)))
+def _digest_row_maps(row_maps: RowMaps) -> str:
+    return _digest(*(array for its in row_maps for each in its for array in (each.keys, each.rows)))

@@ -22,9 +22,9 @@ def run_study(
 
     from tablefold.logs import read_splits
     from tablefold.report import write_text
-    from tablefold.trainer.observer import Terminal
     from tablefold.trainer.study import StudyRun, read_study
     from tablefold.trainer.study_report import HEADER, cells, page, summarise, verdict
+    from tablefold.trainer.terminal import Terminal
 
     study = read_study(file)
     if data is not None:

@@ -18,11 +18,11 @@ from tablefold.logs import Log, Splits
 from tablefold.metrics import quality
 from tablefold.schema import FeatureSchema
 from tablefold.trainer import checkpoint as checkpoints
-from tablefold.trainer.checkpoint import Checkpoint, Description, RowMapRecord, build_model
+from tablefold.trainer.checkpoint import Checkpoint, Description, FeatureRecord, build_model
 from tablefold.trainer.config import TrainConfig, first_stage
 from tablefold.trainer.frequency import id_frequency
 from tablefold.trainer.loop import TrainingLoop, zero_unreached_rows
-from tablefold.trainer.method import Method, RowMapRequest, rows_for
+from tablefold.trainer.method import make_row_maps, require_settings
 from tablefold.trainer.network import NetworkFactory, import_factory
 from tablefold.trainer.observer import Observer, Stage
 from tablefold.trainer.row_map import RowMap
@@ -44,7 +44,7 @@ def train(
 ) -> Checkpoint:
     """Train by `config`, write the best epoch's checkpoint to `out` and return it.
 
-    A `config.network` that is not DLRM is imported. The run's state is kept in `<out>.state` every
+    A `config.network` that is not ours is imported. The run's state is kept in `<out>.state` every
     `state_minutes` and after each epoch; with `resume` the run goes on from there, returns what was finished
     before, and begins anew where there is neither.
 
@@ -55,7 +55,8 @@ def train(
     observer = observer or Observer()
     checkpoints.require_free(out)
     _require_learnable(splits)
-    method, network = Method.parse(config.method), import_factory(config.network)
+    require_settings(config, schema)
+    network = import_factory(config.network)
     identity = Identity.of(schema, config, splits)
     state = RunState(out, identity, observer, state_minutes)
     left = state.read(resume=resume)
@@ -77,17 +78,7 @@ def train(
             )  # fmt: skip
         return _vectors(first[0], schema.categorical.index(vocabulary.feature), vocabulary.ids)
 
-    row_maps = tuple(
-        method.make_row_map(
-            RowMapRequest(
-                vocabulary=vocabulary,
-                rows=rows_for(vocabulary.distinct, config.row_ratio),
-                vectors_of=vectors_of,
-                seed=config.seed,
-            )
-        )
-        for vocabulary in vocabularies
-    )
+    row_maps = tuple(make_row_maps(config, vocabulary, vectors_of) for vocabulary in vocabularies)
     model = build_model(schema, config, row_maps, network=network)
     rows = model.collection.rows(splits.train.ids)
     row_counts = np.bincount(rows.ravel(), minlength=model.collection.table.vectors.num_embeddings)
@@ -111,7 +102,7 @@ def train(
                     description=Description(
                         feature_schema=schema,
                         config=config,
-                        row_maps=_records(row_maps, vocabularies),
+                        features=_records(row_maps, vocabularies),
                         metrics={"epoch": float(result.epoch), **measured},
                         provenance={"tablefold": __version__, "torch": torch.__version__, "data": data}
                         | identity.rows,
@@ -120,6 +111,7 @@ def train(
                     model=model,
                     validation=splits.validation,
                     row_counts=row_counts,
+                    vocabularies=tuple(vocabularies),
                 )
                 checkpoints.save(best, out)
             state.keep(loop, row_maps, now=True)
@@ -166,10 +158,12 @@ def _vectors(checkpoint: Checkpoint, feature: int, ids: np.ndarray) -> np.ndarra
     return collection.table.fold().rows[rows].numpy()
 
 
-def _records(row_maps: Sequence[RowMap], vocabularies: Sequence[Vocabulary]) -> tuple[RowMapRecord, ...]:
+def _records(
+    row_maps: Sequence[Sequence[RowMap]], vocabularies: Sequence[Vocabulary]
+) -> tuple[FeatureRecord, ...]:
     return tuple(
-        RowMapRecord.of(row_map, vocabulary.distinct)
-        for row_map, vocabulary in zip(row_maps, vocabularies, strict=True)
+        FeatureRecord.of(its, vocabulary.distinct)
+        for its, vocabulary in zip(row_maps, vocabularies, strict=True)
     )
 
 

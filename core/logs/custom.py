@@ -22,6 +22,7 @@ min_count = 2
 name = "tags"
 encoding = "string"
 slots = 4                  # multi-valued: up to four values a row
+pooling = "mean"           # or "sum"
 """
 
 import tomllib

@@ -10,8 +10,14 @@ from tablefold.exporter.lookup import BuildLookup, build_dictionary
 from tablefold.exporter.static_function import Layout, evaluate, solve
 from tablefold.logs.synthetic import SCHEMA
 from tablefold.trainer.hashing import mix
+from tablefold.trainer.lookup_columns import LookupColumns
 from tablefold.trainer.row_map import RowMap
 
+C = SCHEMA.id_columns
+COLUMNS = LookupColumns(
+    id_column=np.arange(C), row_map=np.zeros(C, np.int64), feature=np.arange(C), share=np.zeros(C, np.float32)
+)
+"""Every column of ids has the one row map."""
 SHAPES = {
     **{f"multiples of 2^{k}": np.arange(-10_000, 10_000) << k for k in range(0, 46, 9)},
     "hex32": np.unique(np.random.default_rng(0).integers(0, 2**32, 50_000)),
@@ -44,20 +50,20 @@ def learned(ids: int, rows: int, seed: int) -> RowMap:
 @pytest.mark.parametrize(("rows", "bits", "bytes_an_id"), [(1024, 16, 2.3), (100_000, 24, 3.4)])
 def test_unknown_ids_pass_as_often_as_stated(rows: int, bits: int, bytes_an_id: float) -> None:
     row_map = learned(1_000_000, rows, seed=0)
-    dictionary = CompactDictionary([row_map], np.zeros(SCHEMA.id_columns, np.int64))
+    dictionary = CompactDictionary([row_map], COLUMNS.row_map)
     unknown = np.random.default_rng(5).integers(2**33, 2**62, 400_000)
     passed = (dictionary.row_maps[0](unknown) != row_map.hashed_first).mean()
     assert dictionary.false_hit_rate == pytest.approx(rows / 2**bits)
     assert passed == pytest.approx(dictionary.false_hit_rate, rel=0.1)
     assert np.array_equal(dictionary.row_maps[0](row_map.keys), row_map.rows)
     model = empty_model(SCHEMA)
-    BuildLookup([row_map], np.zeros(SCHEMA.id_columns, np.int64), dictionary)(model)
+    BuildLookup([row_map], COLUMNS, dictionary)(model)
     assert parts_of(model).total / len(row_map.keys) < bytes_an_id
 
 
 def test_an_exact_dictionary_lets_no_unknown_id_pass() -> None:
     row_map = learned(50_000, 1000, seed=1)
-    dictionary = build_dictionary(DictionaryKind.EXACT, [row_map], np.zeros(1, np.int64))
+    dictionary = build_dictionary(DictionaryKind.EXACT, [row_map], COLUMNS)
     unknown = np.random.default_rng(5).integers(2**33, 2**62, 50_000)
     assert dictionary.false_hit_rate == 0
     assert (dictionary.row_maps[0](unknown) == row_map.hashed_first).all()

@@ -54,7 +54,7 @@ def test_the_graph_gives_torchs_probabilities_for_known_unknown_and_missing_ids(
     maps = fuse(schema, checkpoint.row_maps)
     for log in (
         checkpoint.validation,
-        probe_rows(checkpoint.validation, maps, schema.feature_of_column, 3000),
+        probe_rows(checkpoint.validation, maps, checkpoint.model.collection.columns, 3000),
     ):
         assert np.abs(graph(log) - checkpoint.model.predict(log)).max() <= TOLERANCE
 
@@ -87,7 +87,7 @@ def padding(folder: Path) -> int:
 def test_the_baseline_is_every_distinct_id_of_the_training_rows(
     trained: Trained, exported: Callable[[str], Path]
 ) -> None:
-    distinct = sum(record.distinct_ids for record in trained("full")[0].description.row_maps)
+    distinct = trained("full")[0].description.distinct_ids
     for method in METHODS:
         manifest = read_manifest(exported(method))
         assert manifest.footprint.baseline_fp32 == distinct * 8 * 4
@@ -156,7 +156,7 @@ def test_a_dictionary_that_is_wrong_about_an_id_is_not_written(
 def test_a_compact_dictionary_may_be_empty(trained: Trained, tmp_path: Path) -> None:
     checkpoint = trained("hash")[0]
     none = np.zeros(0, np.int64)
-    hashed = tuple(replace(row_map, keys=none, rows=none) for row_map in checkpoint.row_maps)
+    hashed = tuple((replace(row_map, keys=none, rows=none),) for (row_map,) in checkpoint.row_maps)
     model = build_model(checkpoint.description.feature_schema, checkpoint.description.config, hashed)
     options = ExportOptions(lookup=DictionaryKind.COMPACT)
     folder = export(replace(checkpoint, row_maps=hashed, model=model), tmp_path, "m", options=options)
@@ -203,7 +203,7 @@ def test_narrow_rows_are_served_narrow_and_widened_in_the_graph(trained: Trained
     model = build_model(description.feature_schema, config, checkpoint.row_maps)
     narrow = replace(checkpoint, description=description, model=model)
     manifest = read_manifest(export(narrow, tmp_path, "m"))
-    rows = 1 + sum(row_map.num_rows for row_map in checkpoint.row_maps)
+    rows = 1 + sum(row_map.num_rows for (row_map,) in checkpoint.row_maps)
     assert manifest.footprint.parts.tables == (rows * 3 + 26 * 3 * 8) * 4
 
 

@@ -9,6 +9,7 @@ import onnx.reference
 import onnx_ir as ir
 import onnxruntime
 import pytest
+import torch
 from hypothesis import given
 from hypothesis import strategies as st
 from onnx_ir.passes import PreconditionError
@@ -17,26 +18,45 @@ from onnx_ir.passes import Sequential as Passes
 from tablefold.errors import TablefoldError
 from tablefold.exporter.dictionary import DictionaryKind
 from tablefold.exporter.element_gathers import QuickenElementGathers
+from tablefold.exporter.export import ExportOptions
 from tablefold.exporter.graph import empty_model, parts_of, value_named
 from tablefold.exporter.lookup import ROWS, BuildLookup, build_dictionary
 from tablefold.exporter.network import AttachNetwork, export_network
+from tablefold.exporter.prediction import predict
 from tablefold.exporter.probes import EDGES
 from tablefold.exporter.row_types import RowType, pack
 from tablefold.exporter.rows import VECTORS, AttachRows, StoredTable
-from tablefold.schema import MISSING, CategoricalFeature, Encoding, FeatureSchema
-from tablefold.trainer.collection import fuse
+from tablefold.schema import (
+    MISSING,
+    CategoricalFeature,
+    DenseFeature,
+    Encoding,
+    FeatureSchema,
+    Pooling,
+    Transform,
+)
+from tablefold.trainer.checkpoint import build_model
+from tablefold.trainer.collection import EmbeddingCollection, fuse
+from tablefold.trainer.config import TrainConfig
+from tablefold.trainer.dcn_v2 import DCNv2
+from tablefold.trainer.deepfm import DeepFM
 from tablefold.trainer.dlrm import DLRM
+from tablefold.trainer.lookup_columns import LookupColumns
+from tablefold.trainer.method import ROW_MAPS, make_row_maps
 from tablefold.trainer.model import Head
-from tablefold.trainer.row_map import RowMap, RowsOf
+from tablefold.trainer.row_map import RowMap, RowsOf, num_rows
+from tablefold.trainer.row_map_method import FeatureSize
+from tablefold.trainer.vocabulary import Vocabulary
 
 INT64 = st.integers(-(2**63), 2**63 - 1)
 
 
-def feature_schema(slots: list[int]) -> FeatureSchema:
+def feature_schema(slots: list[int], pooling: Pooling = Pooling.SUM) -> FeatureSchema:
     return FeatureSchema(
         name="x",
         categorical=tuple(
-            CategoricalFeature(name=f"c{i}", encoding=Encoding.INT, slots=n) for i, n in enumerate(slots)
+            CategoricalFeature(name=f"c{i}", encoding=Encoding.INT, slots=n, pooling=pooling)
+            for i, n in enumerate(slots)
         ),
     )
 
@@ -54,33 +74,33 @@ def row_maps(draw: st.DrawFn) -> RowMap:
 
 
 @st.composite
-def collections(draw: st.DrawFn) -> tuple[FeatureSchema, list[RowMap]]:
+def collections(draw: st.DrawFn) -> tuple[FeatureSchema, list[list[RowMap]]]:
+    """Features of one slot or three, which are pooled by sum or mean, with one row map or two."""
     slots = draw(st.lists(st.sampled_from([1, 1, 1, 3]), min_size=1, max_size=4))
-    return feature_schema(slots), [draw(row_maps()) for _ in slots]
+    maps = [draw(st.lists(row_maps(), min_size=1, max_size=draw(st.sampled_from([1, 1, 2])))) for _ in slots]
+    return feature_schema(slots, draw(st.sampled_from(Pooling))), maps
 
 
 def vectors_graph(
     schema: FeatureSchema,
-    unfused: Sequence[RowMap],
+    unfused: Sequence[Sequence[RowMap]],
     table: np.ndarray,
     row_types: Sequence[RowType],
     kind: DictionaryKind = DictionaryKind.EXACT,
     projection: np.ndarray | None = None,
 ) -> tuple[ir.Model, Sequence[RowsOf], np.ndarray]:
     """A model from ids to vectors; the row maps and the vectors that it stores."""
-    columns, maps = schema.feature_of_column, fuse(schema, unfused)
-    stored = StoredTable.of(table, [row_map.num_rows for row_map in unfused], row_types)
+    columns, maps = LookupColumns.of(schema, unfused), fuse(schema, unfused)
+    stored = StoredTable.of(table, [num_rows(its) for its in unfused], row_types)
     dictionary = build_dictionary(kind, maps, columns)
-    passes = Passes(
-        BuildLookup(maps, columns, dictionary), AttachRows(stored, columns, len(unfused), projection)
-    )
+    passes = Passes(BuildLookup(maps, columns, dictionary), AttachRows(stored, columns, projection))
     model = passes(empty_model(schema)).model
     model.graph.outputs.append(value_named(model, VECTORS))
     return model, dictionary.row_maps, stored.vectors()
 
 
-def fused_rows(unfused: Sequence[RowMap]) -> int:
-    return 1 + sum(row_map.num_rows for row_map in unfused)
+def fused_rows(unfused: Sequence[Sequence[RowMap]]) -> int:
+    return 1 + sum(num_rows(its) for its in unfused)
 
 
 def run(model: ir.Model, ids: np.ndarray) -> np.ndarray:
@@ -91,17 +111,32 @@ def run(model: ir.Model, ids: np.ndarray) -> np.ndarray:
 
 
 def expected_vectors(
-    schema: FeatureSchema, maps: Sequence[RowsOf], table: np.ndarray, ids: np.ndarray
+    schema: FeatureSchema,
+    unfused: Sequence[Sequence[RowMap]],
+    maps: Sequence[RowsOf],
+    table: np.ndarray,
+    ids: np.ndarray,
 ) -> np.ndarray:
     vectors = np.zeros((len(ids), len(schema.categorical), table.shape[1]), np.float32)
-    for column, feature in enumerate(schema.feature_of_column):
-        vectors[:, feature] += table[maps[feature](ids[:, column])]
+    rest, column = list(maps), 0
+    for index, feature in enumerate(schema.categorical):
+        its, rest = rest[: len(unfused[index])], rest[len(unfused[index]) :]
+        for slot in range(column, column + feature.slots):
+            for rows_of in its:
+                vectors[:, index] += table[rows_of(ids[:, slot])]
+        if feature.pooling is Pooling.MEAN and feature.slots > 1:
+            values = (ids[:, column : column + feature.slots] != MISSING).sum(axis=1)
+            vectors[:, index] /= np.maximum(values, 1)[:, None]
+        column += feature.slots
     return vectors
 
 
 @given(collections(), st.sampled_from(list(DictionaryKind)), st.integers(1, 9), st.data())
 def test_a_graph_gives_the_vectors_of_its_row_maps_and_table(
-    collection: tuple[FeatureSchema, list[RowMap]], kind: DictionaryKind, width: int, data: st.DataObject
+    collection: tuple[FeatureSchema, list[list[RowMap]]],
+    kind: DictionaryKind,
+    width: int,
+    data: st.DataObject,
 ) -> None:
     schema, unfused = collection
     row_types = data.draw(st.lists(st.sampled_from(RowType), min_size=len(unfused), max_size=len(unfused)))
@@ -110,7 +145,7 @@ def test_a_graph_gives_the_vectors_of_its_row_maps_and_table(
     table[0] = 0
     wide = data.draw(st.sampled_from([None, width + 1]))
     projection = None if wide is None else rng.normal(0, 1, (len(unfused), width, wide)).astype(np.float32)
-    known = np.concatenate([row_map.keys for row_map in unfused]).tolist()
+    known = np.concatenate([row_map.keys for its in unfused for row_map in its]).tolist()
     id_ = INT64 | st.sampled_from([*known, *EDGES.tolist()])
     ids = np.array(
         data.draw(
@@ -119,7 +154,7 @@ def test_a_graph_gives_the_vectors_of_its_row_maps_and_table(
         np.int64,
     )
     model, rows_of, stored = vectors_graph(schema, unfused, table, row_types, kind, projection)
-    expected = expected_vectors(schema, rows_of, stored, ids)
+    expected = expected_vectors(schema, unfused, rows_of, stored, ids)
     if projection is not None:
         expected = np.einsum("bfw,fwd->bfd", expected, projection)
     np.testing.assert_allclose(run(model, ids), expected, atol=1e-5, rtol=1e-5)
@@ -131,8 +166,11 @@ def test_an_independent_evaluator_agrees() -> None:
     schema = feature_schema([1, 2])
     keys = np.array([MISSING, -7, 2**24 + 1, 2**53 + 1])
     unfused = [
-        RowMap(keys=keys, rows=np.arange(4), hashed_first=4, hashed_rows=6, salt=11),
-        RowMap(keys=keys[:0], rows=keys[:0], hashed_first=0, hashed_rows=9, salt=5),
+        [RowMap(keys=keys, rows=np.arange(4), hashed_first=4, hashed_rows=6, salt=11)],
+        [
+            RowMap(keys=keys[:0], rows=keys[:0], hashed_first=0, hashed_rows=4, salt=5),
+            RowMap(keys=keys[1:], rows=np.arange(3), hashed_first=4, hashed_rows=5, salt=7),
+        ],
     ]
     table = np.random.default_rng(1).normal(0, 1, (20, 4)).astype(np.float32)
     table[0] = 0
@@ -142,13 +180,13 @@ def test_an_independent_evaluator_agrees() -> None:
         evaluator = onnx.reference.ReferenceEvaluator(ir.to_proto(model))
         with np.errstate(over="ignore"):
             (got,) = evaluator.run(None, {"dense": np.zeros((50, 0), np.float32), "ids": ids})
-        np.testing.assert_allclose(got, expected_vectors(schema, rows_of, stored, ids), atol=1e-5)
+        np.testing.assert_allclose(got, expected_vectors(schema, unfused, rows_of, stored, ids), atol=1e-5)
 
 
 # Operators that the CPU and the CUDA provider of ONNX Runtime both have, for the types used here.
 ON_EVERY_DEVICE = {
-    "Add", "Cast", "Concat", "Equal", "Floor", "Gather", "GatherElements", "Gemm", "Less", "Log",
-    "MatMul", "Max", "Mul", "Relu", "Reshape", "Sigmoid", "Slice", "Split", "Squeeze", "Sub",
+    "Add", "Cast", "Concat", "Div", "Equal", "Floor", "Gather", "GatherElements", "Gemm", "Less", "Log",
+    "MatMul", "Max", "Mul", "ReduceSum", "Relu", "Reshape", "Sigmoid", "Slice", "Split", "Squeeze", "Sub",
     "Transpose", "Unsqueeze", "Where",
 }  # fmt: skip
 
@@ -160,15 +198,25 @@ def dlrm() -> onnx.ModelProto:
     return ir.to_proto(export_network(head, 0, 2, 6))
 
 
+@pytest.mark.parametrize("network", [DCNv2, DeepFM])
+def test_every_operator_of_the_other_networks_too(network: type[DCNv2] | type[DeepFM]) -> None:
+    schema = feature_schema([1, 3]).model_copy(
+        update={"dense": (DenseFeature(name="d", transform=Transform.LOG1P),)}
+    )
+    graph = export_network(Head(schema, network(1, 2, 6, top=(4,))), 1, 2, 6).graph
+    assert {(node.domain, node.op_type) for node in graph} <= {("", op) for op in ON_EVERY_DEVICE}
+
+
 @pytest.mark.parametrize("row_type", list(RowType))
 @pytest.mark.parametrize("dim", [3, 4])
 @pytest.mark.parametrize("kind", list(DictionaryKind))
 def test_every_operator_is_one_that_cpu_and_cuda_both_have(
     row_type: RowType, dim: int, kind: DictionaryKind, dlrm: onnx.ModelProto
 ) -> None:
-    schema = feature_schema([1, 3])
+    schema = feature_schema([1, 3], Pooling.MEAN)
     keys = np.arange(5)
-    unfused = [RowMap(keys=keys, rows=keys, hashed_first=5, hashed_rows=u) for u in (1, 3)]
+    one, two = (RowMap(keys=keys, rows=keys, hashed_first=5, hashed_rows=u) for u in (1, 3))
+    unfused = [[one, two], [two]]
     table, projection = np.ones((fused_rows(unfused), dim), np.float32), np.ones((2, dim, 6), np.float32)
     model, _, _ = vectors_graph(schema, unfused, table, [row_type, RowType.FP32], kind, projection)
     model.graph.outputs.clear()
@@ -206,16 +254,15 @@ def test_values_beyond_float16_are_refused_in_fewer_bits() -> None:
 
 
 def test_passes_say_what_they_need() -> None:
-    schema = feature_schema([1])
+    schema, none = feature_schema([1]), np.zeros(0, np.int64)
+    small = RowMap(keys=none, rows=none, hashed_first=1, hashed_rows=1)
     table = StoredTable.of(np.ones((2, 2), np.float32), [1], [RowType.FP32])
-    rows = AttachRows(table, schema.feature_of_column, 1)
+    rows = AttachRows(table, LookupColumns.of(schema, [[small]]))
     with pytest.raises(PreconditionError, match="build the lookup first"):
         rows(empty_model(schema))
     network = AttachNetwork(export_network(Head(schema, DLRM(0, 2, 3)), 0, 2, 3))
     with pytest.raises(PreconditionError, match="attach the rows first"):
         network(empty_model(schema))
-    none = np.zeros(0, np.int64)
-    small = RowMap(keys=none, rows=none, hashed_first=1, hashed_rows=1)
     model = Passes(lookup(small, schema), rows)(empty_model(schema)).model
     with pytest.raises(PreconditionError, match="the network takes vectors"):
         network(model)
@@ -225,14 +272,14 @@ def test_passes_say_what_they_need() -> None:
 
 
 def lookup(row_map: RowMap, schema: FeatureSchema) -> BuildLookup:
-    dictionary = build_dictionary(DictionaryKind.EXACT, [row_map], schema.feature_of_column)
-    return BuildLookup([row_map], schema.feature_of_column, dictionary)
+    columns = LookupColumns.of(schema, [[row_map]])
+    return BuildLookup([row_map], columns, build_dictionary(DictionaryKind.EXACT, [row_map], columns))
 
 
 def test_parts_count_every_array_once() -> None:
     schema = feature_schema([1])
     keys = np.arange(100)
-    unfused = [RowMap(keys=keys, rows=keys, hashed_first=100, hashed_rows=1)]
+    unfused = [[RowMap(keys=keys, rows=keys, hashed_first=100, hashed_rows=1)]]
     model, _, _ = vectors_graph(schema, unfused, np.ones((102, 4), np.float32), [RowType.INT8])
     parts = parts_of(model)
     assert parts.tables == 102 * 4
@@ -241,3 +288,32 @@ def test_parts_count_every_array_once() -> None:
         v.const_value.nbytes for v in model.graph.initializers.values() if v.const_value
     )
     assert value_named(model, ROWS).dtype == ir.DataType.INT32
+
+
+@pytest.mark.parametrize("name", ROW_MAPS)
+@pytest.mark.parametrize("kind", list(DictionaryKind))
+def test_every_methods_graph_is_its_collection_in_as_many_bytes_as_foretold(
+    name: str, kind: DictionaryKind
+) -> None:
+    rng, schema = np.random.default_rng(0), feature_schema([1, 2], Pooling.MEAN)
+    config = TrainConfig(method=name, dim=4, row_ratio=5)
+    ids = [np.unique(rng.integers(-(2**40), 2**40, 3000)) for _ in schema.categorical]
+    words = [
+        Vocabulary(feature=feature, ids=its, counts=rng.integers(1, 99, len(its)), distinct=len(its))
+        for feature, its in zip(schema.categorical, ids, strict=True)
+    ]
+    vectors = {len(its): rng.normal(0, 1, (len(its), 4)).astype(np.float32) for its in words}
+    unfused = [make_row_maps(config, its, lambda asked: vectors[len(asked)]) for its in words]
+    model = build_model(schema, config, unfused)
+    folded = model.collection.table.fold().rows.numpy()
+    graph, rows_of, _ = vectors_graph(schema, unfused, folded, [RowType.FP32] * 2, kind)
+    asked = np.stack([rng.choice(np.append(ids[c], EDGES), 200) for c in (0, 1, 1)], axis=1)
+    asked[::3, 2] = MISSING
+    as_stored = EmbeddingCollection(schema, model.collection.columns, rows_of, model.collection.table)
+    with torch.inference_mode():
+        expected = as_stored(torch.from_numpy(as_stored.rows(asked).astype(np.int64))).numpy()
+    np.testing.assert_allclose(run(graph, asked), expected, atol=1e-6)
+    predicted = predict(schema, [FeatureSize.of(its) for its in words], config, ExportOptions(lookup=kind))
+    made = parts_of(graph)
+    for part in ("tables", "row_maps", "vocabulary"):
+        assert getattr(predicted.parts, part) == pytest.approx(getattr(made, part), rel=0.01, abs=1500), part

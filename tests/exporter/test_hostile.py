@@ -23,11 +23,11 @@ Arrays = dict[str, np.ndarray]
 
 
 def twice(arrays: Arrays) -> None:
-    arrays["row_maps.2.keys"][5] = arrays["row_maps.2.keys"][4]
+    arrays["row_maps.2.0.keys"][5] = arrays["row_maps.2.0.keys"][4]
 
 
 def shorter(arrays: Arrays) -> None:
-    arrays["row_maps.2.rows"] = arrays["row_maps.2.rows"][:-1]
+    arrays["row_maps.2.0.rows"] = arrays["row_maps.2.0.rows"][:-1]
 
 
 def another_shape(arrays: Arrays) -> None:
@@ -35,7 +35,7 @@ def another_shape(arrays: Arrays) -> None:
 
 
 def absent(arrays: Arrays) -> None:
-    del arrays["row_maps.0.keys"]
+    del arrays["row_maps.0.0.keys"]
 
 
 def no_number(arrays: Arrays) -> None:
@@ -48,7 +48,7 @@ def no_number(arrays: Arrays) -> None:
         (twice, r"feature C3: the id \S+ stands twice in a row map"),
         (shorter, "feature C3: a row map needs a row for every key"),
         (another_shape, r"size mismatch for collection\.table\.vectors\.weight"),
-        (absent, r"row_maps\.0\.keys"),
+        (absent, r"row_maps\.0\.0\.keys"),
         (no_number, r"values that are not numbers in head\.network\.logit\.bias"),
     ],
 )

@@ -50,7 +50,7 @@ def test_onnxs_reference_evaluator_gives_the_whole_graphs_probabilities(
     schema = checkpoint.description.feature_schema
     folder = export(checkpoint, tmp_path, "m", options=BUNDLES[method])
     maps = fuse(schema, checkpoint.row_maps)
-    log = probe_rows(checkpoint.validation, maps, schema.feature_of_column, 12)
+    log = probe_rows(checkpoint.validation, maps, checkpoint.model.collection.columns, 12)
     with np.errstate(over="ignore"):
         evaluator = onnx.reference.ReferenceEvaluator(onnx.load(folder / GRAPH), new_ops=[GatherElements])
         (probability,) = evaluator.run(None, {"dense": log.dense, "ids": log.ids})

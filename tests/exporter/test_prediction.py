@@ -21,7 +21,7 @@ from tablefold.logs import read_splits
 from tablefold.logs.synthetic import SCHEMA
 from tablefold.metrics import auc
 from tablefold.trainer.checkpoint import Checkpoint
-from tablefold.trainer.method import FeatureSize
+from tablefold.trainer.row_map_method import FeatureSize
 from tablefold.trainer.vocabulary import count_vocabularies
 
 OPTIONS = [
@@ -30,6 +30,7 @@ OPTIONS = [
     ("lhf", ExportOptions(row_type=RowType.INT8, network_type=NetworkType.INT8)),
     ("lhf+mlet", ExportOptions(row_type=RowType.INT4, lookup=DictionaryKind.COMPACT)),
     ("mlet", ExportOptions(row_type=RowType.INT4, row_type_of={"C3": RowType.FP32})),
+    ("qr+mlet", ExportOptions(row_type=RowType.INT4, row_type_of={"C3": RowType.FP32})),
 ]
 
 

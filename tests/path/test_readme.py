@@ -47,7 +47,7 @@ def test_the_tour_runs_as_printed(tmp_path: Path) -> None:
 def test_every_command_stands_in_the_readme() -> None:
     readme = (ROOT / "README.md").read_text()
     commands = typer.main.get_command(app).commands  # type: ignore[attr-defined]
-    assert len(commands) == 8
+    assert len(commands) == 9
     for name in commands:
         assert f"| `tablefold {name}` |" in readme
 

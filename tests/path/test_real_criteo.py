@@ -73,7 +73,7 @@ def probes(checkpoints: dict[str, Checkpoint]) -> Log:
     """Rows with known, unknown, negative, huge and missing ids."""
     full = checkpoints["full"]
     schema = full.description.feature_schema
-    return probe_rows(full.validation, fuse(schema, full.row_maps), schema.feature_of_column, 500)
+    return probe_rows(full.validation, fuse(schema, full.row_maps), full.model.collection.columns, 500)
 
 
 @pytest.fixture(scope="module")

@@ -71,15 +71,15 @@ def test_a_shared_row_is_the_weighted_mean_of_its_ids_and_unknown_ids_keep_their
     assert checkpoint.row_counts is not None
     small = cluster_rows(checkpoint, 4)
     for was, now in zip(feature_tables(checkpoint), feature_tables(small), strict=True):
-        assert was.row_map.keys.tolist() == now.row_map.keys.tolist()
+        assert was.row_maps[0].keys.tolist() == now.row_maps[0].keys.tolist()
         assert int(was.counts.sum()) == int(now.counts.sum())
-        known = len(was.row_map.keys)
-        assert now.row_map.num_rows - 1 <= max(32, -(-known // 4))
-        for row in np.unique(now.row_map.rows)[:50]:
-            its = was.row_map.rows[now.row_map.rows == row]
+        known = len(was.row_maps[0].keys)
+        assert now.row_maps[0].num_rows - 1 <= max(32, -(-known // 4))
+        for row in np.unique(now.row_maps[0].rows)[:50]:
+            its = was.row_maps[0].rows[now.row_maps[0].rows == row]
             mean = (was.vectors[its] * was.weights[its]).sum(0) / was.weights[its].sum()
             torch.testing.assert_close(now.vectors[row].double(), mean, rtol=0, atol=1e-6)
-        unknown = was.vectors[was.row_map.hashed_first], now.vectors[now.row_map.hashed_first]
+        unknown = was.vectors[was.row_maps[0].hashed_first], now.vectors[now.row_maps[0].hashed_first]
         assert torch.equal(*unknown)
     strangers = np.full(checkpoint.validation.ids.shape, -987_654_321)
     rows = Log(dense=checkpoint.validation.dense, ids=strangers, label=None)
@@ -94,7 +94,7 @@ def test_more_rows_lose_less(trained: Trained) -> None:
         return sum(
             float((was.weights * (was.vectors - now.vectors[place]).square()).sum())
             for was, now in zip(feature_tables(checkpoint), feature_tables(small), strict=True)
-            for place in [np.append(now.row_map.rows, now.row_map.hashed_first)]
+            for place in [np.append(now.row_maps[0].rows, now.row_maps[0].hashed_first)]
         )
 
     errors = [squared_error(ratio) for ratio in (1, 2, 8, 64)]
@@ -121,7 +121,7 @@ def test_compressed_models_are_saved_exported_and_verified_like_any_other(
     manifest = read_manifest(export(again, tmp_path, "small", options=options))
     rows = done.after.rows
     assert manifest.footprint.parts.tables == rows * 3 + 26 * 3 * DIM * 4  # a byte a value; projections
-    distinct = sum(record.distinct_ids for record in checkpoint.description.row_maps)
+    distinct = checkpoint.description.distinct_ids
     assert manifest.footprint.baseline_fp32 == distinct * DIM * 4
     assert manifest.method.name == "lhf+mlet"
     assert manifest.provenance["compressed"] == "rank 3, row ratio 4"

@@ -23,7 +23,7 @@ from tests.trainer.runs import SMALL, splits
 
 def spoil_vector(model: CTRModel) -> None:
     with torch.no_grad():
-        model.collection.table.vectors.weight[model.collection.rows_of[4](np.array([7]))] = torch.nan
+        model.collection.table.vectors.weight[model.collection.rows_of[5](np.array([7]))] = torch.nan
 
 
 def spoil_projection(model: CTRModel) -> None:
@@ -46,10 +46,9 @@ def spoil_network(model: CTRModel) -> None:
     ],
 )
 def test_the_culprit_is_named(spoil: Callable[[CTRModel], None], says: str) -> None:
-    maps = tuple(
-        RowMap(keys=np.arange(10), rows=np.arange(10), hashed_first=10, hashed_rows=1)
-        for _ in synthetic.SCHEMA.categorical
-    )
+    own = RowMap(keys=np.arange(10), rows=np.arange(10), hashed_first=10, hashed_rows=1)
+    maps = [(own,) for _ in synthetic.SCHEMA.categorical]
+    maps[1] = (own, own)  # from there on a column of rows is not that of the ids
     config = TrainConfig(method="mlet", dim=4, inner_dim=8, bottom=(8,), top=(8,))
     model = build_model(synthetic.SCHEMA, config, maps)
     log = synthetic.generate(20)

@@ -27,19 +27,19 @@ def test_a_model_taken_apart_and_adopted_gives_its_own_predictions(trained: Trai
     rng = np.random.default_rng(0)
     ids, vectors, counts, unknown = (dict[str, Array]() for _ in range(4))
     for feature in feature_tables(checkpoint):
-        order = rng.permutation(len(feature.row_map.keys))  # ids come in no order
-        ids[feature.name] = feature.row_map.keys[order]
-        vectors[feature.name] = feature.vectors[feature.row_map.rows[order]]
-        counts[feature.name] = feature.counts[feature.row_map.rows[order]]
-        unknown[feature.name] = feature.vectors[feature.row_map.hashed_first].numpy()
+        order = rng.permutation(len(feature.row_maps[0].keys))  # ids come in no order
+        ids[feature.name] = feature.row_maps[0].keys[order]
+        vectors[feature.name] = feature.vectors[feature.row_maps[0].rows[order]]
+        counts[feature.name] = feature.counts[feature.row_maps[0].rows[order]]
+        unknown[feature.name] = feature.vectors[feature.row_maps[0].hashed_first].numpy()
     rows = checkpoint.validation
     adopted = adopt(schema, ids, vectors, network, rows, counts_of=counts, unknown_of=unknown)
     assert np.array_equal(adopted.model.predict(rows), checkpoint.model.predict(rows))
     expected = checkpoint.description.metrics["validation_logloss"]
     assert adopted.description.metrics["validation_logloss"] == pytest.approx(expected, abs=1e-6)
     for ours, theirs in zip(feature_tables(adopted), feature_tables(checkpoint), strict=True):
-        assert dict(zip(ours.row_map.keys, ours.counts[ours.row_map.rows], strict=True)) == dict(
-            zip(theirs.row_map.keys, theirs.counts[theirs.row_map.rows], strict=True)
+        assert dict(zip(ours.row_maps[0].keys, ours.counts[ours.row_maps[0].rows], strict=True)) == dict(
+            zip(theirs.row_maps[0].keys, theirs.counts[theirs.row_maps[0].rows], strict=True)
         )
 
 

@@ -51,7 +51,8 @@ def test_a_feature_of_one_value_is_learned_like_any_other(tmp_path: Path, method
         log.ids[:, 2] = 5
         log.dense[:, 3] = 1
     config = SMALL.model_copy(update={"method": method, "inner_dim": 8})
-    assert train(synthetic.SCHEMA, data, config, tmp_path / "m").row_maps[2].num_rows == 2
+    (row_map,) = train(synthetic.SCHEMA, data, config, tmp_path / "m").row_maps[2]
+    assert row_map.num_rows == 2
 
 
 def test_ids_of_all_64_bits_are_told_apart(tmp_path: Path) -> None:
@@ -63,7 +64,8 @@ def test_ids_of_all_64_bits_are_told_apart(tmp_path: Path) -> None:
     data.train.label[:] = pattern % 2  # type: ignore[index]
     config = SMALL.model_copy(update={"epochs": 12, "patience": 12, "batch_rows": 32, "table_lr": 0.1})
     checkpoint = train(synthetic.SCHEMA, data, config, tmp_path / "m")
-    assert len(set(checkpoint.row_maps[2](ids).tolist())) == len(ids)
+    (row_map,) = checkpoint.row_maps[2]
+    assert len(set(row_map(ids).tolist())) == len(ids)
     one = data.train.take(np.zeros(len(ids), np.int64))
     one.ids[:, 2] = ids
     probability = checkpoint.model.predict(one)

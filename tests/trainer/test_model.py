@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from tablefold.logs import Log, movielens, synthetic
-from tablefold.schema import MISSING, DenseFeature, FeatureSchema, Transform
+from tablefold.schema import MISSING, DenseFeature, FeatureSchema, Pooling, Transform
 from tablefold.trainer.checkpoint import build_model
 from tablefold.trainer.config import TrainConfig
 from tablefold.trainer.model import CTRModel, DenseTransform
@@ -13,9 +13,10 @@ from tablefold.trainer.row_map import RowMap
 from tablefold.trainer.table import MLET, PADDING_ROWS
 
 
-def model_of(schema: FeatureSchema, method: str) -> CTRModel:
+def model_of(schema: FeatureSchema, method: str, summed: int = 1) -> CTRModel:
+    """Each feature has so many row maps that are summed."""
     maps = tuple(
-        RowMap(keys=np.arange(10), rows=np.arange(10), hashed_first=10, hashed_rows=7, salt=index)
+        (RowMap(keys=np.arange(10), rows=np.arange(10), hashed_first=10, hashed_rows=7, salt=index),) * summed
         for index, _ in enumerate(schema.categorical)
     )
     config = TrainConfig(method=method, dim=4, inner_dim=8, bottom=(8,), top=(8,), seed=3)
@@ -30,8 +31,9 @@ def movielens_rows(rows: int) -> Log:
 
 
 @pytest.mark.parametrize("method", ["full", "mlet"])
-def test_folding_changes_no_vector(method: str) -> None:
-    model = model_of(movielens.SCHEMA, method)
+@pytest.mark.parametrize("summed", [1, 2])
+def test_folding_changes_no_vector(method: str, summed: int) -> None:
+    model = model_of(movielens.SCHEMA, method, summed)
     collection = model.collection
     rows = torch.from_numpy(collection.rows(movielens_rows(50).ids).astype(np.int64))
     vectors = collection(rows)
@@ -39,7 +41,7 @@ def test_folding_changes_no_vector(method: str) -> None:
     assert folded.shape == (PADDING_ROWS + 7 * 17, 4)
     assert projection is None
     pooled = torch.zeros_like(vectors).index_add(
-        1, torch.from_numpy(movielens.SCHEMA.feature_of_column), folded[rows]
+        1, torch.from_numpy(movielens.SCHEMA.feature_of_column.repeat(summed)), folded[rows]
     )
     torch.testing.assert_close(vectors, pooled, atol=1e-6, rtol=1e-5)
 
@@ -59,6 +61,21 @@ def test_empty_slots_of_a_multi_valued_feature_add_nothing(method: str) -> None:
     ]
     torch.testing.assert_close(vectors[0], vectors[1])
     assert not vectors[2].any()
+
+
+@pytest.mark.parametrize("summed", [1, 2])
+def test_a_mean_is_of_the_values_that_are_there(summed: int) -> None:
+    genres = movielens.SCHEMA.categorical[-1].model_copy(update={"pooling": Pooling.MEAN})
+    schema = movielens.SCHEMA.model_copy(update={"categorical": (*movielens.SCHEMA.categorical[:-1], genres)})
+    sums, means = (model_of(each, "mlet", summed).collection for each in (movielens.SCHEMA, schema))
+    log = movielens_rows(200)
+    log.ids[0, -6:] = MISSING
+    values = (log.ids[:, -6:] != MISSING).sum(axis=1, keepdims=True)
+    rows = torch.from_numpy(sums.rows(log.ids).astype(np.int64))
+    torch.testing.assert_close(means(rows)[:, :-1], sums(rows)[:, :-1])
+    expected = sums(rows)[:, -1] / torch.from_numpy(np.maximum(values, 1))
+    torch.testing.assert_close(means(rows)[:, -1], expected)
+    assert not means(rows)[0, -1].any()
 
 
 @pytest.mark.parametrize("schema", [synthetic.SCHEMA, movielens.SCHEMA], ids=["dense", "no dense"])

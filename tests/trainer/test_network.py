@@ -14,7 +14,9 @@ from tablefold.exporter.export import export
 from tablefold.logs import Splits, synthetic
 from tablefold.trainer import checkpoint as checkpoints
 from tablefold.trainer.config import TrainConfig
-from tablefold.trainer.network import build_network, import_factory
+from tablefold.trainer.dcn_v2 import DCNv2
+from tablefold.trainer.deepfm import DeepFM
+from tablefold.trainer.network import OURS, build_network, import_factory
 from tablefold.trainer.train import train
 
 CONFIG = TrainConfig(dim=4, batch_rows=256, epochs=1, row_ratio=4, method="lhf", network="shop_network:Net")
@@ -106,7 +108,7 @@ def test_no_code_is_imported_for_what_a_checkpoint_says(shop: Path) -> None:
 @pytest.mark.parametrize(
     ("name", "says"),
     [
-        ("dcn", "--network 'dcn' is not known: give dlrm or package.module:Factory"),
+        ("dcn", "--network 'dcn' is not known: give dlrm, dcnv2, deepfm or package.module:Factory"),
         (":Net", "is not known"),
         ("shop_network:", "is not known"),
         ("no_such_network:Net", "No module named 'no_such_network'"),
@@ -130,3 +132,37 @@ class FirstOf(nn.Module):
 
     def forward(self, dense: torch.Tensor, vectors: torch.Tensor) -> torch.Tensor:
         return dense
+
+
+@pytest.mark.parametrize("name", OURS)
+@pytest.mark.parametrize("num_dense", [0, 3])
+def test_each_of_ours_gives_a_logit_with_dense_values_and_without(name: str, num_dense: int) -> None:
+    config = CONFIG.model_copy(update={"network": name})
+    network = build_network(config, num_dense, 5, import_factory(name))
+    vectors = torch.randn(7, 5, config.dim, requires_grad=True)
+    logit = network(torch.randn(7, num_dense), vectors)
+    logit.sum().backward()
+    assert vectors.grad is not None
+    assert (vectors.grad != 0).any(dim=2).all()
+
+
+def test_deepfm_sums_the_dot_products_of_all_pairs_of_fields() -> None:
+    network = DeepFM(2, 3, 4, top=(8,))
+    with torch.no_grad():
+        for parameter in [*network.first_order.parameters(), *network.logit.parameters()]:
+            parameter.zero_()  # the other two terms
+        network.dense_vectors.normal_()
+    dense, vectors = torch.randn(5, 2), torch.randn(5, 3, 4)
+    fields = torch.cat([vectors, dense[:, :, None] * network.dense_vectors], dim=1)
+    pairs = sum((fields[:, i] * fields[:, j]).sum(1) for i in range(5) for j in range(i))
+    torch.testing.assert_close(network(dense, vectors), pairs)
+
+
+def test_dcn_v2_crosses_as_equation_1_says() -> None:
+    network = DCNv2(1, 1, 2, top=(3,))
+    dense, vectors = torch.randn(4, 1), torch.randn(4, 1, 2)
+    first = torch.cat([dense, vectors[:, 0]], dim=1)
+    crossed = first
+    for cross in network.crosses:
+        crossed = first * (crossed @ cross.weight.T + cross.bias) + crossed
+    torch.testing.assert_close(network(dense, vectors), network.logit(network.top(crossed))[:, 0])

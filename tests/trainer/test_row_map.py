@@ -87,7 +87,7 @@ def test_fused_maps_do_not_share_rows_and_padding_is_row_0() -> None:
     )
     keys = np.array([MISSING, 4, 9])
     map_ = RowMap(keys=keys, rows=np.arange(3), hashed_first=3, hashed_rows=2)
-    one, many = fuse(schema, [map_, map_])
+    one, many = fuse(schema, [(map_,), (map_,)])
     assert one(keys).tolist() == [1, 2, 3]  # row 0 is padding
     assert many(keys).tolist() == [0, 7, 8]
     assert set(one(np.arange(100)).tolist()).isdisjoint(many(np.arange(100)).tolist())

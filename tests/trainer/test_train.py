@@ -11,8 +11,8 @@ from tablefold.errors import CheckpointError, UsageError
 from tablefold.logs import synthetic
 from tablefold.trainer import checkpoint as checkpoints
 from tablefold.trainer.checkpoint import Checkpoint
-from tablefold.trainer.learned_hash import cluster
-from tablefold.trainer.method import Method
+from tablefold.trainer.learned_hash import brute_force, cluster, in_cells
+from tablefold.trainer.method import ROW_MAPS, Method
 from tablefold.trainer.train import train
 from tests.conftest import METHODS
 from tests.trainer.runs import SMALL, Watching, splits
@@ -33,8 +33,18 @@ def test_every_method_learns_something_and_reads_back_the_same(method: str, trai
 def test_hashes_have_as_many_times_fewer_rows_as_asked(trained: Trained) -> None:
     rows = {m: trained(m)[0].model.collection.table.vectors.num_embeddings for m in METHODS}
     assert rows["full"] == rows["mlet"]
-    for method in ("hash", "lhf", "lhf+mlet"):
+    for method in ("hash", "double", "lhf", "lhf+mlet"):
         assert rows[method] < rows["full"] / 3
+
+
+@pytest.mark.parametrize("method", [name for name in ROW_MAPS if name not in METHODS])
+def test_every_other_method_trains_and_reads_back_too(method: str, tmp_path: Path) -> None:
+    config = SMALL.model_copy(update={"method": f"{method}+mlet", "method_of": {"C3": "double"}})
+    checkpoint = train(synthetic.SCHEMA, splits(), config, tmp_path / "m")
+    assert len(checkpoint.row_maps[2]) == 2
+    assert (len(checkpoint.row_maps[3]) == 2) == (method == "qr")
+    again = checkpoints.load(tmp_path / "m")
+    assert np.array_equal(again.model.predict(again.validation), checkpoint.model.predict(again.validation))
 
 
 def test_a_learned_hash_keeps_its_first_stage(trained: Trained) -> None:
@@ -59,6 +69,26 @@ def test_clustering_puts_alike_ids_together_and_frequent_ones_apart() -> None:
     assert np.array_equal(cluster(vectors[:5], counts[:5], 9, seed=0), np.arange(5))
 
 
+def test_clustering_in_cells_costs_little_more_than_comparing_every_id_with_every_row() -> None:
+    rng = np.random.default_rng(0)
+    vectors = rng.normal(0, 1, (8000, 3)).astype(np.float32) ** 3
+    counts = np.floor(2 * rng.random(8000) ** -0.8)
+
+    def cost(row_of: np.ndarray) -> float:
+        total = np.bincount(row_of, counts)
+        means = [np.bincount(row_of, counts * column) / np.maximum(total, 1) for column in vectors.T]
+        return float((counts * ((vectors - np.stack(means, axis=1)[row_of]) ** 2).sum(axis=1)).sum())
+
+    cells, every = (method(vectors, counts, 200, seed=0) for method in (in_cells, brute_force))
+    assert cells.max() < 200
+    assert cost(cells) < 1.25 * cost(every)
+
+
+def test_ids_that_are_all_alike_still_share_all_rows() -> None:
+    alike, ones = np.ones((3000, 4), np.float32), np.ones(3000)
+    assert np.bincount(in_cells(alike, ones, 100, seed=0)).tolist() == [30] * 100
+
+
 def test_the_best_epoch_is_kept_and_a_worse_one_ends_the_run(tmp_path: Path) -> None:
     watched = Watching()
     config = SMALL.model_copy(update={"epochs": 12, "table_lr": 0.05})
@@ -71,7 +101,7 @@ def test_the_best_epoch_is_kept_and_a_worse_one_ends_the_run(tmp_path: Path) -> 
 
 @pytest.mark.parametrize("name", ["", "fulll", "lhf+hash", "mlet+mlet", "lhf+mlet+mlet"])
 def test_an_unknown_method_is_refused(name: str) -> None:
-    with pytest.raises(UsageError, match="give one of full, hash, lhf"):
+    with pytest.raises(UsageError, match="give one of full, hash, double"):
         Method.parse(name)
 
 
@@ -115,6 +145,9 @@ def test_the_command_reports_bad_input_with_exit_code_2(tmp_path: Path, refused:
         (["--data", "synthetic:500", "--method", "magic"], "--method 'magic' is not known"),
         (["--data", "criteo:/no/such"], "/no/such does not exist"),
         (["--data", "synthetic:500", "--table-lr", "-1"], "--table-lr -1.0: Input should be greater than 0"),
+        (["--data", "synthetic:500", "--method-of", "C99=hash"], "--method-of names 'C99', which is no"),
+        (["--data", "synthetic:500", "--method-of", "hash"], "--method-of 'hash': give FEATURE=VALUE"),
+        (["--data", "synthetic:500", "--row-ratio-of", "C3=0.5"], "--row-ratio-of 0.5: Input should be"),
         (["--data", "synthetic:500", "--split", "odd"], "--split 'odd' is not known"),
     ]:
         assert says in refused("train", "--out", tmp_path / "m", *arguments)
