@@ -27,7 +27,7 @@ from tablefold.metrics import auc, logloss
 from tablefold.trainer.checkpoint import Checkpoint
 from tablefold.trainer.compress import compress
 from tablefold.trainer.config import TrainConfig
-from tablefold.trainer.observer import Terminal
+from tablefold.trainer.terminal import Terminal
 from tablefold.trainer.train import train
 
 DIM, EPOCHS = 16, 3
