@@ -4,9 +4,9 @@
 
 DLRM of Criteo's shape (26 features, 13 dense values, MLPs 512-256-64 and 512-256), d = 16, tables of
 Criteo-Kaggle's cardinalities times `--scale`; ids by a power law (exponent 1.3), rows in random order. The
-plain one has an `nn.EmbeddingBag` a feature with sparse gradients, torch's SparseAdam, the same Adam. A step
-is everything: taking the batch, forward, backward, both optimizers. Contenders take turns, a few steps each;
-a ratio is the median of the rounds' ratios.
+plain one has an `nn.EmbeddingBag` a feature, sparse gradients, SparseAdam for them, the same Adam. A step is
+everything: taking the batch, forward, backward, both optimizers. Contenders take turns, a few steps each; a
+ratio is the median of the rounds' ratios.
 """
 
 import argparse

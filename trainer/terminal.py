@@ -83,7 +83,7 @@ class Terminal(Observer):
         self._progress.console.print(line, highlight=False, soft_wrap=True, markup=False)
 
     def _new_bar(self, epoch: int, rows_done: int = 0) -> None:
-        self._rows_before, self._rows = rows_done, 0
+        self._rows_before, self._rows, self._rate = rows_done, 0, 0.0
         self._began = time.perf_counter()
         self._drawn = self._began
         self._bar = self._progress.add_task(

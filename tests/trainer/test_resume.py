@@ -7,16 +7,20 @@ import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
+from io import StringIO
 from pathlib import Path
 
 import pytest
 import torch
+from rich.console import Console
 
+from tablefold.cli import main
 from tablefold.errors import UsageError
 from tablefold.logs import Splits, synthetic
 from tablefold.trainer import checkpoint as checkpoints
 from tablefold.trainer.config import TrainConfig
 from tablefold.trainer.observer import Observer
+from tablefold.trainer.terminal import Terminal
 from tablefold.trainer.train import train
 from tests.trainer.runs import SMALL, StopAfter, Stopped, Watching, splits
 
@@ -34,6 +38,7 @@ import torch
 from tablefold.logs import synthetic
 from tablefold.trainer.config import TrainConfig
 from tablefold.trainer.observer import Observer
+from tablefold.trainer.terminal import Terminal
 from tablefold.trainer.train import train
 from tests.trainer.runs import splits
 
@@ -143,6 +148,31 @@ def test_without_resume_a_stopped_run_begins_anew_and_says_so(tmp_path: Path) ->
     assert "this one starts anew (--resume would go on)" in watching.warnings[0]
 
 
+def test_a_terminal_shows_where_a_run_goes_on(tmp_path: Path) -> None:
+    stop(SMALL, tmp_path / "m", 7)  # in its last step; the state is of the one before
+    screen = StringIO()
+    with Terminal(Console(file=screen, width=200)) as terminal:
+        run(SMALL, tmp_path / "m", terminal, resume=True)
+    shown = screen.getvalue()
+    assert "training: a table of" in shown
+    assert "resumed after 1,536 rows of epoch 1" in shown
+    assert "epoch 1 of 1" in shown
+    assert "test logloss by how frequent a row's ids are, rarest first: 0." in shown
+
+
+def test_the_command_goes_on_with_the_same_settings_only(
+    tmp_path: Path, refused: Callable[..., str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    command = ["train", "--data", "synthetic:500", "--epochs", "1", "--out", str(tmp_path / "m")]
+    for more in ([], ["--resume", "--tensorboard", str(tmp_path / "events")]):
+        monkeypatch.setattr(sys, "argv", ["tablefold", *command, *more])
+        with pytest.raises(SystemExit) as end:
+            main()
+        assert end.value.code == 0
+    assert (tmp_path / "m.metrics.jsonl").is_file()
+    assert "m is of another run: dim was 16 and is 8" in refused(*command, "--resume", "--dim", 8)
+
+
 def other_test_rows(data: Splits) -> Splits:
     dense = data.test.dense.copy()
     dense[3, 4] += 1
@@ -177,7 +207,7 @@ def test_a_damaged_state_is_refused(tmp_path: Path) -> None:
 def test_a_state_that_does_not_fit_on_the_disk_ends_no_run(tmp_path: Path) -> None:
     config = SMALL.model_copy(update={"dim": 8, "epochs": 2})
     expected = run(config, tmp_path / "alone")
-    state, before = stop(config, tmp_path / "m", 4), 0
+    state = stop(config, tmp_path / "m", 4)
     before = state.read_bytes()
     watching, again = Watching(), StopAfter(2)
     with files_at_most(state.stat().st_size * 4 // 5):
