@@ -19,7 +19,7 @@ from rich.table import Table
 from tablefold.trainer.learned_hash import brute_force, cluster, in_cells
 
 DIM, GROUPS = 4, 2000
-SMALL = [(50_000, 500), (200_000, 2_000), (200_000, 20_000)]
+SMALL = [(50_000, 500), (200_000, 2_000), (100_000, 10_000)]
 """Ids and rows at which brute force is possible."""
 
 

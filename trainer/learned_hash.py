@@ -10,6 +10,8 @@ each of which gets its part of the rows and is clustered alone: n ids to m rows 
 comparisons, not n m.
 """
 
+import os
+from concurrent.futures import ThreadPoolExecutor
 from math import ceil, sqrt
 
 import faiss
@@ -18,8 +20,8 @@ import numpy as np
 ITERATIONS = 20
 POINTS_PER_ROW = 256
 """k-means learns from at most this many ids a row; all ids are assigned."""
-COMPARISONS = 1e10
-"""Of ids with rows: more than this many, and cells are made first."""
+COMPARISONS = 5e10
+"""Of ids with rows, some twenty seconds of two cores: more than this many, and cells are made first."""
 
 
 def cluster(vectors: np.ndarray, weights: np.ndarray, rows: int, *, seed: int) -> np.ndarray:
@@ -43,17 +45,21 @@ def brute_force(vectors: np.ndarray, weights: np.ndarray, rows: int, *, seed: in
 
 def in_cells(vectors: np.ndarray, weights: np.ndarray, rows: int, *, seed: int) -> np.ndarray:
     """int64 [n]: `cluster` by a coarse k-means and one in each of its cells; some rows may be unused."""
-    cell_of, distances = _kmeans(vectors, weights, min(rows, ceil(sqrt(ITERATIONS * rows))), seed)
+    cell_of, distances = _kmeans(vectors, weights, min(rows, ceil(sqrt(rows))), seed)
     cell_of = _renumbered(cell_of)
     sizes = np.bincount(cell_of)
     if len(sizes) == 1:  # all alike: any split is as good
         return np.arange(len(vectors)) % rows
     allotted = _allot(rows, np.bincount(cell_of, weights * distances), sizes, vectors.shape[1])
-    row_of, first = np.empty(len(vectors), np.int64), 0
+    row_of = np.empty(len(vectors), np.int64)
     members = np.split(np.argsort(cell_of, kind="stable"), np.cumsum(sizes)[:-1])
-    for its, its_rows in zip(members, allotted, strict=True):
+
+    def within(its: np.ndarray, its_rows: int, first: int) -> None:
         row_of[its] = first + cluster(vectors[its], weights[its], its_rows, seed=seed)
-        first += its_rows
+
+    # A thread a cell: two threads on the same small cell would wait for each other most of the time.
+    with ThreadPoolExecutor(os.cpu_count(), initializer=faiss.omp_set_num_threads, initargs=(1,)) as pool:
+        list(pool.map(within, members, allotted.tolist(), (np.cumsum(allotted) - allotted).tolist()))
     return row_of
 
 
