@@ -209,8 +209,10 @@ def neighbours(
         f"{feature} {value!r} is id {found.id}: {known}", highlight=False, markup=False, soft_wrap=True
     )
     for shared in found.rows:
-        title = f"row {shared.row:,}: {shared.ids:,} ids, {shared.count:,} training values"
-        table = Table("id", title=title, title_justify="left")
+        console.print(
+            f"row {shared.row:,}: {shared.ids:,} ids, {shared.count:,} training values", highlight=False
+        )
+        table = Table("id")
         table.add_column("training values", justify="right")
         for text, count in shared.most_frequent:
             table.add_row(text or "(missing)", f"{count:,}")
