@@ -13,8 +13,9 @@ from tablefold.exporter.export import ExportOptions, export
 from tablefold.exporter.row_types import RowType
 from tablefold.logs import Log
 from tablefold.logs.synthetic import FIELD_SIZES, SCHEMA
-from tablefold.trainer.checkpoint import Checkpoint, Description, FeatureRecord, build_model
+from tablefold.trainer.checkpoint import Checkpoint, build_model
 from tablefold.trainer.config import TrainConfig
+from tablefold.trainer.description import Description, FeatureRecord
 from tablefold.trainer.row_map import RowMap
 
 DIM, VALIDATION_ROWS = 16, 20_000

@@ -13,11 +13,10 @@ import shutil
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Literal, Self
 
 import numpy as np
 import torch
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import ValidationError
 from safetensors import SafetensorError
 from safetensors.numpy import load_file, save_file
 from safetensors.torch import load_file as load_tensors
@@ -28,6 +27,8 @@ from tablefold.logs import Log
 from tablefold.schema import FeatureSchema
 from tablefold.trainer.collection import EmbeddingCollection, fuse
 from tablefold.trainer.config import TrainConfig
+from tablefold.trainer.description import Description
+from tablefold.trainer.id_arrays import row_map_arrays, take_row_maps, take_vocabularies, vocabulary_arrays
 from tablefold.trainer.lookup_columns import LookupColumns
 from tablefold.trainer.method import Method
 from tablefold.trainer.model import CTRModel
@@ -41,54 +42,6 @@ VALIDATION_ROWS = 20_000
 REPLAYED_ROWS = 32
 REPLAY_TOLERANCE = 1e-4
 """Above what another machine's rounding does to a probability, below what another network does."""
-
-
-class RowMapRecord(BaseModel):
-    """What a row map is besides its arrays."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    hashed_first: Annotated[int, Field(ge=0)]
-    hashed_rows: Annotated[int, Field(ge=1)]
-    salt: int
-
-    @classmethod
-    def of(cls, row_map: RowMap) -> Self:
-        """Of a row map."""
-        return cls(hashed_first=row_map.hashed_first, hashed_rows=row_map.hashed_rows, salt=row_map.salt)
-
-
-class FeatureRecord(BaseModel):
-    """What is known of a categorical feature besides arrays."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    distinct_ids: Annotated[int, Field(ge=0)]
-    """How many ids the training rows showed."""
-    row_maps: Annotated[tuple[RowMapRecord, ...], Field(min_length=1)]
-
-    @classmethod
-    def of(cls, row_maps: Sequence[RowMap], distinct_ids: int) -> Self:
-        """Of a feature's row maps."""
-        return cls(distinct_ids=distinct_ids, row_maps=tuple(RowMapRecord.of(each) for each in row_maps))
-
-
-class Description(BaseModel):
-    """Everything about a checkpoint but its arrays."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    format: Literal[2] = 2
-    feature_schema: FeatureSchema
-    config: TrainConfig
-    features: tuple[FeatureRecord, ...]
-    metrics: dict[str, float] = {}
-    provenance: dict[str, str] = {}
-
-    @property
-    def distinct_ids(self) -> int:
-        """Of all features together."""
-        return sum(feature.distinct_ids for feature in self.features)
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -172,14 +125,7 @@ def _write(checkpoint: Checkpoint, temporary: Path) -> None:
     tensors = {name: tensor.contiguous() for name, tensor in checkpoint.model.state_dict().items()}
     for name in [name for name in tensors if name.startswith("head.")]:
         tensors[name] = tensors[name].clone()  # a network may tie weights, safetensors may not
-    for feature, its in enumerate(checkpoint.row_maps):
-        for index, row_map in enumerate(its):
-            name = f"row_maps.{feature}.{index}"
-            tensors[f"{name}.keys"] = torch.tensor(row_map.keys)  # a copy: others may hold the same array
-            tensors[f"{name}.rows"] = torch.from_numpy(np.ascontiguousarray(row_map.rows))
-    for feature, vocabulary in enumerate(checkpoint.vocabularies or ()):
-        tensors[f"vocabularies.{feature}.ids"] = torch.from_numpy(vocabulary.ids)
-        tensors[f"vocabularies.{feature}.counts"] = torch.from_numpy(vocabulary.counts)
+    tensors |= row_map_arrays(checkpoint.row_maps) | vocabulary_arrays(checkpoint.vocabularies or ())
     if checkpoint.row_counts is not None:
         tensors[ROW_COUNTS] = torch.from_numpy(checkpoint.row_counts)
     save_tensors(tensors, temporary / ARRAYS)
@@ -215,13 +161,13 @@ def load(folder: Path, network: NetworkFactory | None = None) -> Checkpoint:
         raise CheckpointError(f"the checkpoint {folder} is damaged: {error}") from error
     try:
         row_maps = tuple(
-            _row_maps(tensors, index, record, description.feature_schema.categorical[index].name)
+            take_row_maps(tensors, index, record, description.feature_schema.categorical[index].name)
             for index, record in enumerate(description.features)
         )
         validation = Log(dense=sample["dense"], ids=sample["ids"], label=sample["label"])
         # Weights stay where safetensors mapped them: no second table in memory, nothing drawn for nothing.
         row_counts = tensors.pop(ROW_COUNTS, None)
-        vocabularies = _vocabularies(tensors, description)
+        vocabularies = take_vocabularies(tensors, description)
         model = build_model(
             description.feature_schema, description.config, row_maps, network=network, table_device="meta"
         )
@@ -269,38 +215,3 @@ def _replay(model: CTRModel, validation: Log, probability: np.ndarray, folder: P
             f"the checkpoint {folder} no longer gives the probabilities it was saved with (off by "
             f"{off.max():.2g}): its network's code has changed, or --network names another one"
         )
-
-
-def _row_maps(
-    tensors: dict[str, torch.Tensor], feature: int, record: FeatureRecord, name: str
-) -> tuple[RowMap, ...]:
-    try:
-        return tuple(
-            RowMap(
-                keys=tensors.pop(f"row_maps.{feature}.{index}.keys").numpy(),
-                rows=tensors.pop(f"row_maps.{feature}.{index}.rows").numpy(),
-                hashed_first=each.hashed_first,
-                hashed_rows=each.hashed_rows,
-                salt=each.salt,
-            )
-            for index, each in enumerate(record.row_maps)
-        )
-    except CheckpointError as error:
-        raise CheckpointError(f"feature {name}: {error}") from error
-
-
-def _vocabularies(
-    tensors: dict[str, torch.Tensor], description: Description
-) -> tuple[Vocabulary, ...] | None:
-    if "vocabularies.0.ids" not in tensors:
-        return None
-    features = zip(description.feature_schema.categorical, description.features, strict=True)
-    return tuple(
-        Vocabulary(
-            feature=feature,
-            ids=tensors.pop(f"vocabularies.{index}.ids").numpy(),
-            counts=tensors.pop(f"vocabularies.{index}.counts").numpy(),
-            distinct=record.distinct_ids,
-        )
-        for index, (feature, record) in enumerate(features)
-    )

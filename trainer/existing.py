@@ -17,8 +17,9 @@ from tablefold.errors import CheckpointError
 from tablefold.logs import Log
 from tablefold.metrics import auc, logloss
 from tablefold.schema import MISSING, CategoricalFeature, FeatureSchema
-from tablefold.trainer.checkpoint import Checkpoint, Description, FeatureRecord, build_model, require_rows
+from tablefold.trainer.checkpoint import Checkpoint, build_model, require_rows
 from tablefold.trainer.config import TrainConfig
+from tablefold.trainer.description import Description, FeatureRecord
 from tablefold.trainer.network import require_logit
 from tablefold.trainer.row_map import RowMap
 from tablefold.trainer.table import PADDING_ROWS

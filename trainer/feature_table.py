@@ -7,7 +7,8 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from tablefold.trainer.checkpoint import Checkpoint, FeatureRecord, build_model
+from tablefold.trainer.checkpoint import Checkpoint, build_model
+from tablefold.trainer.description import FeatureRecord
 from tablefold.trainer.row_map import RowMap, num_rows
 from tablefold.trainer.table import PADDING_ROWS
 

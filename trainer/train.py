@@ -18,8 +18,9 @@ from tablefold.logs import Log, Splits
 from tablefold.metrics import quality
 from tablefold.schema import FeatureSchema
 from tablefold.trainer import checkpoint as checkpoints
-from tablefold.trainer.checkpoint import Checkpoint, Description, FeatureRecord, build_model
+from tablefold.trainer.checkpoint import Checkpoint, build_model
 from tablefold.trainer.config import TrainConfig, first_stage
+from tablefold.trainer.description import Description, FeatureRecord
 from tablefold.trainer.frequency import id_frequency
 from tablefold.trainer.loop import TrainingLoop, zero_unreached_rows
 from tablefold.trainer.method import make_row_maps, require_settings
