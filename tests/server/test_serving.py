@@ -17,10 +17,13 @@ class GatedEngine:
         self.probability = toy.probability
         self.gate = threading.Event()
         self.entered = threading.Semaphore(0)
+        self.held = 0
+        """Rows of the batch that stands still: one call's, or those of calls that came together."""
         self.rows = 0
 
     def run(self, dense: np.ndarray, ids: np.ndarray) -> np.ndarray:
         if not self.gate.is_set():
+            self.held = len(ids)
             self.entered.release()
             assert self.gate.wait(30)
         self.rows += len(ids)

@@ -1,12 +1,12 @@
 """Triton's extensions of the protocol: configuration, statistics, the index, many requests in one call."""
 
 import asyncio
-import threading
 
 import numpy as np
 
 from tablefold.protos import inference_pb2 as pb
 from tests.server.test_process import run_python
+from tests.server.test_serving import gated
 
 
 async def test_the_configuration_says_what_one_row_is_and_how_many_fit(repository, toy):
@@ -102,16 +102,9 @@ async def test_a_stream_answers_every_request_in_order_and_a_refused_one_leaves_
 
 async def test_a_stream_reads_no_further_than_it_can_answer(repository, toy):
     """A client that sends without reading cannot fill the server's memory."""
-    gate, seen = threading.Event(), []
-
-    class Waits:
-        def run(self, dense, ids):
-            if len(ids) == 3:
-                seen.append(1)
-                assert gate.wait(30)
-            return toy.probability(dense, ids)
-
-    async with toy.here(repository, Waits(), lanes=1) as client:
+    engine = gated(toy)
+    async with toy.here(repository, engine, lanes=1) as client:
+        engine.gate.clear()
         stream = client.oip.ModelStreamInfer()
         total = 300
 
@@ -122,38 +115,28 @@ async def test_a_stream_reads_no_further_than_it_can_answer(repository, toy):
 
         writing = asyncio.create_task(write())
         batcher = client.server.repository.find("toy").batcher
-        await toy.until(lambda: batcher.queue_rows > 150)
+        await toy.until(lambda: engine.held + batcher.queue_rows > 150)
         for _ in range(20):  # it would go on, if anything did
             await asyncio.sleep(0.005)
-        assert batcher.queue_rows <= 3 * 66
-        gate.set()
+        assert engine.held + batcher.queue_rows <= 3 * 66
+        engine.gate.set()
         assert len([answer async for answer in stream if not answer.error_message]) == total
         await writing
 
 
 async def test_a_client_that_leaves_its_stream_takes_its_requests_along(repository, toy):
-    gate = threading.Event()
-    gate.set()
-    entered = threading.Event()
-
-    class Waits:
-        def run(self, dense, ids):
-            if len(ids) == 3:
-                entered.set()
-                assert gate.wait(30)
-            return toy.probability(dense, ids)
-
-    async with toy.here(repository, Waits(), lanes=1) as client:
-        gate.clear()
+    engine = gated(toy)
+    async with toy.here(repository, engine, lanes=1) as client:
+        engine.gate.clear()
         stream = client.oip.ModelStreamInfer()
         for _ in range(20):
             await stream.write(toy.request(*toy.rows(3)))
-        await asyncio.to_thread(entered.wait, 30)
+        await engine.busy()
         batcher = client.server.repository.find("toy").batcher
-        await toy.until(lambda: batcher.queue_rows > 0)
+        await toy.until(lambda: engine.held + batcher.queue_rows == 60)
         stream.cancel()
         await toy.until(lambda: batcher.queue_rows == 0)
-        gate.set()
+        engine.gate.set()
         assert len(await client.infer(*toy.rows(2))) == 2
 
 
