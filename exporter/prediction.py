@@ -36,7 +36,7 @@ def predict(
     rows = [sum(each.rows + each.hashed_rows for each in its) for its in maps]
     known = [each.known for its in maps for each in its]
     width, projection = config.dim, 0
-    if method.table == "mlet" and config.inner_dim < config.dim:
+    if method.table != "single" and config.inner_dim < config.dim:
         width, projection = config.inner_dim, 4 * len(sizes) * config.inner_dim * config.dim
     row_types = [options.row_type_of.get(feature.name, options.row_type) for feature in schema.categorical]
     stored = sum(n * row_type.bytes_of_row(width) for n, row_type in zip(rows, row_types, strict=True))

@@ -15,8 +15,9 @@ from tablefold.exporter.lookup import BuildLookup, build_dictionary
 from tablefold.exporter.row_types import RowType
 from tablefold.exporter.rows import AttachRows, StoredTable
 from tablefold.logs import Log
-from tablefold.metrics import auc, logloss
+from tablefold.metrics import DECILES, quality
 from tablefold.trainer.checkpoint import Checkpoint
+from tablefold.trainer.frequency import id_frequency
 from tablefold.trainer.study import Weighed
 
 
@@ -33,6 +34,8 @@ def weigh(
     network = sum(weight.nbytes for weight in head.parameters())
     network += 4 * sum(buffer.numel() for buffer in head.buffers())  # indices, 32 bits in the graph
     features = len(folded.schema.categorical)
+    assert checkpoint.vocabularies is not None  # a study trains what it weighs
+    frequency = id_frequency(folded.schema, checkpoint.vocabularies, log)
     weighed = []
     for row_type in row_types:
         table = StoredTable.of(folded.table, folded.feature_rows, [row_type] * features)
@@ -42,16 +45,15 @@ def weigh(
         )
         parts = parts_of(passes(empty_model(folded.schema)).model)
         stored = folded_model(checkpoint, dictionary.row_maps, table.vectors(), folded.projection)
-        probability = stored.predict(log)
-        area = auc(log.labels, probability)
-        assert area is not None
+        measured = quality(log.labels, stored.predict(log), frequency)
         weighed.append(
             Weighed(
                 row_type=row_type.value,
                 parts=parts.model_copy(update={"network": parts.network + network}),
                 baseline_fp32=4 * checkpoint.description.distinct_ids * checkpoint.description.config.dim,
-                auc=area,
-                logloss=logloss(log.labels, probability),
+                auc=measured["auc"],
+                logloss=measured["logloss"],
+                logloss_deciles=tuple(measured[f"logloss_decile_{n}"] for n in range(1, DECILES + 1)),
             )
         )
     return weighed

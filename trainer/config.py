@@ -1,7 +1,7 @@
 """The settings of a training run, with the remedy in the message where one cannot be."""
 
 from collections.abc import Sequence
-from typing import Annotated
+from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
@@ -30,10 +30,16 @@ class TrainConfig(BaseModel):
     patience: Annotated[int, Field(ge=1)] = 1
     """Stop after this many epochs without a better validation logloss; the best epoch is kept."""
     batch_rows: Annotated[int, Field(ge=1)] = 2048
+    optimizer: Literal["adam", "sgd"] = "adam"
+    """Of the network and of the table's rows; of these it only ever touches those that are looked up."""
     lr: Annotated[float, Field(gt=0)] = 1e-3
-    """Adam's learning rate of the network; falls to a tenth over the run."""
+    """The learning rate of the network and of MLET's projections."""
     table_lr: Annotated[float, Field(gt=0)] = 1e-2
-    """Sparse Adam's learning rate of the rows that are looked up; falls alike."""
+    """The learning rate of the rows that are looked up."""
+    final_rate: Annotated[float, Field(gt=0, le=1)] = 0.1
+    """What is left of both learning rates at the end; they fall in a straight line."""
+    l2: Annotated[float, Field(ge=0)] = 0.0
+    """Added to the loss: this times the squared length of a training row's vectors."""
     seed: int = 0
     network: str = "dlrm"
     """`dlrm`, `dcnv2`, `deepfm`, or the `package.module:Factory` of the user's own (see
@@ -76,13 +82,18 @@ FIRST_STAGE_INNER_DIM = 16
 
 
 def first_stage(config: TrainConfig) -> TrainConfig:
-    """The cheap low-dimensional MLET model whose vectors a learned hash clusters; one epoch is enough."""
-    return config.model_copy(
-        update={
-            "method": "mlet",
-            "method_of": {},
-            "dim": FIRST_STAGE_DIM,
-            "inner_dim": FIRST_STAGE_INNER_DIM,
-            "epochs": 1,
-        }
+    """The cheap low-dimensional MLET model whose vectors a learned hash clusters; one epoch is enough.
+
+    It is the same for any method, size and learning rate of the second stage, so that these can share it.
+    """
+    return TrainConfig(
+        method="mlet",
+        dim=FIRST_STAGE_DIM,
+        inner_dim=FIRST_STAGE_INNER_DIM,
+        epochs=1,
+        batch_rows=config.batch_rows,
+        seed=config.seed,
+        network=config.network,
+        bottom=config.bottom,
+        top=config.top,
     )

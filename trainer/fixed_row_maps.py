@@ -1,4 +1,4 @@
-"""Row maps that nothing is learned for: identity, hashes, quotient-remainder, a private head.
+"""Row maps that nothing is learned for: identity, hashes, quotient-remainder, a private head, a lottery.
 
 full     every known id has a row of its own
 hash     the hashing trick: no dictionary, every id is hashed
@@ -6,6 +6,8 @@ double   two such hashes over half of the rows each, summed: few ids share both 
 qr       quotient and remainder of an id's place in the vocabulary, summed: known ids share one of
          them at most (arXiv 1909.02107)
 head     the most frequent ids have rows of their own, the others are hashed over the rest
+random   as many known ids a row as any other, drawn by lot: what a learned hash must beat, as it has a
+         dictionary too
 """
 
 from math import isqrt
@@ -82,6 +84,22 @@ def _private_head_sizes(size: FeatureSize, rows: int) -> tuple[RowMapSize, ...]:
     return (RowMapSize(head, head, rows - head),)
 
 
+def _random(request: RowMapRequest) -> tuple[RowMap, ...]:
+    ids = request.vocabulary.ids
+    rows = _shared_rows(len(ids), request.rows)
+    drawn = np.random.default_rng(request.seed).permutation(len(ids)) % rows
+    return (RowMap(keys=ids, rows=drawn, hashed_first=rows, hashed_rows=1),)
+
+
+def _random_sizes(size: FeatureSize, rows: int) -> tuple[RowMapSize, ...]:
+    return (RowMapSize(size.known, _shared_rows(size.known, rows), 1),)
+
+
+def _shared_rows(known: int, rows: int) -> int:
+    """Rows of known ids, without the out-of-vocabulary row."""
+    return max(1, min(known, rows - 1))
+
+
 def _stateless(first: int, rows: int, salt: int) -> RowMap:
     none = np.zeros(0, np.int64)
     return RowMap(keys=none, rows=none, hashed_first=first, hashed_rows=rows, salt=salt)
@@ -109,3 +127,4 @@ HASH = RowMapMethod(_hash, _hash_sizes)
 DOUBLE_HASH = RowMapMethod(_double_hash, _double_hash_sizes)
 QUOTIENT_REMAINDER = RowMapMethod(_quotient_remainder, _quotient_remainder_sizes)
 PRIVATE_HEAD = RowMapMethod(_private_head, _private_head_sizes)
+RANDOM = RowMapMethod(_random, _random_sizes)

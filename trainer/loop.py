@@ -24,8 +24,7 @@ from tablefold.trainer.config import TrainConfig
 from tablefold.trainer.culprit import find_culprit
 from tablefold.trainer.model import CTRModel
 from tablefold.trainer.row_adam import RowAdam
-
-FINAL_RATE = 0.1
+from tablefold.trainer.row_sgd import RowSGD
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -85,13 +84,20 @@ class TrainingLoop:
         self._order = torch.Generator().manual_seed(config.seed)
         self._epoch_order = self._order.get_state()
         looked_up = model.collection.table.vectors.weight
-        rest = [parameter for parameter in model.parameters() if parameter is not looked_up]
-        self._optimizers = [
-            RowAdam(looked_up, lr=config.table_lr),
-            torch.optim.Adam(rest, lr=config.lr, fused=True),
-        ]
+        rest = [each for each in model.parameters() if each is not looked_up and each.requires_grad]
+        self._optimizers: list[torch.optim.Optimizer]
+        if config.optimizer == "adam":
+            self._optimizers = [
+                RowAdam(looked_up, lr=config.table_lr),
+                torch.optim.Adam(rest, lr=config.lr, fused=True),
+            ]
+        else:
+            self._optimizers = [
+                RowSGD(looked_up, lr=config.table_lr),
+                torch.optim.SGD(rest, lr=config.lr, fused=True),
+            ]
         total = max(1, self.epoch_steps * config.epochs)
-        self._schedules = [LinearLR(o, 1.0, FINAL_RATE, total) for o in self._optimizers]
+        self._schedules = [LinearLR(o, 1.0, config.final_rate, total) for o in self._optimizers]
 
     @property
     def epoch_rows(self) -> int:
@@ -132,8 +138,11 @@ class TrainingLoop:
         dense, rows, label = (tensor.index_select(0, batch) for tensor in self._tensors)
         for optimizer in self._optimizers:
             optimizer.zero_grad()
-        loss = binary_cross_entropy_with_logits(self._model(dense, rows.long()), label)
+        vectors = self._model.collection(rows.long())
+        loss = binary_cross_entropy_with_logits(self._model.head(dense, vectors), label)
         value = loss.item()
+        if self._config.l2:
+            loss = loss + self._config.l2 / len(batch) * vectors.square().sum()
         if math.isfinite(value):
             loss.backward()  # type: ignore[no-untyped-call]
             for optimizer in self._optimizers:

@@ -1,7 +1,8 @@
 """Methods by composition: row maps and a table.
 
 The name of a row map method (`full`, `hash`, `lhf`, ...; see `fixed_row_maps` and `learned_row_maps`) stands
-for a single-layer table, with `+mlet` for an MLET table; `mlet` alone is `full+mlet`.
+for a single-layer table, with `+mlet` for an MLET table, with `+fixed` for one whose projections stay as
+they were drawn; `mlet` alone is `full+mlet`.
 """
 
 from collections.abc import Callable, Sequence
@@ -15,7 +16,7 @@ from tablefold.trainer import learned_row_maps as learned
 from tablefold.trainer.config import TrainConfig
 from tablefold.trainer.row_map import RowMap, num_rows
 from tablefold.trainer.row_map_method import FeatureSize, RowMapMethod, RowMapRequest, RowMapSize, VectorsOf
-from tablefold.trainer.table import MLET, SingleLayer, Table
+from tablefold.trainer.table import MLET, FixedProjection, SingleLayer, Table
 from tablefold.trainer.vocabulary import Vocabulary
 
 ROW_MAPS: dict[str, RowMapMethod] = {
@@ -24,6 +25,7 @@ ROW_MAPS: dict[str, RowMapMethod] = {
     "double": fixed.DOUBLE_HASH,
     "qr": fixed.QUOTIENT_REMAINDER,
     "head": fixed.PRIVATE_HEAD,
+    "random": fixed.RANDOM,
     "lhf": learned.WARD,
     "lhf-f": learned.FREQUENCY,
     "lhf-e": learned.VECTOR,
@@ -33,6 +35,7 @@ ROW_MAPS: dict[str, RowMapMethod] = {
 TABLES: dict[str, Callable[[Sequence[int], int, int], Table]] = {
     "single": lambda feature_rows, dim, _: SingleLayer(feature_rows, dim),
     "mlet": MLET,
+    "fixed": FixedProjection,
 }
 """By name: (rows of each feature, d, inner dim k) -> table."""
 
@@ -47,15 +50,14 @@ class Method:
     @classmethod
     def parse(cls, name: str) -> "Method":
         """From `full`, `hash`, `mlet`, `lhf`, `lhf+mlet`, ... Raises UsageError for any other name."""
-        parts = name.split("+")
-        table = "mlet" if "mlet" in parts else "single"
-        row_maps = [part for part in parts if part != "mlet"] or ["full"]
-        if len(row_maps) != 1 or row_maps[0] not in ROW_MAPS or parts.count("mlet") > 1:
+        row_map, plus, table = ("full+mlet" if name == "mlet" else name).partition("+")
+        table = table if plus else "single"
+        if row_map not in ROW_MAPS or table not in TABLES:
             known = ", ".join(ROW_MAPS)
             raise UsageError(
                 f"--method {name!r} is not known: give one of {known}, alone or with +mlet, or mlet"
             )
-        return cls(row_maps[0], table)
+        return cls(row_map, table)
 
     def make_table(self, row_maps: Sequence[Sequence[RowMap]], dim: int, inner_dim: int) -> Table:
         """The fused table for the rows of all features."""

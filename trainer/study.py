@@ -115,6 +115,8 @@ class Weighed(BaseModel):
     baseline_fp32: int
     auc: float
     logloss: float
+    logloss_deciles: tuple[float, ...] = ()
+    """Of each tenth of the test rows, from those with the rarest ids on."""
 
 
 class Result(Weighed):
@@ -193,6 +195,7 @@ class StudyRun:
             checkpoint = train(
                 self._schema, self._blind, config, self._folder(config), observer=self._observer,
                 data=self.study.data, stage=f"{arm.title}{tuned}, seed {seed}", resume=True,
+                first_stage_at=self._folder,
             )  # fmt: skip
             metrics = checkpoint.description.metrics
             run = Run(

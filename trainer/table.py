@@ -106,3 +106,12 @@ class MLET(nn.Module):
             torch.mm(inner[start : start + n], projection, out=folded[start : start + n])
             start += n
         return FoldedTable(folded, None)
+
+
+class FixedProjection(MLET):
+    """MLET whose projections stay as they were drawn: what is left of it when the second layer learns
+    nothing, a plain table with another start and larger steps. A study's control, not a method to serve."""
+
+    def __init__(self, feature_rows: Sequence[int], dim: int, inner_dim: int) -> None:
+        super().__init__(feature_rows, dim, inner_dim)
+        self.projection.requires_grad_(False)

@@ -5,7 +5,7 @@ which ids are alike; its checkpoint is kept beside the second one, as `<name>.st
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -42,12 +42,14 @@ def train(
     stage: str = "training",
     resume: bool = False,
     state_minutes: float = STATE_MINUTES,
+    first_stage_at: Callable[[TrainConfig], Path] | None = None,
 ) -> Checkpoint:
     """Train by `config`, write the best epoch's checkpoint to `out` and return it.
 
     A `config.network` that is not ours is imported. The run's state is kept in `<out>.state` every
     `state_minutes` and after each epoch; with `resume` the run goes on from there, returns what was finished
-    before, and begins anew where there is neither.
+    before, and begins anew where there is neither. `first_stage_at` says where the first stage of given
+    settings is kept, for runs that share it; otherwise that is `<out>.stage1`.
 
     Test rows are read once, after the best epoch is chosen. Raises UsageError for data that cannot be
     learned from, for an `out` that is something else or cannot be written and for a `resume` of another run,
@@ -70,10 +72,11 @@ def train(
 
     def vectors_of(vocabulary: Vocabulary) -> np.ndarray:
         if not first:  # only a row map that asks for vectors pays for the first stage
-            beside = out.with_name(f"{out.name}.stage1")
+            settings = first_stage(config)
+            where = first_stage_at(settings) if first_stage_at else out.with_name(f"{out.name}.stage1")
             first.append(
                 train(
-                    schema, splits, first_stage(config), beside, observer=observer, stage="first stage",
+                    schema, splits, settings, where, observer=observer, stage="first stage",
                     resume=resume, state_minutes=state_minutes,
                 )
             )  # fmt: skip

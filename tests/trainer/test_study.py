@@ -36,7 +36,7 @@ class Trainer:
         monkeypatch.setattr(studies, "train", self.train)
         monkeypatch.setattr(studies.checkpoints, "load", lambda folder: folder)
 
-    def train(self, schema, splits, config, out, *, observer, data, stage, resume):  # type: ignore
+    def train(self, schema, splits, config, out, *, observer, data, stage, resume, first_stage_at):  # type: ignore
         assert splits.test is splits.validation  # nobody reads the test rows but the scales
         self.configs.append(config)
         if config.table_lr == 0.5:
