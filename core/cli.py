@@ -80,8 +80,8 @@ def footprint(
     schema: Annotated[
         str | None,
         typer.Option(
-            help="criteo, avazu, movielens or a SCHEMA.toml, with --ids for each feature; criteo has those "
-            "of Criteo-Kaggle.",
+            help="criteo, avazu, movielens, frappe or a SCHEMA.toml, with --ids for each feature; criteo has "
+            "those of Criteo-Kaggle.",
             rich_help_panel=PREDICT,
         ),
     ] = None,

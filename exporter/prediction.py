@@ -11,7 +11,7 @@ from tablefold.exporter.export import ExportOptions
 from tablefold.exporter.lookup import DICTIONARIES
 from tablefold.exporter.network_types import NetworkType
 from tablefold.footprint import Footprint, Parts
-from tablefold.logs import avazu, criteo, custom, movielens, synthetic
+from tablefold.logs import avazu, criteo, custom, frappe, movielens, synthetic
 from tablefold.schema import FeatureSchema
 from tablefold.trainer.config import TrainConfig
 from tablefold.trainer.method import Method, require_settings, row_map_sizes
@@ -68,7 +68,12 @@ def schema_named(spec: str) -> tuple[FeatureSchema, list[str]]:
     """
     if spec.endswith(".toml"):
         return custom.read_schema(Path(spec))[0], []
-    known = {"criteo": criteo.SCHEMA, "avazu": avazu.SCHEMA, "movielens": movielens.SCHEMA}
+    known = {
+        "criteo": criteo.SCHEMA,
+        "avazu": avazu.SCHEMA,
+        "movielens": movielens.SCHEMA,
+        "frappe": frappe.SCHEMA,
+    }
     if spec not in known:
         raise UsageError(f"--schema {spec!r} is not known: give {', '.join(known)} or a SCHEMA.toml")
     usual = zip(criteo.SCHEMA.categorical, synthetic.FIELD_SIZES, strict=True)

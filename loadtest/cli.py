@@ -23,7 +23,7 @@ TlsKey = Annotated[Path | None, typer.Option(metavar="FILE", help="Its key.")]
 TokenFile = Annotated[
     Path | None, typer.Option(metavar="FILE", help="Holds the bearer token to send with every call.")
 ]
-SPEC = "criteo:PATH, avazu:PATH, movielens:PATH, synthetic:ROWS or SCHEMA.toml"
+SPEC = "criteo:PATH, avazu:PATH, movielens:PATH, frappe:PATH, synthetic:ROWS or SCHEMA.toml"
 
 
 def loadtest(

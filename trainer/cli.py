@@ -12,7 +12,9 @@ LARGE_BATCH = 2048
 def train(
     data: Annotated[
         str,
-        typer.Option(help="criteo:PATH, avazu:PATH, movielens:PATH, synthetic:ROWS or a SCHEMA.toml."),
+        typer.Option(
+            help="criteo:PATH, avazu:PATH, movielens:PATH, frappe:PATH, synthetic:ROWS or a SCHEMA.toml."
+        ),
     ],
     out: Annotated[Path, typer.Option(help="The checkpoint folder to write.")],
     method: Annotated[

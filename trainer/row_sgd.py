@@ -18,5 +18,6 @@ class RowSGD(torch.optim.Optimizer):
         """Move the rows of the table's sparse gradient; there is no `closure` to call."""
         (table,) = self.param_groups[0]["params"]
         rows, values = table.grad._indices()[0], table.grad._values()
+        padding = table[:PADDING_ROWS].clone()
         table.index_add_(0, rows, values, alpha=-self.param_groups[0]["lr"])
-        table[:PADDING_ROWS] = 0
+        table[:PADDING_ROWS] = padding

@@ -1,5 +1,6 @@
 """Rows in memory, in the two tensors a model reads, with their labels."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Self
 
@@ -24,6 +25,16 @@ class Log:
         """The given rows, as a slice or an index array."""
         label = None if self.label is None else self.label[rows]
         return type(self)(dense=self.dense[rows], ids=self.ids[rows], label=label)
+
+    @classmethod
+    def concatenate(cls, logs: Sequence[Self]) -> Self:
+        """The rows of one after those of another; labels where all have them."""
+        labels = [log.label for log in logs if log.label is not None]
+        return cls(
+            dense=np.concatenate([log.dense for log in logs]),
+            ids=np.concatenate([log.ids for log in logs]),
+            label=np.concatenate(labels) if len(labels) == len(logs) else None,
+        )
 
     @property
     def labels(self) -> np.ndarray:

@@ -2,6 +2,7 @@
 
 criteo:PATH | avazu:PATH     a file, or a folder that holds train, dev and test files
 movielens:PATH               a folder with ratings, users.dat and movies.dat
+frappe:PATH                  a folder with frappe*.libfm files
 synthetic:ROWS               generated rows, the same for the same number
 SCHEMA.toml                  any CSV, TSV or Parquet log (see `tablefold.logs.custom`)
 """
@@ -15,7 +16,7 @@ from typing import Literal
 import numpy as np
 
 from tablefold.errors import LogError, UsageError
-from tablefold.logs import avazu, criteo, custom, movielens, synthetic
+from tablefold.logs import avazu, criteo, custom, frappe, movielens, synthetic
 from tablefold.logs.log import Log, Splits
 from tablefold.schema import FeatureSchema
 
@@ -28,7 +29,9 @@ FILE_NAMES: dict[Part, tuple[str, ...]] = {
     "test": ("test",),
 }
 SUFFIXES = [suffix + gz for suffix in (".csv", ".tsv", ".txt") for gz in ("", ".gz")]
-FORMS = "criteo:PATH, avazu:PATH, movielens:PATH, synthetic:ROWS or a SCHEMA.toml"
+FORMS = "criteo:PATH, avazu:PATH, movielens:PATH, frappe:PATH, synthetic:ROWS or a SCHEMA.toml"
+SHUFFLED = {"movielens": movielens, "frappe": frappe}
+"""One log each, in no order of time."""
 
 
 class SplitRule(StrEnum):
@@ -44,15 +47,15 @@ def read_splits(spec: str, *, rule: SplitRule | None = None, seed: int = 0) -> t
     """The rows of a `--data` specification in three parts.
 
     Parts that come as files of their own are used as they are. `rule` cuts what comes as one log; None
-    takes the format's own (MovieLens, which has no time stamps, random; everything else by order).
+    takes the format's own (MovieLens and Frappe, which are in no order of time, random; others by order).
     Raises UsageError for a specification that cannot be, LogError for rows that cannot be read.
     """
     kind, _, argument = _split_spec(spec)
     if kind == "synthetic":
         return synthetic.SCHEMA, _cut(synthetic.generate(_rows(argument)), rule or SplitRule.ORDER, seed)
-    if kind == "movielens":
-        log = movielens.read(_existing(argument))
-        return movielens.SCHEMA, _cut(_labelled(log, argument), rule or SplitRule.RANDOM, seed)
+    if kind in SHUFFLED:
+        log = SHUFFLED[kind].read(_existing(argument))
+        return SHUFFLED[kind].SCHEMA, _cut(_labelled(log, argument), rule or SplitRule.RANDOM, seed)
     schema, read, files = _reader(kind, argument)
     if "train" not in files:
         log = _labelled(read(files["test"]), str(files["test"]))
@@ -73,7 +76,7 @@ def read_rows(spec: str) -> tuple[FeatureSchema, Log]:
     Raises UsageError for a specification that cannot be, LogError for rows that cannot be read.
     """
     kind, _, argument = _split_spec(spec)
-    if kind in ("synthetic", "movielens"):
+    if kind in ("synthetic", *SHUFFLED):
         schema, splits = read_splits(spec)
         return schema, splits.test
     schema, read, files = _reader(kind, argument)
@@ -86,7 +89,7 @@ def _split_spec(spec: str) -> tuple[str, str, str]:
     if spec.endswith(".toml"):
         return "schema", "", spec
     kind, colon, argument = spec.partition(":")
-    if not colon or not argument or kind not in ("criteo", "avazu", "movielens", "synthetic"):
+    if not colon or not argument or kind not in ("criteo", "avazu", "synthetic", *SHUFFLED):
         raise UsageError(f"--data {spec!r} is not known; give {FORMS}")
     return kind, colon, argument
 

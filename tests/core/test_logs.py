@@ -9,7 +9,7 @@ import polars as pl
 import pytest
 
 from tablefold.errors import LogError, SchemaError, UsageError
-from tablefold.logs import SplitRule, avazu, criteo, movielens, read_rows, read_splits
+from tablefold.logs import SplitRule, avazu, criteo, frappe, movielens, read_rows, read_splits
 from tablefold.schema import MISSING
 
 CRITEO_LINE = "\t".join(["1", *map(str, range(13)), *(f"{i:08x}" for i in range(26))])
@@ -103,6 +103,23 @@ def test_movielens_joins_users_and_movies_and_keeps_genres_apart(tmp_path: Path)
         movielens.read(tmp_path)
 
 
+def test_frappe_reads_the_one_hot_index_of_each_field(tmp_path: Path) -> None:
+    indices = [f"{100 * i}:1" for i in range(10)]
+    write(tmp_path / "frappe.validation.libfm", " ".join(["1", *indices]) + "\r")
+    write(tmp_path / "frappe.test.libfm.gz", " ".join(["-1", *indices]))
+    log = frappe.read(tmp_path)
+    assert log.labels.tolist() == [0, 1]
+    assert log.ids.tolist() == [list(range(0, 1000, 100))] * 2
+    for field, says in [
+        ("900:2", "'900:2' is not an index"),
+        ("x", "'x' is not an index"),
+        ("", "None is not"),
+    ]:
+        write(tmp_path / "frappe.test.libfm.gz", " ".join(["1", *indices[:-1], field]))
+        with pytest.raises(LogError, match=f"line 1, feature 'city': {says}"):
+            frappe.read(tmp_path)
+
+
 def shop(tmp_path: Path, **files: str) -> Path:
     listed = "\n".join(f'{key} = "{value}"' for key, value in files.items())
     schema = tmp_path / "shop.toml"
@@ -186,6 +203,7 @@ def test_a_specification_that_cannot_be_is_refused(spec: str) -> None:
         ("criteo-kaggle-8k", "criteo", (7200, 409, 391), (13, 26)),
         ("avazu-9k", "avazu", (8087, 480, 432), (0, 23)),
         ("movielens-1m-partial", "movielens", (287809, 35976, 35976), (0, 12)),
+        ("frappe", "frappe", (69266, 8658, 8658), (0, 10)),
     ],
 )
 def test_real_logs_read_whole(

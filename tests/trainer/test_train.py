@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 
 from tablefold.errors import CheckpointError, UsageError
 from tablefold.logs import synthetic
@@ -163,3 +164,21 @@ def test_nothing_but_an_older_checkpoint_is_ever_replaced(tmp_path: Path) -> Non
     for _ in range(2):
         train(synthetic.SCHEMA, splits(500), SMALL, tmp_path / "m")
     assert [path.name for path in tmp_path.iterdir() if path.name.startswith(".")] == []
+
+
+def test_a_fixed_projection_stays_as_drawn_while_the_rows_learn(tmp_path: Path) -> None:
+    config = SMALL.model_copy(update={"method": "full+fixed", "inner_dim": 8, "optimizer": "sgd", "lr": 0.2})
+    checkpoint = train(synthetic.SCHEMA, splits(), config, tmp_path / "m")
+    drawn = checkpoints.build_model(synthetic.SCHEMA, config, checkpoint.row_maps)
+    before, after = (model.collection.table for model in (drawn, checkpoint.model))
+    assert torch.equal(before.projection, after.projection)  # type: ignore[attr-defined, arg-type]
+    assert not torch.equal(before.vectors.weight, after.vectors.weight)
+
+
+def test_a_penalty_on_vectors_makes_them_shorter(tmp_path: Path) -> None:
+    def length(l2: float) -> float:
+        config = SMALL.model_copy(update={"l2": l2})
+        model = train(synthetic.SCHEMA, splits(), config, tmp_path / str(l2)).model
+        return float(model.collection.table.vectors.weight.detach().norm())
+
+    assert length(0.1) < 0.9 * length(0)
