@@ -26,7 +26,7 @@ from tablefold.errors import UsageError
 from tablefold.protos import inference_pb2, inference_pb2_grpc, tablefold_pb2, tablefold_pb2_grpc
 from tablefold.server.batcher import Batcher
 from tablefold.server.engine import Device, Engine, OnnxEngine
-from tablefold.server.footprint import MemoryLimit, Pids, this_process
+from tablefold.server.footprint import Processes, ServerMemory
 from tablefold.server.guard import Guard
 from tablefold.server.health import Health
 from tablefold.server.lanes import Lanes, available_cores
@@ -58,13 +58,12 @@ LAME_DUCK = 1.0
 class Server:
     """`start`, then `drain`; both once. Belongs to the running event loop.
 
-    `pids`: all processes of the server, where it has several; they count as one footprint.
+    `processes`: those of the whole server, where it has several; they count as one footprint.
     """
 
-    def __init__(self, options: Options, pids: Pids = this_process) -> None:
-        self._options, self._pids = options, pids
-        limit = options.memory_limit
-        self._memory_limit = None if limit is None else MemoryLimit(limit, pids)
+    def __init__(self, options: Options, processes: Callable[[], Processes] = Processes.only_this) -> None:
+        self._options = options
+        self._memory = ServerMemory(processes, options.memory_limit)
         self._device = Device(options.device)
         self.leave = asyncio.Event()
         """Set when the server should be drained: by a signal, or because an engine hangs."""
@@ -100,7 +99,7 @@ class Server:
             open_engine or partial(OnnxEngine, device=self._device),
             self._make_batcher,
             WarmUp(options.max_batch_rows, at_once=self._lanes.count),
-            memory_limit=self._memory_limit,
+            self._memory,
         )
         await self.repository.open()
         if options.poll_seconds:
@@ -121,7 +120,9 @@ class Server:
             ),
             guard,
         )
-        tablefold_pb2_grpc.add_TablefoldServicer_to_server(PredictService(self.repository, self._pids), guard)
+        tablefold_pb2_grpc.add_TablefoldServicer_to_server(
+            PredictService(self.repository, self._memory), guard
+        )
         health_pb2_grpc.add_HealthServicer_to_server(self._health, guard)
         reflection_pb2_grpc.add_ServerReflectionServicer_to_server(ReflectionServicer(SERVICES), guard)
         self._grpc.add_generic_rpc_handlers([self._guard])
@@ -203,18 +204,18 @@ def run(
     announce: Callable[[Server, str], None],
     *,
     watch: int | None = None,
-    pids: Pids = this_process,
+    processes: Callable[[], Processes] = Processes.only_this,
     open_engine: Callable[[Path, Manifest], Engine] | None = None,
 ) -> None:
     """Serve until SIGTERM or SIGINT, then drain; `announce` hears what `Server.start` gives.
 
-    `watch`: a file descriptor whose end is a signal too. `pids`: see `Server`. Raises what `Server.start`
-    raises.
+    `watch`: a file descriptor whose end is a signal too. `processes`: see `Server`. Raises what
+    `Server.start` raises.
     """
     use_one_heap()
     faulthandler.enable()  # a crash in a library, or weights cut off under their mapping, leaves its trace
     with asyncio.Runner(loop_factory=_loop_factory()) as runner:
-        runner.run(_serve(options, announce, watch, pids, open_engine))
+        runner.run(_serve(options, announce, watch, processes, open_engine))
 
 
 def _loop_factory() -> Callable[[], asyncio.AbstractEventLoop]:
@@ -229,11 +230,11 @@ async def _serve(
     options: Options,
     announce: Callable[[Server, str], None],
     watch: int | None,
-    pids: Pids,
+    processes: Callable[[], Processes],
     open_engine: Callable[[Path, Manifest], Engine] | None,
 ) -> None:
     loop = asyncio.get_running_loop()
-    server = Server(options, pids)
+    server = Server(options, processes)
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, server.leave.set)
     if watch is not None:

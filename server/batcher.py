@@ -51,7 +51,7 @@ class Batcher:
     ) -> None:
         self.engine, self.metrics, self.name, self.clock = engine, metrics, name, clock
         self._lanes = lanes
-        self._max_queue_rows, self._max_batch_rows = max_queue_rows, pace.rows
+        self._max_queue_rows, self._pace = max_queue_rows, pace
         self._gather_seconds = gather_seconds
         self._throughput = Throughput(pace)
         self._waiting = Waiting()
@@ -106,23 +106,25 @@ class Batcher:
     def form(self) -> Batch | None:
         """The next batch, without the expired: a `Turn` of the lanes.
 
-        The most urgent calls, whole where that leaves the batch at least half full, in parts otherwise.
+        The most urgent calls, whole where that makes the batch at least half and at most one and a half
+        times as large as goes fastest, in parts otherwise.
         """
         self._asked = False
         self._lately = max(self._calls, self._lately * FADE)
         now = self.clock()
-        room = self._max_batch_rows
+        room, stretch = self._pace.rows, self._pace.most_rows - self._pace.rows
         parts: list[Part] = []
-        while room and (call := self._waiting.first()) is not None:
+        while room > 0 and (call := self._waiting.first()) is not None:
             if call.deadline is not None and call.deadline <= now:
                 self._drop(
                     call, DeadlineExceeded("the deadline passed while the request waited in the queue")
                 )
                 continue
             rest = call.rows - call.taken
-            if rest > room and room <= self._max_batch_rows // 2:
+            whole = rest <= room + stretch
+            if not whole and room <= self._pace.rows // 2:
                 break
-            rows = min(rest, room)
+            rows = rest if whole else room
             parts.append(Part(call, call.taken, call.taken + rows))
             self._waiting.take(call, rows)
             room -= rows

@@ -8,7 +8,7 @@ import threading
 import time
 from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -175,8 +175,8 @@ def _replay(folder: Path, manifest: Manifest, engine: Engine, warm_up: WarmUp) -
 
     try:
         probability = engine.run(dense, ids)
-        rows_together = measure_pace(run, warm_up.most_rows, time.monotonic).rows
-        seconds = _at_once(lambda: run(rows_together), warm_up.at_once)
+        alone = measure_pace(run, warm_up.most_rows, time.monotonic)
+        seconds = _at_once(lambda: run(alone.most_rows), warm_up.at_once)
     except Exception as error:  # ONNX Runtime's classes have no common base
         raise BundleError(f"{folder}: the graph fails on its golden rows: {error}") from error
     if probability.shape != expected.shape:
@@ -187,7 +187,7 @@ def _replay(folder: Path, manifest: Manifest, engine: Engine, warm_up: WarmUp) -
             f"{folder}: the graph's probabilities of the golden rows differ from the exporter's by "
             f"{difference:.3g} (at most {manifest.tolerance:g}); export the model again"
         )
-    return Pace(rows=rows_together, rows_per_second=warm_up.at_once * rows_together / seconds)
+    return replace(alone, rows_per_second=warm_up.at_once * alone.most_rows / seconds)
 
 
 def _at_once(work: Callable[[], object], count: int) -> float:

@@ -15,8 +15,8 @@ from tablefold.errors import InvalidRequest
 from tablefold.protos import tablefold_pb2 as pb
 from tablefold.protos.tablefold_pb2_grpc import TablefoldServicer
 from tablefold.schema import MISSING, CategoricalFeature, FeatureSchema
-from tablefold.server.footprint import Loaded, Pids, loaded, this_process
-from tablefold.server.memory import ProcessMemory, memory_of
+from tablefold.server.footprint import Loaded, ServerMemory
+from tablefold.server.memory import ProcessMemory
 from tablefold.server.model import Model
 from tablefold.server.repository import Repository
 from tablefold.server.score import Context, score
@@ -25,8 +25,8 @@ from tablefold.server.score import Context, score
 class PredictService(TablefoldServicer):
     """Predict, and what there is to know of a model."""
 
-    def __init__(self, repository: Repository, pids: Pids = this_process) -> None:
-        self._repository, self._pids = repository, pids
+    def __init__(self, repository: Repository, memory: ServerMemory) -> None:
+        self._repository, self._memory = repository, memory
 
     async def Predict(self, request: pb.PredictRequest, context: Context) -> pb.PredictResponse:
         """Probabilities. Raises ModelNotFound, InvalidRequest and what `score` raises."""
@@ -50,9 +50,9 @@ class PredictService(TablefoldServicer):
     ) -> pb.GetFootprintResponse:
         """Bytes of every version in memory, predicted and loaded, and of every process, as the kernel
         sees them; over all processes, every page counts once."""
-        models, pids = list(self._repository.served()), self._pids()
-        now = await asyncio.to_thread(loaded, models, pids)
-        memory = await asyncio.to_thread(memory_of, pids)
+        models = list(self._repository.served())
+        now = await asyncio.to_thread(self._memory.of_models, models)
+        memory = await asyncio.to_thread(self._memory.of_processes)
         return pb.GetFootprintResponse(
             models=[_footprint(model, now[model]) for model in models],
             processes=[_process(pid, each) for pid, each in memory.items()],

@@ -16,7 +16,7 @@ from tablefold.bundle import read_manifest
 from tablefold.errors import BundleError, BundleRefused, ModelNotFound, Unavailable
 from tablefold.server.background import in_background
 from tablefold.server.batcher import Batcher
-from tablefold.server.footprint import MemoryLimit
+from tablefold.server.footprint import ServerMemory
 from tablefold.server.memory import Growth, measured
 from tablefold.server.model import Model, Opened, OpenEngine, WarmUp, open_bundle
 from tablefold.server.versions import Entry, Found, Versions, look
@@ -35,10 +35,10 @@ class Repository:
         open_engine: OpenEngine,
         make_batcher: MakeBatcher,
         warm_up: WarmUp,
-        memory_limit: MemoryLimit | None = None,
+        memory: ServerMemory,
     ) -> None:
         self.models: dict[str, Versions] = {}
-        self._root, self._memory_limit = root, memory_limit
+        self._root, self._memory = root, memory
         self._open_engine, self._make_batcher, self._warm_up = open_engine, make_batcher, warm_up
         self._changing = asyncio.Lock()
 
@@ -144,8 +144,7 @@ class Repository:
         models = list(self.served())
 
         def work() -> tuple[Opened, Growth]:
-            if self._memory_limit is not None:
-                self._memory_limit.check(folder, read_manifest(folder), models)
+            self._memory.check(folder, read_manifest(folder), models)
             return measured(partial(open_bundle, folder, self._open_engine, self._warm_up))
 
         opened, growth = await in_background(work)

@@ -12,12 +12,12 @@ import json
 import os
 import pickle
 import sys
-from collections.abc import Sequence
 
 import psutil
 
 from tablefold.errors import TablefoldError, UsageError
 from tablefold.server.app import Server, run
+from tablefold.server.footprint import Processes
 
 BEAT = 0.5
 """Seconds between two signs of life of the event loop."""
@@ -27,7 +27,7 @@ def main() -> None:
     """Serve until told to leave."""
     options = pickle.load(sys.stdin.buffer)
     try:
-        run(options, _announce, watch=sys.stdin.fileno(), pids=_workers)
+        run(options, _announce, watch=sys.stdin.fileno(), processes=_processes)
     except TablefoldError as error:
         _say(error=str(error), usage=isinstance(error, UsageError))
         sys.exit(1)
@@ -44,9 +44,10 @@ def _announce(server: Server, models: str) -> None:
     loop.call_later(BEAT, beat)
 
 
-def _workers() -> Sequence[int]:
-    """This process and its siblings: one footprint together."""
-    return [process.pid for process in psutil.Process(os.getppid()).children()]
+def _processes() -> Processes:
+    """This process, its siblings and their supervisor: one footprint together."""
+    supervisor = psutil.Process(os.getppid())
+    return Processes([process.pid for process in supervisor.children()], supervisor.pid)
 
 
 def _say(**words: object) -> None:

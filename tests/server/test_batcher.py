@@ -66,17 +66,18 @@ async def batcher_of(
     rate: float = np.inf,
     stuck_seconds: float = 60,
     max_batch_rows: int = 1024,
+    most_rows: int | None = None,
     max_queue_rows: int = 65_536,
     gather_seconds: float = 0,
 ) -> AsyncIterator[Batcher]:
-    """`max_batch_rows` and `rate`, rows a second: as warm-up measured them."""
+    """`max_batch_rows` (which may become `most_rows`) and `rate`, rows a second: as warm-up measured them."""
     threads = Lanes(lanes, stuck_seconds=stuck_seconds)
     try:
         yield Batcher(
             engine,
             threads,
             Metrics().of_model("fake", Parts()),
-            Pace(rows=max_batch_rows, rows_per_second=rate),
+            Pace(rows=max_batch_rows, rows_per_second=rate, most_rows=most_rows or max_batch_rows),
             max_queue_rows=max_queue_rows,
             gather_seconds=gather_seconds,
             clock=clock,
@@ -139,6 +140,25 @@ async def test_what_waits_when_a_lane_gets_free_goes_together_in_order_of_arriva
         await asyncio.gather(first, *calls)
     # 4 and 5 would not fit whole behind 1, 2, 3, and nobody overtakes them
     assert [batch[:, 0].tolist() for batch in engine.batches] == [[0], [1, 2, 3], [4, 5, 6]]
+
+
+async def test_a_call_is_not_cut_for_a_few_rows_too_many():
+    engine = FakeEngine()
+    async with batcher_of(engine, max_batch_rows=4, most_rows=6) as batcher:
+        first = await with_busy_lane(batcher, engine)
+        sizes = [6, 3, 3, 5, 1, 1, 7]
+        calls = [await queued(batcher, *range(size)) for size in sizes]
+        engine.gate.set()
+        await asyncio.gather(first, *calls)
+    assert engine.sizes == [
+        1,
+        6,
+        6,
+        5,
+        2,
+        4,
+        3,
+    ]  # of the last call, which is too large however it is cut, parts
 
 
 async def test_a_call_that_is_a_batch_of_its_own_is_not_copied():
@@ -315,7 +335,10 @@ async def test_models_take_turns_on_the_lanes():
     busy, quiet = FakeEngine(), FakeEngine()
     async with batcher_of(busy, max_batch_rows=1) as batcher:
         other = Batcher(
-            quiet, batcher._lanes, Metrics().of_model("quiet", Parts()), Pace(rows=8, rows_per_second=np.inf)
+            quiet,
+            batcher._lanes,
+            Metrics().of_model("quiet", Parts()),
+            Pace(rows=8, rows_per_second=np.inf, most_rows=8),
         )
         first = await with_busy_lane(batcher, busy)
         many = await queued(batcher, *range(1, 50))
@@ -391,7 +414,7 @@ async def test_an_idle_engine_tries_every_call_whatever_the_estimate_says():
 
 
 def test_the_throughput_is_measured_while_calls_wait_and_goes_back_to_the_promise_when_none_does():
-    throughput = Throughput(Pace(rows=100, rows_per_second=2000))
+    throughput = Throughput(Pace(rows=100, rows_per_second=2000, most_rows=150))
     assert throughput.rows_per_second == pytest.approx(2000)
     for batch in range(100):
         throughput.ended(50, now=batch * 0.5, waiting=True)
@@ -419,6 +442,7 @@ def test_the_knee_is_the_smallest_batch_with_nearly_the_best_rows_a_second(secon
 
     pace = measure_pace(run, 65_536, lambda: now)
     assert pace.rows == knee
+    assert pace.most_rows == min(1.5 * knee, 65_536)
     assert pace.rows_per_second == pytest.approx(knee / seconds(knee), rel=0.2)
     assert measure_pace(run, 7, lambda: now).rows == 7
 

@@ -9,6 +9,7 @@ import numpy as np
 import psutil
 import pytest
 
+from tablefold.protos import tablefold_pb2 as pb
 from tablefold.server import launch, supervisor
 from tablefold.server.joined import JoinedMetrics, _joined, _parse
 from tablefold.server.options import Options
@@ -146,6 +147,16 @@ async def test_the_figures_of_all_workers_are_one_page_and_they_leave_with_their
         await client.server.end()
         _, alive = await asyncio.to_thread(psutil.wait_procs, workers, 30)
         assert not alive
+
+
+async def test_the_footprint_is_that_of_all_processes_and_a_models_that_of_all_workers(repository, toy):
+    async with toy.there(repository, "--workers", "2") as client:
+        told = await client.tablefold.GetFootprint(pb.GetFootprintRequest(), timeout=30)
+        workers, supervisor = {each.pid for each in workers_of(client)}, client.server.process.pid
+        assert {each.pid for each in told.processes} == {*workers, supervisor}
+        [model] = told.models
+        written = sum(each.anonymous_bytes for each in told.processes if each.pid in workers)
+        assert 0 < model.anonymous_bytes < 0.9 * written  # an empty worker has written something too
 
 
 async def test_a_worker_that_hangs_altogether_is_killed_and_replaced(repository, toy):
