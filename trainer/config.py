@@ -81,7 +81,7 @@ FIRST_STAGE_DIM = 2
 FIRST_STAGE_INNER_DIM = 16
 FIRST_STAGE_EPOCHS = 3
 FIRST_STAGE_L2 = 1e-2
-"""Without it ids that are seldom seen keep much of the place where they were drawn, and are clustered by it."""
+"""Without it ids that are seldom seen stay about where they were drawn, and are clustered by that."""
 
 
 def first_stage(config: TrainConfig) -> TrainConfig:

@@ -23,7 +23,8 @@ def run_study(
     from tablefold.logs import read_splits
     from tablefold.report import write_text
     from tablefold.trainer.study import StudyRun, read_study
-    from tablefold.trainer.study_report import HEADER, cells, page, summarise, verdict
+    from tablefold.trainer.study_page import HEADER, cells, page
+    from tablefold.trainer.study_report import summarise, verdict
     from tablefold.trainer.terminal import Terminal
 
     study = read_study(file)
@@ -50,7 +51,7 @@ def run_study(
     summaries = summarise(results)
     repeat = f"tablefold study {file} --out {out}" + (f" --data {data}" if data else "")
     write_text(out / "results.json", lines.dumps([each.model_dump() for each in results], indent=1) + "\n")
-    page(summaries, study.data, repeat).write(out / "study.html")
+    page(summaries, results, study.data, repeat).write(out / "study.html")
     if json:
         print(lines.dumps([each.model_dump() for each in results]))
         return

@@ -1,6 +1,6 @@
-"""What a study found: mean and spread over seeds, bytes counted in full, one table, one picture.
+"""What a study found: mean and spread over seeds, bytes counted in full, what was lost.
 
-Knows results. Does not know how they came about.
+Knows results. Does not know how they came about, nor how they are shown.
 """
 
 from collections.abc import Sequence
@@ -8,8 +8,6 @@ from itertools import groupby
 from statistics import fmean, stdev
 from typing import Any, NamedTuple
 
-from tablefold.report import Page, Picture, Section, Table
-from tablefold.report.charts import QualityPoint, auc_per_byte
 from tablefold.trainer.method import Method
 from tablefold.trainer.study import Result
 
@@ -44,11 +42,14 @@ class Summary(NamedTuple):
     """Everything: rows, scales, dictionary, map, network; mean over seeds."""
     without_network: int
     compression: float
-    """The bare fp32 table of this width over everything but the network."""
+    """The bare fp32 table of the narrowest full model within `WITHIN` of the best, over everything but the
+    network."""
     auc: Spread
     logloss: Spread
     lost: Spread
     """AUC of the best full fp32 table less this one's, seed by seed."""
+    deciles: tuple[float, ...]
+    """Logloss less that of the best full fp32 table on each tenth of the test rows, rarest ids first."""
     tuned: dict[str, Any]
     at_edge: tuple[str, ...]
 
@@ -70,91 +71,56 @@ def summarise(results: Sequence[Result]) -> list[Summary]:
     reference = min(
         full or groups.values(), key=lambda group: fmean(each.validation_logloss for each in group)
     )
-    return [_summary(group, reference) for group in groups.values()]
+    bare = min(
+        (group[0].baseline_fp32 for group in full if _lost(group, reference).mean <= WITHIN),
+        default=reference[0].baseline_fp32,
+    )
+    return [_summary(group, reference, bare) for group in groups.values()]
 
 
 def _is_full(result: Result) -> bool:
     return result.row_type == "fp32" and Method.parse(result.arm.partition(",")[0]).row_map == "full"
 
 
-def _summary(group: Sequence[Result], reference: Sequence[Result]) -> Summary:
+def _lost(group: Sequence[Result], reference: Sequence[Result]) -> Spread:
+    pairs = zip(reference, group, strict=False)  # a study under way has fewer seeds of its newest arm
+    return Spread.of([whole.auc - each.auc for whole, each in pairs])
+
+
+def _summary(group: Sequence[Result], reference: Sequence[Result], bare: int) -> Summary:
     first = group[0]
     everything = fmean(each.parts.total for each in group)
     without = everything - first.parts.network
-    pairs = zip(reference, group, strict=False)  # a study under way has fewer seeds of its newest arm
     return Summary(
         arm=first.arm,
         row_type=first.row_type,
         bytes=round(everything),
         without_network=round(without),
-        compression=first.baseline_fp32 / without,
+        compression=bare / without,
         auc=Spread.of([each.auc for each in group]),
         logloss=Spread.of([each.logloss for each in group]),
-        lost=Spread.of([whole.auc - each.auc for whole, each in pairs]),
+        lost=_lost(group, reference),
+        deciles=tuple(
+            fmean(ours - theirs for ours, theirs in zip(mine, full, strict=False))
+            for mine, full in zip(_by_decile(group), _by_decile(reference), strict=False)
+        ),
         tuned=first.tuned,
         at_edge=first.at_edge,
     )
 
 
-HEADER = (
-    "arm", "rows", "bytes", "without network", "fp32 table /", "test AUC", "AUC lost +- s.e.", "logloss",
-    "tuned",
-)  # fmt: skip
-
-
-def cells(summary: Summary) -> tuple[str, ...]:
-    """A line of the table under `HEADER`; a tuned setting at the edge of its grid has a star."""
-    tuned = [f"{name} {v}{'*' if name in summary.at_edge else ''}" for name, v in summary.tuned.items()]
-    return (
-        summary.arm, summary.row_type, f"{summary.bytes:,}", f"{summary.without_network:,}",
-        f"{summary.compression:.1f}x", f"{summary.auc.mean:.4f} +- {summary.auc.deviation:.4f}",
-        f"{summary.lost.mean:+.4f} +- {summary.lost.error:.4f}", f"{summary.logloss.mean:.4f}",
-        ", ".join(tuned),
-    )  # fmt: skip
+def _by_decile(group: Sequence[Result]) -> list[tuple[float, ...]]:
+    """For each decile the logloss of every seed."""
+    return list(zip(*(each.logloss_deciles for each in group), strict=True))
 
 
 def verdict(summaries: Sequence[Summary]) -> str:
     """The smallest model that is as good as the best full fp32 table."""
     equal = [each for each in summaries if each.lost.mean <= WITHIN]
     best = min(equal, key=lambda each: each.without_network)
+    seeds = "1 seed" if best.auc.seeds == 1 else f"{best.auc.seeds} seeds"
     return (
         f"Within {WITHIN} AUC of the best full fp32 table, the smallest is {best.title}: "
-        f"{best.without_network:,} bytes without the network, {best.compression:.1f}x fewer than its bare "
-        f"fp32 table; AUC {best.auc.mean:.4f} over {best.auc.seeds} seed{'s' if best.auc.seeds > 1 else ''}."
-    )
-
-
-def page(summaries: Sequence[Summary], data: str, repeat: str) -> Page:
-    """Table and picture."""
-    points = [
-        QualityPoint(each.title, each.without_network, each.auc.mean, each.auc.error) for each in summaries
-    ]
-    seeds = max(each.auc.seeds for each in summaries)
-    return Page(
-        title=f"Study: {data}",
-        verdict=verdict(summaries),
-        sections=[
-            Section(
-                "AUC per byte",
-                [
-                    Picture(
-                        auc_per_byte(points),
-                        alt="test AUC over bytes of each arm",
-                        caption=f"Everything but the network; bars: standard error over {seeds} seeds.",
-                    )
-                ],
-            ),
-            Section(
-                "Every arm",
-                [
-                    Table(
-                        HEADER,
-                        [cells(each) for each in summaries],
-                        caption="Bytes count rows, scales, dictionary and map. AUC lost is against the best "
-                        "full fp32 table, seed by seed. A star: the best setting is at the edge of its grid.",
-                    )
-                ],
-            ),
-        ],
-        repeat=repeat,
+        f"{best.without_network:,} bytes without the network, {best.compression:.1f}x fewer than the bare "
+        f"fp32 table of the narrowest full model that is; AUC {best.auc.mean:.4f} over {seeds}."
     )

@@ -3,7 +3,8 @@
 Knows what is plotted against what. Does not know where the figures come from nor how SVG is made (`svg`).
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from itertools import cycle
 from typing import NamedTuple
 
 from matplotlib.ticker import FuncFormatter, NullFormatter
@@ -74,6 +75,35 @@ def auc_per_byte(points: Sequence[QualityPoint]) -> str:
         if not points:
             return empty(drawn)
         name_points(drawn, [(point.bytes, point.auc, point.method) for point in points])
+        return to_svg(drawn)
+
+
+def auc_curves(curves: Mapping[str, Sequence[QualityPoint]]) -> str:
+    """AUC over bytes (logarithmic), a line a method, named at its smallest model; up and to the left is
+    better."""
+    with style():
+        drawn = axes("bytes without the network (logarithmic)", "AUC", height=4.2)
+        drawn.set_xscale("log", base=2)
+        drawn.xaxis.set_major_formatter(FuncFormatter(lambda value, _: size(value)))
+        drawn.xaxis.set_minor_formatter(NullFormatter())
+        drawn.margins(x=0.14, y=0.1)
+        looks = [(color, dashes) for dashes in ("-", "--", ":") for color in SERIES]
+        for points, (color, dashes) in zip(curves.values(), cycle(looks), strict=False):
+            drawn.errorbar(
+                [point.bytes for point in points],
+                [point.auc for point in points],
+                yerr=[point.auc_error or 0 for point in points],
+                fmt="o",
+                linestyle=dashes,
+                linewidth=1.2,
+                color=color,
+                capsize=2,
+                elinewidth=1,
+                markersize=4,
+            )
+        if not curves:
+            return empty(drawn)
+        name_points(drawn, [(points[0].bytes, points[0].auc, name) for name, points in curves.items()])
         return to_svg(drawn)
 
 

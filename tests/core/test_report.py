@@ -12,6 +12,7 @@ from tablefold.report import Page, Picture, Section, Table, Text, check_writable
 from tablefold.report.charts import (
     MemorySlice,
     QualityPoint,
+    auc_curves,
     auc_per_byte,
     memory_over_time,
 )
@@ -39,6 +40,8 @@ RATES = [RatePoint(200, 150, 90, 900), RatePoint(100, 100, 2, 9)]
 
 CHARTS = {
     "auc_per_byte": lambda: auc_per_byte(POINTS),
+    "auc_curves": lambda: auc_curves({"full": POINTS[:1], NASTY: POINTS[1:]}),
+    "empty curves": lambda: auc_curves({}),
     "latency_percentiles": lambda: latency_percentiles(CURVE),
     "latency_over_time": lambda: latency_over_time(
         [LatencySlice(0.5, 1, 2, 3), LatencySlice(1.5, 1, 2, 900)]

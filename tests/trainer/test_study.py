@@ -16,6 +16,7 @@ from tablefold.trainer import study as studies
 from tablefold.trainer.config import TrainConfig
 from tablefold.trainer.observer import Observer
 from tablefold.trainer.study import Result, Study, StudyRun, Weighed, read_study
+from tablefold.trainer.study_curves import auc_at, budgets, family, fronts, width_saved
 from tablefold.trainer.study_report import summarise, verdict
 
 STUDY = Study(
@@ -125,6 +126,7 @@ def result(arm: str, row_type: str, seed: int, auc: float, size: int, loss: floa
     return Result(
         arm=arm, row_type=row_type, seed=seed, auc=auc, logloss=0.4, parts=Parts(tables=size, network=50),
         baseline_fp32=1000, tuned={}, validation_logloss=loss,
+        logloss_deciles=tuple(loss * tenth for tenth in range(10)),
     )  # fmt: skip
 
 
@@ -145,7 +147,48 @@ def test_losses_are_against_the_best_full_table_seed_by_seed() -> None:
     assert (hashed.lost.mean, hashed.lost.deviation) == (pytest.approx(0.01), pytest.approx(0))
     assert (hashed.auc.mean, hashed.auc.deviation) == (pytest.approx(0.72), pytest.approx(0.01))
     assert (int8.bytes, int8.without_network, int8.compression) == (250, 200, 5)
+    assert small.deciles == tuple(pytest.approx(0.1 * tenth) for tenth in range(10))
     assert "the smallest is full, dim 8 int8: 200 bytes" in verdict([small, reference, int8, hashed])
+
+
+def test_a_family_is_every_size_of_one_method_and_its_front_what_nothing_of_it_beats() -> None:
+    assert family("lhf, dim 8, row_ratio 20.0, l2 0.01") == "lhf, l2 0.01"
+    found = summarise(
+        [
+            result(arm, row_type, 0, auc, size)
+            for arm, row_type, auc, size in [
+                ("hash, row_ratio 4", "fp32", 0.72, 1600),
+                ("hash, row_ratio 4", "int8", 0.72, 400),
+                ("hash, row_ratio 16", "fp32", 0.70, 410),
+                ("hash, row_ratio 16", "int8", 0.70, 100),
+                ("lhf, row_ratio 16", "fp32", 0.73, 900),
+                ("full", "fp32", 0.73, 3000),
+            ]
+        ]
+    )
+    curves = fronts(found)
+    assert [each.title for each in curves["hash"]] == ["hash, row_ratio 16 int8", "hash, row_ratio 4 int8"]
+    assert auc_at(curves["hash"], 99) is None
+    assert [auc_at(curves["hash"], size) for size in (100, 200, 400, 4000)] == pytest.approx(
+        [0.70, 0.71, 0.72, 0.72]
+    )
+    assert budgets(curves) == [1024, 2048, 4096]  # two methods fit the first, all of them the last
+
+
+def test_width_saved_is_the_single_layers_width_at_equal_auc_over_an_arms_own() -> None:
+    single = [(1, 0.70), (2, 0.72), (4, 0.71), (8, 0.74)]  # it falls at 4: noise, and the curve does not
+    results = [result(f"full, dim {d}", "fp32", seed, auc, d) for d, auc in single for seed in (0, 1)]
+    results += [
+        result("mlet, inner_dim 8, dim 2", "fp32", seed, auc, 2) for seed, auc in enumerate((0.72, 0.8))
+    ]
+    results += [
+        result("mlet, inner_dim 8, dim 2", "int8", 0, 0.9, 1),
+        result("hash, row_ratio 4", "fp32", 0, 0.9, 1),
+    ]
+    [saved] = width_saved(results)
+    assert (saved.arm, saved.single, saved.beyond) == ("mlet, inner_dim 8, dim 2", "full", 1)
+    assert saved.times.mean == pytest.approx((1 + 4) / 2)
+    assert width_saved(results[:2]) == []
 
 
 def test_the_command_trains_weighs_and_draws(tmp_path: Path, refused: Callable[..., str]) -> None:
