@@ -79,21 +79,20 @@ def auc_per_byte(points: Sequence[QualityPoint]) -> str:
 
 
 def auc_curves(curves: Mapping[str, Sequence[QualityPoint]]) -> str:
-    """AUC over bytes (logarithmic), a line a method, named at its smallest model; up and to the left is
-    better."""
+    """AUC over bytes (logarithmic), a line a method; up and to the left is better."""
     with style():
         drawn = axes("bytes without the network (logarithmic)", "AUC", height=4.2)
-        drawn.set_xscale("log", base=2)
+        drawn.set_xscale("log", base=4)
         drawn.xaxis.set_major_formatter(FuncFormatter(lambda value, _: size(value)))
         drawn.xaxis.set_minor_formatter(NullFormatter())
-        drawn.margins(x=0.14, y=0.1)
         looks = [(color, dashes) for dashes in ("-", "--", ":") for color in SERIES]
-        for points, (color, dashes) in zip(curves.values(), cycle(looks), strict=False):
+        for (name, points), (color, dashes) in zip(curves.items(), cycle(looks), strict=False):
             drawn.errorbar(
                 [point.bytes for point in points],
                 [point.auc for point in points],
                 yerr=[point.auc_error or 0 for point in points],
                 fmt="o",
+                label=name,
                 linestyle=dashes,
                 linewidth=1.2,
                 color=color,
@@ -103,7 +102,7 @@ def auc_curves(curves: Mapping[str, Sequence[QualityPoint]]) -> str:
             )
         if not curves:
             return empty(drawn)
-        name_points(drawn, [(points[0].bytes, points[0].auc, name) for name, points in curves.items()])
+        legend(drawn)
         return to_svg(drawn)
 
 
