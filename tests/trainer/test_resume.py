@@ -18,7 +18,7 @@ from tablefold.cli import main
 from tablefold.errors import UsageError
 from tablefold.logs import Splits, synthetic
 from tablefold.trainer import checkpoint as checkpoints
-from tablefold.trainer.config import TrainConfig
+from tablefold.trainer.config import FIRST_STAGE_EPOCHS, TrainConfig
 from tablefold.trainer.observer import Observer
 from tablefold.trainer.terminal import Terminal
 from tablefold.trainer.train import train
@@ -31,6 +31,7 @@ TWO_STAGES = TrainConfig(
 )  # fmt: skip
 STEPS = 13
 """Of an epoch: 1,600 rows."""
+FIRST_STAGE_STEPS = FIRST_STAGE_EPOCHS * STEPS
 KILLED = """
 import os, signal, sys
 from pathlib import Path
@@ -101,7 +102,7 @@ def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.mark.parametrize(
     ("killed_at", "minutes", "reused"),
-    [(5, 0.0, []), (STEPS + STEPS + 6, 0.0005, ["first stage"])],
+    [(5, 0.0, []), (FIRST_STAGE_STEPS + STEPS + 6, 0.0005, ["first stage"])],
     ids=["first stage", "second epoch"],
 )
 def test_a_run_that_was_killed_ends_as_if_it_was_not(
@@ -116,7 +117,7 @@ def test_a_run_that_was_killed_ends_as_if_it_was_not(
     assert (out / checkpoints.DESCRIPTION).read_text() == (whole / checkpoints.DESCRIPTION).read_text()
     assert [stage for stage, _ in watching.found] == reused
     assert watching.stages[0].resumed
-    assert watching.steps < 4 * STEPS
+    assert watching.steps < FIRST_STAGE_STEPS + TWO_STAGES.epochs * STEPS
     assert sorted(path.name for path in tmp_path.iterdir()) == ["m", "m.stage1"]
 
 
