@@ -30,7 +30,7 @@ def real_data() -> Callable[[str], Path]:
 
     def find(name: str) -> Path:
         folder = REAL_DATA / name
-        if not folder.is_dir():
+        if not folder.exists():
             pytest.skip(f"{folder} is not at hand (set TABLEFOLD_DATA to the folder that holds {name})")
         return folder
 

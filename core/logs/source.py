@@ -2,7 +2,7 @@
 
 criteo:PATH | avazu:PATH     a file, or a folder that holds train, dev and test files
 movielens:PATH               a folder with ratings, users.dat and movies.dat
-frappe:PATH                  a folder with frappe*.libfm files
+frappe:PATH                  frappe.csv or the .zip with it, or a folder with frappe*.libfm files
 synthetic:ROWS               generated rows, the same for the same number
 SCHEMA.toml                  any CSV, TSV or Parquet log (see `tablefold.logs.custom`)
 """
@@ -54,8 +54,12 @@ def read_splits(spec: str, *, rule: SplitRule | None = None, seed: int = 0) -> t
     if kind == "synthetic":
         return synthetic.SCHEMA, _cut(synthetic.generate(_rows(argument)), rule or SplitRule.ORDER, seed)
     if kind in SHUFFLED:
-        log = SHUFFLED[kind].read(_existing(argument))
-        return SHUFFLED[kind].SCHEMA, _cut(_labelled(log, argument), rule or SplitRule.RANDOM, seed)
+        path = _existing(argument)
+        log, schema = (
+            SHUFFLED[kind].read(path),
+            frappe.schema_of(path) if kind == "frappe" else movielens.SCHEMA,
+        )
+        return schema, _cut(_labelled(log, argument), rule or SplitRule.RANDOM, seed)
     schema, read, files = _reader(kind, argument)
     if "train" not in files:
         log = _labelled(read(files["test"]), str(files["test"]))

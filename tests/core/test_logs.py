@@ -3,6 +3,7 @@
 import gzip
 from collections.abc import Callable
 from pathlib import Path
+from zipfile import ZipFile
 
 import numpy as np
 import polars as pl
@@ -120,6 +121,44 @@ def test_frappe_reads_the_one_hot_index_of_each_field(tmp_path: Path) -> None:
             frappe.read(tmp_path)
 
 
+USES = ["\t".join(["user", "item", "cnt", *frappe.FIELDS[2:]])] + [
+    "\t".join(
+        map(
+            str,
+            [use % 3, use % 10, use, "night", "sunday", "weekend", "home", "free", "sunny", "Chile", use % 2],
+        )
+    )
+    for use in range(60)
+]
+
+
+def test_each_use_of_frappe_has_two_apps_beside_it_that_were_not_used(tmp_path: Path) -> None:
+    file = write(tmp_path / "frappe.csv", *USES)
+    log, used = frappe.read(file), 60
+    assert log.labels.tolist() == [1.0] * used + [0.0] * 2 * used
+    context = np.delete(log.ids, 1, axis=1)
+    np.testing.assert_array_equal(context[used:], np.repeat(context[:used], 2, axis=0))
+    by_use = {tuple(row) for row in log.ids[:used].tolist()}
+    assert not any(tuple(row) in by_use for row in log.ids[used:].tolist())
+    assert set(log.ids[used:, 1].tolist()) == set(range(10))
+    np.testing.assert_array_equal(frappe.read(file).ids, log.ids)
+    with ZipFile(tmp_path / "uses.zip", "w") as archive:
+        archive.write(file, "Mobile_Frappe/frappe/frappe.csv")
+    np.testing.assert_array_equal(frappe.read(tmp_path / "uses.zip").ids, log.ids)
+
+
+def test_frappe_of_a_single_app_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(LogError, match="none is left to draw"):
+        frappe.read(write(tmp_path / "frappe.csv", *USES[:2]))
+
+
+def test_a_zip_without_frappe_is_refused(tmp_path: Path) -> None:
+    with ZipFile(tmp_path / "other.zip", "w") as archive:
+        archive.writestr("other.csv", "a")
+    with pytest.raises(LogError, match=r"holds no frappe\.csv"):
+        frappe.read(tmp_path / "other.zip")
+
+
 def shop(tmp_path: Path, **files: str) -> Path:
     listed = "\n".join(f'{key} = "{value}"' for key, value in files.items())
     schema = tmp_path / "shop.toml"
@@ -204,6 +243,7 @@ def test_a_specification_that_cannot_be_is_refused(spec: str) -> None:
         ("avazu-9k", "avazu", (8087, 480, 432), (0, 23)),
         ("movielens-1m-partial", "movielens", (287809, 35976, 35976), (0, 12)),
         ("frappe", "frappe", (69266, 8658, 8658), (0, 10)),
+        ("frappe/Mobile_Frappe.zip", "frappe", (230887, 28861, 28861), (0, 10)),
     ],
 )
 def test_real_logs_read_whole(
