@@ -45,6 +45,12 @@ def train(
         list[str] | None,
         typer.Option(metavar="FEATURE=RATIO", help="The row ratio of one feature; repeat it for others."),
     ] = None,
+    warm_start: Annotated[
+        bool,
+        typer.Option(
+            "--warm-start", help="With lhf: train a full table first, merge its alike rows, go on gently."
+        ),
+    ] = False,
     epochs: Annotated[int, typer.Option(min=1, help="At most this many passes over the rows.")] = 3,
     patience: Annotated[
         int, typer.Option(min=1, help="Stop after this many epochs without a better validation logloss.")
@@ -60,6 +66,9 @@ def train(
     ] = None,
     lr: Annotated[float, typer.Option(help="Learning rate of the network.")] = 1e-3,
     table_lr: Annotated[float, typer.Option(help="Learning rate of the table's rows.")] = 1e-2,
+    l2: Annotated[
+        float, typer.Option(min=0, help="Penalty on looked-up vectors; 1e-2 is worth a try on small logs.")
+    ] = 0,
     split: Annotated[
         str | None, typer.Option(help="How one log is cut: order or random.  [default: the format's own]")
     ] = None,
@@ -103,8 +112,9 @@ def train(
     batch_rows = batch_rows or min(LARGE_BATCH, max(32, len(splits.train) // 100))
     config = config_of(
         method=method, dim=dim, inner_dim=inner_dim, row_ratio=row_ratio, full_below=full_below,
-        method_of=method_of or (), row_ratio_of=row_ratio_of or (), epochs=epochs, patience=patience,
-        seed=seed, batch_rows=batch_rows, lr=lr, table_lr=table_lr, network=network,
+        method_of=method_of or (), row_ratio_of=row_ratio_of or (), warm_start=warm_start,
+        epochs=epochs, patience=patience, seed=seed, batch_rows=batch_rows, lr=lr, table_lr=table_lr, l2=l2,
+        network=network,
     )  # fmt: skip
     console.print(
         f"{data}: {len(splits.train):,} training, {len(splits.validation):,} validation and "

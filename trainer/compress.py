@@ -130,26 +130,13 @@ def cluster_rows(
         own = int(feature.can_merge.sum())
         rows = own if own <= config.full_below else ceil(own / row_ratio)
         on_step(f"merging rows of {feature.name}: {own:,} to {rows:,}")
-        merged.append(_merged(feature, rows, config.seed))
+        merged.append(merge_rows(feature, rows, config.seed))
     return rebuild(checkpoint, merged, "lhf", f"row ratio {row_ratio:g}")
 
 
-def _directions(feature: FeatureTable, rank: int) -> Tensor:
-    """float32 [rank, d]: the first right singular vectors of the feature's vectors scaled by sqrt(count),
-    orthonormal, so that distances between inner rows are those between the vectors they stand for."""
-    vectors, weights = feature.vectors, feature.weights
-    moments = torch.zeros(vectors.shape[1], vectors.shape[1], dtype=torch.float64)
-    for part, its_weights in zip(
-        torch.split(vectors, ROWS_AT_ONCE), torch.split(weights, ROWS_AT_ONCE), strict=True
-    ):
-        wide = part.double()
-        moments += wide.T @ (wide * its_weights)
-    directions: Tensor = torch.linalg.eigh(moments).eigenvectors[:, -rank:].T.float()
-    return directions
-
-
-def _merged(feature: FeatureTable, rows: int, seed: int) -> FeatureTable:
-    """At most `rows` rows for the known ids, those of unknown ids behind them in the order they had."""
+def merge_rows(feature: FeatureTable, rows: int, seed: int) -> FeatureTable:
+    """At most `rows` rows for the known ids, each the mean of its ids' rows by their access counts; rows of
+    unknown ids behind them in the order they had."""
     own, weights = feature.can_merge, feature.weights
     row_of = np.empty(len(own), np.int64)
     row_of[own] = cluster(feature.vectors[own].numpy(), weights[own, 0].numpy(), rows, seed=seed)
@@ -169,6 +156,20 @@ def _merged(feature: FeatureTable, rows: int, seed: int) -> FeatureTable:
         rows=(sums / total).float(),
         counts=torch.zeros(size, dtype=torch.int64).index_add_(0, place, feature.counts),
     )
+
+
+def _directions(feature: FeatureTable, rank: int) -> Tensor:
+    """float32 [rank, d]: the first right singular vectors of the feature's vectors scaled by sqrt(count),
+    orthonormal, so that distances between inner rows are those between the vectors they stand for."""
+    vectors, weights = feature.vectors, feature.weights
+    moments = torch.zeros(vectors.shape[1], vectors.shape[1], dtype=torch.float64)
+    for part, its_weights in zip(
+        torch.split(vectors, ROWS_AT_ONCE), torch.split(weights, ROWS_AT_ONCE), strict=True
+    ):
+        wide = part.double()
+        moments += wide.T @ (wide * its_weights)
+    directions: Tensor = torch.linalg.eigh(moments).eigenvectors[:, -rank:].T.float()
+    return directions
 
 
 def _quality(checkpoint: Checkpoint, probability: np.ndarray) -> Quality:

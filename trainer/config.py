@@ -26,6 +26,8 @@ class TrainConfig(BaseModel):
     """Of single features: the row map method they are to have, whatever their size."""
     row_ratio_of: dict[str, Annotated[float, Field(ge=1)]] = {}
     """Of single features."""
+    warm_start: bool = False
+    """For `lhf`: train a full table by these settings, merge alike rows, go on gently (see `warm_start`)."""
     epochs: Annotated[int, Field(ge=1)] = 3
     patience: Annotated[int, Field(ge=1)] = 1
     """Stop after this many epochs without a better validation logloss; the best epoch is kept."""
@@ -84,7 +86,7 @@ FIRST_STAGE_L2 = 1e-2
 """Without it ids that are seldom seen stay about where they were drawn, and are clustered by that."""
 
 
-def first_stage(config: TrainConfig) -> TrainConfig:
+def cheap_stage(config: TrainConfig) -> TrainConfig:
     """The cheap low-dimensional MLET model whose vectors a learned hash clusters.
 
     It is the same for any method, size and learning rate of rows of the second stage, which can share it.

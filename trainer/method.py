@@ -69,7 +69,7 @@ def make_row_maps(config: TrainConfig, vocabulary: Vocabulary, vectors_of: Vecto
     name = vocabulary.feature.name
     request = RowMapRequest(
         vocabulary=vocabulary,
-        rows=_rows(config, name, vocabulary.distinct),
+        rows=rows_of_feature(config, name, vocabulary.distinct),
         vectors_of=vectors_of,
         seed=config.seed,
     )
@@ -78,7 +78,7 @@ def make_row_maps(config: TrainConfig, vocabulary: Vocabulary, vectors_of: Vecto
 
 def row_map_sizes(config: TrainConfig, feature: str, size: FeatureSize) -> tuple[RowMapSize, ...]:
     """The sizes of one feature's row maps, before they exist."""
-    rows = _rows(config, feature, size.distinct)
+    rows = rows_of_feature(config, feature, size.distinct)
     return _row_map_method(config, feature, size.known).sizes(size, rows)
 
 
@@ -93,17 +93,19 @@ def require_settings(config: TrainConfig, schema: FeatureSchema) -> None:
                 f"{option} names {strangers[0]!r}, which is no categorical feature: there are "
                 f"{', '.join(names)}"
             )
+    if config.warm_start and (config.method != "lhf" or config.method_of):
+        raise UsageError("--warm-start is for --method lhf, and the same one for all features")
     for feature, name in config.method_of.items():
         if name not in ROW_MAPS:
             raise UsageError(f"--method-of {feature}={name} is not known: give one of {', '.join(ROW_MAPS)}")
+
+
+def rows_of_feature(config: TrainConfig, feature: str, distinct: int) -> int:
+    """How many rows a feature gets when it is to have `row_ratio` times fewer than ids."""
+    return max(1, ceil(distinct / config.row_ratio_of.get(feature, config.row_ratio)))
 
 
 def _row_map_method(config: TrainConfig, feature: str, known: int) -> RowMapMethod:
     """The feature's own; else small ones keep all their rows."""
     usual = "full" if known <= config.full_below else Method.parse(config.method).row_map
     return ROW_MAPS[config.method_of.get(feature, usual)]
-
-
-def _rows(config: TrainConfig, feature: str, distinct: int) -> int:
-    """How many rows a feature gets when it is to have `row_ratio` times fewer than ids."""
-    return max(1, ceil(distinct / config.row_ratio_of.get(feature, config.row_ratio)))

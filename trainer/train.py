@@ -1,12 +1,14 @@
 """A training run: vocabularies, row maps, model, epochs, checkpoint.
 
-A learned hash takes two such runs: the first one, cheap and low-dimensional, gives the vectors that say
-which ids are alike; its checkpoint is kept beside the second one, as `<name>.stage1`.
+A learned hash takes two such runs: the first one gives the vectors that say which ids are alike; its
+checkpoint is kept beside the second one, as `<name>.stage1`. It is cheap and low-dimensional, or, for a warm
+start, a full table whose rows and network the second one begins with.
 """
 
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from functools import cache
 from pathlib import Path
 
 import numpy as np
@@ -19,7 +21,7 @@ from tablefold.metrics import quality
 from tablefold.schema import FeatureSchema
 from tablefold.trainer import checkpoint as checkpoints
 from tablefold.trainer.checkpoint import Checkpoint, build_model
-from tablefold.trainer.config import TrainConfig, first_stage
+from tablefold.trainer.config import TrainConfig, cheap_stage
 from tablefold.trainer.description import Description, FeatureRecord
 from tablefold.trainer.frequency import id_frequency
 from tablefold.trainer.loop import TrainingLoop, zero_unreached_rows
@@ -29,6 +31,7 @@ from tablefold.trainer.observer import Observer, Stage
 from tablefold.trainer.row_map import RowMap
 from tablefold.trainer.run_state import STATE_MINUTES, Identity, RunState
 from tablefold.trainer.vocabulary import Vocabulary, count_vocabularies
+from tablefold.trainer.warm_start import full_stage, gentle, merged
 
 
 def train(
@@ -68,30 +71,33 @@ def train(
         observer.reused(stage, out)
         return finished
     vocabularies = count_vocabularies(schema, splits.train)
-    first: list[Checkpoint] = []
 
-    def vectors_of(vocabulary: Vocabulary) -> np.ndarray:
-        if not first:  # only a row map that asks for vectors pays for the first stage
-            settings = first_stage(config)
-            where = first_stage_at(settings) if first_stage_at else out.with_name(f"{out.name}.stage1")
-            first.append(
-                train(
-                    schema, splits, settings, where, observer=observer, stage="first stage",
-                    resume=resume, state_minutes=state_minutes,
-                )
-            )  # fmt: skip
-        return _vectors(first[0], schema.categorical.index(vocabulary.feature), vocabulary.ids)
+    @cache
+    def first_stage() -> Checkpoint:
+        settings = full_stage(config) if config.warm_start else cheap_stage(config)
+        where = first_stage_at(settings) if first_stage_at else out.with_name(f"{out.name}.stage1")
+        return train(
+            schema, splits, settings, where, observer=observer, stage="first stage",
+            resume=resume, state_minutes=state_minutes,
+        )  # fmt: skip
 
-    row_maps = tuple(make_row_maps(config, vocabulary, vectors_of) for vocabulary in vocabularies)
-    model = build_model(schema, config, row_maps, network=network)
+    def vectors_of(vocabulary: Vocabulary) -> np.ndarray:  # only who asks for them pays for the first stage
+        return _vectors(first_stage(), schema.categorical.index(vocabulary.feature), vocabulary.ids)
+
+    if config.warm_start:
+        start = merged(first_stage(), config)
+        row_maps, model, learning = start.row_maps, start.model, gentle(config)
+    else:
+        row_maps = tuple(make_row_maps(config, vocabulary, vectors_of) for vocabulary in vocabularies)
+        model, learning = build_model(schema, config, row_maps, network=network), config
     rows = model.collection.rows(splits.train.ids)
     row_counts = np.bincount(rows.ravel(), minlength=model.collection.table.vectors.num_embeddings)
     zero_unreached_rows(model, row_counts)
     frequency = id_frequency(schema, vocabularies, splits.validation)
-    loop = TrainingLoop(model, splits.train, rows, splits.validation, frequency, config)
+    loop = TrainingLoop(model, splits.train, rows, splits.validation, frequency, learning)
     if left is not None:
         state.restore(loop, row_maps, left)
-    observer.started(Stage.of(stage, loop, config, len(row_counts)))
+    observer.started(Stage.of(stage, loop, learning, len(row_counts)))
 
     def on_step(step_rows: int, loss: float) -> None:
         observer.step(step_rows, loss)

@@ -1,0 +1,99 @@
+"""A warm start: rows are means of the full table's, rare ids are forgotten, and nothing is trained twice."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from tablefold.errors import UsageError
+from tablefold.logs import synthetic
+from tablefold.trainer import checkpoint as checkpoints
+from tablefold.trainer.checkpoint import Checkpoint
+from tablefold.trainer.config import TrainConfig
+from tablefold.trainer.feature_table import feature_tables
+from tablefold.trainer.method import make_row_maps
+from tablefold.trainer.row_map import num_rows
+from tablefold.trainer.row_map_method import LEARN_FROM
+from tablefold.trainer.train import train
+from tablefold.trainer.warm_start import full_stage, gentle, merged
+from tests.trainer.runs import Watching, splits
+
+WARM = TrainConfig(
+    method="lhf", warm_start=True, row_ratio=5, row_ratio_of={"C1": 20}, full_below=8, dim=4, epochs=2,
+    batch_rows=128, bottom=(8,), top=(8,), lr=2e-3, table_lr=1e-2,
+)  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def warm(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    out = tmp_path_factory.mktemp("warm") / "m"
+    train(synthetic.SCHEMA, splits(), WARM, out)
+    return out
+
+
+def vectors(checkpoint: Checkpoint, feature: int, ids: np.ndarray) -> np.ndarray:
+    table = feature_tables(checkpoint)[feature]
+    return sum(table.vectors.numpy()[row_map(ids)] for row_map in table.row_maps)  # type: ignore[return-value]
+
+
+def test_a_shared_row_is_the_mean_of_its_ids_rows_and_rare_ids_share_that_of_unknown_ones(warm: Path) -> None:
+    full = checkpoints.load(warm.with_name("m.stage1"))
+    start = merged(full, WARM)
+    assert full.vocabularies is not None
+    for feature, vocabulary in enumerate(full.vocabularies):
+        before, after = (vectors(each, feature, vocabulary.ids) for each in (full, start))
+        (row_map,) = start.row_maps[feature]
+        if len(vocabulary) <= WARM.full_below:
+            np.testing.assert_array_equal(before, after)
+            continue
+        often = vocabulary.counts >= LEARN_FROM
+        np.testing.assert_array_equal(row_map.keys, vocabulary.ids[often])
+        rows = row_map(vocabulary.ids)
+        assert set(rows[~often]) <= {row_map.hashed_first}
+        for row in np.unique(rows):
+            its = rows == row
+            mean = np.average(before[its], axis=0, weights=vocabulary.counts[its])
+            np.testing.assert_allclose(after[its], np.broadcast_to(mean, after[its].shape), atol=1e-6)
+
+
+def test_it_has_as_many_rows_as_any_learned_hash(warm: Path) -> None:
+    model = checkpoints.load(warm)
+    assert model.vocabularies is not None
+    cold = WARM.model_copy(update={"method": "lhf-f", "warm_start": False})
+    for its, vocabulary in zip(model.row_maps, model.vocabularies, strict=True):
+        theirs = make_row_maps(cold, vocabulary, lambda _: np.zeros((0, 0)))
+        assert num_rows(its) <= num_rows(theirs)
+        assert len(its[0].keys) == len(theirs[0].keys)
+
+
+def test_it_goes_on_for_one_gentle_epoch(warm: Path) -> None:
+    start, end = merged(checkpoints.load(warm.with_name("m.stage1")), WARM), checkpoints.load(warm)
+    assert end.description.config == WARM
+    assert end.description.metrics["epoch"] == 1
+    pairs = zip(feature_tables(start), feature_tables(end), strict=True)
+    moved = max(float((before.vectors - after.vectors).abs().max()) for before, after in pairs)
+    assert 0 < moved <= 13 * 2 * gentle(WARM).table_lr  # steps of Adam, each about a learning rate
+
+
+def test_the_full_table_is_shared_by_all_sizes_and_a_finished_one_is_not_trained_again(
+    warm: Path, tmp_path: Path
+) -> None:
+    other = WARM.model_copy(update={"row_ratio": 2})
+    assert full_stage(other) == full_stage(WARM)
+    watching = Watching()
+    stage = warm.with_name("m.stage1")
+    train(
+        synthetic.SCHEMA, splits(), other, tmp_path / "m", observer=watching, resume=True,
+        first_stage_at=lambda settings: stage,
+    )  # fmt: skip
+    assert watching.found == [("first stage", stage)]
+    assert watching.steps == 13
+
+
+@pytest.mark.parametrize(
+    "settings", [{"method": "full"}, {"method": "lhf+mlet"}, {"method_of": {"C1": "hash"}}]
+)
+def test_what_it_cannot_go_with_is_refused(settings: dict[str, object], tmp_path: Path) -> None:
+    config = WARM.model_copy(update=settings)
+    with pytest.raises(UsageError, match="--warm-start is for --method lhf"):
+        train(synthetic.SCHEMA, splits(), config, tmp_path / "m")
