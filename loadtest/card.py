@@ -13,7 +13,7 @@ from rich.text import Text
 
 from tablefold.loadtest.compare import Comparison
 from tablefold.loadtest.result import Result
-from tablefold.loadtest.sweep import Sweep, kept_up
+from tablefold.loadtest.sweep import Sweep, held, kept_up
 from tablefold.loadtest.target import Live
 
 INTERRUPTED = "Interrupted: the figures cover what was measured until then."
@@ -24,9 +24,9 @@ def number(value: float | None, unit: str = "", digits: int = 2) -> str:
     return "-" if value is None else f"{value:,.{digits}f}{unit}"
 
 
-def mebibytes(value: int | None) -> str:
-    """Bytes in MiB; a dash for None."""
-    return number(None if value is None else value / 2**20, " MiB", 1)
+def megabytes(value: int | None) -> str:
+    """Bytes in MB; a dash for None."""
+    return number(None if value is None else value / 1e6, " MB", 1)
 
 
 def memory_words(result: Result) -> str:
@@ -35,11 +35,11 @@ def memory_words(result: Result) -> str:
     if memory.source is None:
         return "unknown: the server is not a visible process of this machine and tells no footprint itself"
     told = "read from the kernel" if memory.source == "kernel" else "as the server tells it"
-    words = f"{mebibytes(memory.resident_peak)} resident at peak"
+    words = f"{megabytes(memory.resident_peak)} resident at peak"
     if memory.proportional_peak is not None:
-        words += f", {mebibytes(memory.proportional_peak)} proportional"
+        words += f", {megabytes(memory.proportional_peak)} proportional"
     if memory.gpu_peak is not None:
-        words += f", {mebibytes(memory.gpu_peak)} on the GPU"
+        words += f", {megabytes(memory.gpu_peak)} on the GPU"
     processes = f", {memory.processes} processes" if (memory.processes or 1) > 1 else ""
     return f"{words} ({told}{processes})"
 
@@ -56,7 +56,7 @@ def facts(result: Result) -> Iterator[tuple[str, str]]:
     """The key figures as (name, value), for card and page alike."""
     latency = result.latency_ms
     offered = f"offered {number(result.offered_rps, digits=1)}, " if result.mode == "open" else ""
-    yield "load", f"{result.load}, {result.rows} a call, {result.seconds:g} s"
+    yield "load", f"{result.load}, {result.rows}, {result.seconds:g} s"
     yield "calls/s", f"{offered}achieved {number(result.achieved_rps, digits=1)}"
     yield "rows/s", number(result.rows_per_second, digits=0)
     shown = (("p50", "p50"), ("p90", "p90"), ("p99", "p99"), ("p99.9", "p999"), ("max", "max"))
@@ -77,51 +77,50 @@ def facts(result: Result) -> Iterator[tuple[str, str]]:
     yield "this client", client_words(result)
 
 
-STEP_HEADER = ("offered calls/s", "achieved", "p50 ms", "p99 ms", "p99.9 ms", "failed", "kept up")
-
-
-def step_rows(sweep: Sweep) -> list[tuple[str, ...]]:
-    """A row for each step of a sweep, by rate."""
-    return [
-        (
+def step_table(sweep: Sweep) -> tuple[list[str], list[list[str]]]:
+    """A header, and a row for each rate of a sweep, ascending: of two tries the better one."""
+    objectives = bool(sweep.steps and sweep.steps[0].objectives)
+    header = ["offered/s", "achieved/s", "p50 ms", "p99 ms", "p99.9 ms", "failed", "kept up"]
+    rows = [
+        [
             number(step.offered_rps, digits=1),
             number(step.achieved_rps, digits=1),
-            number(step.latency_ms.p50),
-            number(step.latency_ms.p99),
-            number(step.latency_ms.p999),
+            number(step.latency_ms.p50, digits=1),
+            number(step.latency_ms.p99, digits=1),
+            number(step.latency_ms.p999, digits=1),
             f"{step.calls.failed:,}",
-            "client's fault" if not step.valid else "yes" if kept_up(step) else "no",
-        )
-        for step in sorted(sweep.steps, key=lambda step: step.offered_rps)
+            "yes" if kept_up(step) else "no",
+            *(["yes" if held(step) else "no"] if objectives else []),
+            "fine" if step.valid else "late",
+        ]
+        for step in sweep.counted
     ]
+    return [*header, *(["held"] if objectives else []), "client"], rows
 
 
-def ratio_rows(comparison: Comparison) -> list[tuple[str, ...]]:
-    """A row for each figure and target but the first: ratio to the first and its interval."""
+RATIO_HEADER = ("ratio", "95 % interval", "told apart")
+
+
+def ratio_rows(comparison: Comparison, target: str) -> list[tuple[str, ...]]:
+    """A row for each figure of a target: its ratio to the first target's and the interval."""
     return [
         (
             ratio.figure,
-            ratio.target,
             f"{ratio.ratio:.3f}",
             f"{ratio.low:.3f} to {ratio.high:.3f}",
             "yes" if ratio.differs else "no",
         )
         for ratio in comparison.ratios
+        if ratio.target == target
     ]
 
 
 def median_rows(comparison: Comparison) -> list[tuple[str, ...]]:
     """A row for each figure, a column for each target."""
     return [
-        (
-            figure,
-            *(number(value, digits=0 if "bytes" in figure or "/s" in figure else 2) for value in values),
-        )
+        (figure, *(number(value, digits=0 if "/s" in figure else 2) for value in values))
         for figure, values in comparison.medians.items()
     ]
-
-
-RATIO_HEADER = ("figure", "target", "ratio", "95 % interval", "told apart")
 
 
 def print_card(report: Result | Sweep | Comparison, console: Console) -> None:
@@ -134,27 +133,33 @@ def print_card(report: Result | Sweep | Comparison, console: Console) -> None:
             shown.add_row(name, Text(value))
         title, tables = f"{report.model} at {report.server} ({report.protocol})", [shown]
     elif isinstance(report, Sweep):
-        title, tables = "rate sweep", [_table(STEP_HEADER, step_rows(report))]
+        first = report.steps[0]
+        title = f"rate sweep of {first.model} at {first.server} ({first.protocol})"
+        tables = [_table(*step_table(report))]
     else:
+        first_name, *others = report.targets
         title = " | ".join(report.targets)
-        tables = [_table(("median", *report.targets), median_rows(report))]
-        tables += [_table(RATIO_HEADER, ratio_rows(report))] if report.ratios else []
+        tables = [_table(("medians", *report.targets), median_rows(report))]
+        for name in others if report.ratios else ():
+            tables.append(_table((f"{name} / {first_name}", *RATIO_HEADER), ratio_rows(report, name)))
     parts = [Text(report.verdict, style="bold")]
     parts += [Text(f"INVALID: {doubt}", style="bold red") for doubt in doubts(report)]
     if report.interrupted:
         parts.append(Text(INTERRUPTED, style="yellow"))
-    console.print(Panel(Group(*parts, "", *tables), title=Text(title), expand=False))
+    spaced = [each for table in tables for each in ("", table)]
+    console.print(Panel(Group(*parts, *spaced), title=Text(title), expand=False))
 
 
 def doubts(report: Result | Sweep | Comparison) -> list[str]:
     """Why not to believe it; empty for what is valid."""
     if isinstance(report, Result):
         return report.invalid_because
-    if report.valid:
-        return []
-    runs = report.steps if isinstance(report, Sweep) else [run for each in report.rounds for run in each]
+    if isinstance(report, Sweep):
+        runs, called = report.standing, "steps up to the knee"
+    else:
+        runs, called = [run for each in report.rounds for run in each], "runs"
     bad = [run.invalid_because[0] for run in runs if not run.valid]
-    return [f"{len(bad)} of {len(runs)} runs are; the first because {bad[0]}"]
+    return [f"{len(bad)} of {len(runs)} {called}; in the first, {bad[0]}"] if bad else []
 
 
 def show_progress(live: Live) -> None:
@@ -171,7 +176,7 @@ def show_progress(live: Live) -> None:
 
 
 def _table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> Table:
-    table = Table(box=None, header_style="dim")
+    table = Table(box=None, header_style="dim", padding=(0, 0, 0, 1))
     for index, name in enumerate(header):
         table.add_column(name, justify="left" if index == 0 else "right")
     for row in rows:

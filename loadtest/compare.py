@@ -18,6 +18,7 @@ from tablefold.loadtest.result import Result
 from tablefold.loadtest.target import Target
 
 CONFIDENCE = 0.95
+MEMORY = "peak resident memory (MB)"
 FIGURES: dict[str, Callable[[Result], float | None]] = {
     "rows/s": lambda result: result.rows_per_second,
     "p50 (ms)": lambda result: result.latency_ms.p50,
@@ -25,7 +26,11 @@ FIGURES: dict[str, Callable[[Result], float | None]] = {
     "server CPU (us a row)": lambda result: (
         None if result.server_cpu is None else result.server_cpu.microseconds_per_row
     ),
-    "peak resident memory (bytes)": lambda result: result.server_memory_bytes.resident_peak,
+    MEMORY: lambda result: (
+        None
+        if result.server_memory_bytes.resident_peak is None
+        else result.server_memory_bytes.resident_peak / 1e6
+    ),
 }
 
 
@@ -52,7 +57,8 @@ class Comparison(Figures):
     interrupted: bool
     targets: list[str]
     medians: dict[str, list[float | None]]
-    """By figure: the median of each target's rounds."""
+    """By figure: the median of each target's rounds. Without memory where targets share a server, which holds
+    the models of all."""
     ratios: list[Ratio]
     rounds: list[list[Result]]
     """Each round holds a run of each target, in the order of `targets`."""
@@ -98,15 +104,18 @@ async def compare(targets: Sequence[Target], plans: Sequence[Plan], repeats: int
             rounds.append([done[index] for index in range(len(targets))])
             continue
         break
+    figures = dict(FIGURES)
+    if len({plan.server for plan in plans}) < len(plans):
+        del figures[MEMORY]
     ratios = [
         ratio
         for index in range(1, len(targets))
-        for figure, of in FIGURES.items()
+        for figure, of in figures.items()
         if (ratio := _ratio(figure, called[index], [(of(each[0]), of(each[index])) for each in rounds]))
     ]
     medians = {
         figure: [_median([of(each[index]) for each in rounds]) for index in range(len(targets))]
-        for figure, of in FIGURES.items()
+        for figure, of in figures.items()
     }
     words = [*plans[0].words, *(["--rate", f"{plans[0].rate:g}"] if plans[0].rate is not None else [])]
     words += ["--concurrency", str(plans[0].concurrency)] if plans[0].concurrency is not None else []

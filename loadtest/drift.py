@@ -23,9 +23,7 @@ def trends(seconds: float, latency: Sequence[LatencyPoint], memory: Sequence[Mem
     lines = [
         trend("p50 latency (ms)", seconds, at, [point.p50 for point in latency], LATENCY_TOLERANCE),
         trend("p99 latency (ms)", seconds, at, [point.p99 for point in latency], LATENCY_TOLERANCE),
-        trend(
-            "resident memory (MiB)", seconds, when, [p.resident / 2**20 for p in measured], MEMORY_TOLERANCE
-        ),
+        trend("resident memory (MB)", seconds, when, [p.resident / 1e6 for p in measured], MEMORY_TOLERANCE),
     ]
     return [line for line in lines if line is not None]
 

@@ -103,32 +103,35 @@ def total(shares: Iterable[Number | None]) -> Number | None:
 
 
 class MemoryWatch:
-    """Samples of a source until cancelled."""
+    """Samples of a source until cancelled; `start` of the measured window by `time.perf_counter()`."""
 
-    def __init__(self, source: MemorySource, start: float) -> None:
+    def __init__(self, source: MemorySource, start: float, seconds: float) -> None:
         self._source = source
         self._local = source.source == "kernel"
         self._gpu = GpuMemory()
         self._start = start
+        self._edges = (start, start + seconds)
         self._peaks: dict[int, int] = {}
         self.samples: list[Sample] = []
 
     async def run(self) -> None:
-        """Sample for ever, `period` apart or further where measuring takes long."""
+        """Sample for ever: at both ends of the window, and `period` apart or further where it takes long."""
         while True:
             before = time.perf_counter()
             await self.sample()
-            took = time.perf_counter() - before
-            await asyncio.sleep(max(self._source.period, took / LARGEST_SHARE))
+            now = time.perf_counter()
+            following = now + max(self._source.period, (now - before) / LARGEST_SHARE)
+            await asyncio.sleep(min(each for each in (*self._edges, following) if each > now) - now)
 
     async def sample(self) -> None:
         """Take one sample now, unless the server is gone."""
+        second = round(time.perf_counter() - self._start, 3)
         processes = await self._source.read()
         if not processes:
             return
         self.samples.append(
             Sample(
-                second=round(time.perf_counter() - self._start, 3),
+                second=second,
                 processes=len(processes),
                 resident=sum(each.resident for each in processes),
                 resident_peak=sum(self._peak(each) for each in processes),

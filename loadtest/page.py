@@ -8,21 +8,20 @@ from collections import Counter
 from tablefold.loadtest.card import (
     INTERRUPTED,
     RATIO_HEADER,
-    STEP_HEADER,
     doubts,
-    mebibytes,
     median_rows,
     number,
     ratio_rows,
-    step_rows,
+    step_table,
 )
-from tablefold.loadtest.compare import Comparison
+from tablefold.loadtest.compare import MEMORY, Comparison
 from tablefold.loadtest.objective import Objective
 from tablefold.loadtest.result import Result
 from tablefold.loadtest.sections import of_run, quality, ran
 from tablefold.loadtest.sweep import Sweep
 from tablefold.report import Page, Picture, Section, Table, Text
 from tablefold.report.latency import RatePoint, latency_cdf, rate_against_latency
+from tablefold.report.ratios import Interval, ratios
 
 
 def page(report: Result | Sweep | Comparison) -> Page:
@@ -61,10 +60,10 @@ def _run(result: Result) -> Parts:
     key_figures = [
         ("calls/s", number(result.achieved_rps, digits=1)),
         ("rows/s", number(result.rows_per_second, digits=0)),
-        ("p50", number(latency.p50, " ms")),
-        ("p99", number(latency.p99, " ms")),
+        ("p50, ms", number(latency.p50)),
+        ("p99, ms", number(latency.p99)),
         ("failed calls", f"{result.calls.failed:,}"),
-        ("peak memory", mebibytes(result.server_memory_bytes.resident_peak)),
+        ("memory, MB", _peak(result)),
     ]
     if result.cost_per_million is not None:
         key_figures.append(("cost of a million", f"{result.cost_per_million:.3g}"))
@@ -76,7 +75,7 @@ def _sweep(sweep: Sweep) -> Parts:
         return "Rate sweep", [], []
     points = [
         RatePoint(step.offered_rps, step.achieved_rps, step.latency_ms.p50, step.latency_ms.p99)
-        for step in {step.offered_rps: step for step in sweep.steps}.values()  # of two tries, the second
+        for step in sweep.counted
         if step.latency_ms.p50 is not None and step.latency_ms.p99 is not None
     ]
     asked = [Objective.parse(held.objective) for held in sweep.steps[0].objectives]
@@ -89,11 +88,10 @@ def _sweep(sweep: Sweep) -> Parts:
         alt=f"p50 and p99 latency at {len(points)} rates; {sweep.verdict}",
         caption="Every rate of the sweep; right of the knee the server no longer keeps up.",
     )
-    steps = Table(STEP_HEADER, step_rows(sweep), caption="By rate. A step that failed was run twice.")
-    stands = [
-        step for step in sweep.steps if step.offered_rps == (sweep.goodput_rps or sweep.knee_rps)
-    ] or sweep.steps[-1:]
-    shown = stands[-1]
+    caption = "A step that failed was run twice, and the better try counts."
+    steps = Table(*step_table(sweep), caption=caption)
+    best = sweep.goodput_rps or sweep.knee_rps
+    shown = next((step for step in sweep.counted if step.offered_rps == best), sweep.counted[0])
     key_figures = [("knee, calls/s", number(sweep.knee_rps, digits=0))]
     if asked:
         key_figures.append(("goodput, calls/s", number(sweep.goodput_rps, digits=0)))
@@ -101,8 +99,8 @@ def _sweep(sweep: Sweep) -> Parts:
     if sweep.cost_per_million is not None:
         key_figures.append(("cost of a million", f"{sweep.cost_per_million:.3g}"))
     key_figures += [
-        ("p99 there", number(shown.latency_ms.p99, " ms")),
-        ("peak memory", mebibytes(shown.server_memory_bytes.resident_peak)),
+        ("p99 there, ms", number(shown.latency_ms.p99)),
+        ("memory, MB", _peak(shown)),
     ]
     intro = Text(f"From here on: the step at {shown.offered_rps:,.0f} calls/s. {shown.verdict}")
     title = f"Rate sweep of {shown.model} at {shown.server}"
@@ -120,10 +118,16 @@ def _comparison(comparison: Comparison) -> Parts:
         return "Comparison", [], []
     last = dict(zip(comparison.targets, comparison.rounds[-1], strict=True))
     caption = f"Medians of {len(comparison.rounds)} rounds, all targets in turn in each."
-    figures = [Table(("", *comparison.targets), median_rows(comparison), caption=caption)]
+    if MEMORY not in comparison.medians:
+        caption += " Targets share a server, which holds the models of all: no memory."
+    figures: list[Text | Table | Picture] = []
     if comparison.ratios:
-        caption = f"Over {comparison.targets[0]}, round by round: geometric mean and t interval."
-        figures.append(Table(RATIO_HEADER, ratio_rows(comparison), caption=caption))
+        figures.append(_ratios(comparison))
+    figures.append(Table(("", *comparison.targets), median_rows(comparison), caption=caption))
+    first, *others = comparison.targets
+    for name in others if comparison.ratios else ():
+        caption = f"{name} / {first}, round by round: geometric mean and t interval."
+        figures.append(Table(("", *RATIO_HEADER), ratio_rows(comparison, name), caption=caption))
     distribution = Picture(
         latency_cdf({name: result.latency_curve for name, result in last.items()}),
         alt="Cumulative distribution of each target's latency",
@@ -149,6 +153,31 @@ def _comparison(comparison: Comparison) -> Parts:
     if any(bundle is not None for bundle in bundles.values()):
         sections.append(quality(bundles))
     for name, result in last.items():
-        first = ran(result)
-        sections.append(Section(f"What ran: {name}", first.blocks))
+        sections.append(Section(f"What ran: {name}", ran(result).blocks))
     return f"Comparison of {' and '.join(comparison.targets)}", [], sections
+
+
+def _ratios(comparison: Comparison) -> Picture:
+    first, *others = comparison.targets
+    intervals = [
+        Interval(
+            each.figure.partition(" (")[0] + (f", {each.target}" if len(others) > 1 else ""),
+            each.ratio,
+            each.low,
+            each.high,
+        )
+        for each in comparison.ratios
+    ]
+    name = others[0] if len(others) == 1 else "each"
+    return Picture(
+        ratios(intervals),
+        alt="; ".join(
+            f"{each.name} {each.ratio:.2f} ({each.low:.2f} to {each.high:.2f})" for each in intervals
+        ),
+        caption=f"{name} / {first}, with 95 % intervals; one that holds 1 is not told apart (grey).",
+    )
+
+
+def _peak(result: Result) -> str:
+    peak = result.server_memory_bytes.resident_peak
+    return number(None if peak is None else peak / 1e6, digits=1)

@@ -101,7 +101,8 @@ class Plan:
         if self.rate is None:
             return f"closed loop, {self.concurrency} callers"
         most = f", at most {self.concurrency} in flight" if self.concurrency is not None else ""
-        return f"open loop, {self.rate:g} calls/s ({self.arrivals.capitalize()}{most})"
+        spread = "Poisson" if self.arrivals == "poisson" else "equal gaps"
+        return f"open loop, {self.rate:g} calls/s ({spread}{most})"
 
     @property
     def words(self) -> list[str]:

@@ -48,6 +48,8 @@ class Result(Figures):
     most_in_flight: int | None
     """Open loop: a call that is due while so many are out leaves late; None: no such limit."""
     data: str
+    checked: bool
+    """Every answer was compared with what the bundle's golden rows must give."""
     seed: int
     rows_per_call: Annotated[float, Field(description="Mean.")]
     rows: str
@@ -134,7 +136,7 @@ class Result(Figures):
             return "Nothing was measured: the run ended in its warm-up."
         codes = ", ".join(f"{code} {count:,}" for code, count in self.errors.items())
         if not self.calls.ok:
-            return f"Not one of {due:,} calls was answered ({codes})."
+            return f"None of {due:,} calls succeeded ({codes})."
         answered = (
             f"{self.achieved_rps:,.1f} calls/s ({self.rows_per_second:,.0f} rows/s), "
             f"p50 {figures.p50:.1f} ms, p99 {figures.p99:.1f} ms, worst {figures.max:.1f} ms."
@@ -142,7 +144,7 @@ class Result(Figures):
         if failed:
             answered += f" {failed:,} of {due:,} calls failed ({failed / due:.1%}): {codes}."
         else:
-            answered += " Every call was answered."
+            answered += f" Every call was answered{', and rightly' if self.checked else ''}."
         for held in self.objectives:
             share = held.within / due
             answered += f" {held.objective} was {'' if held.met else 'not '}held ({share:.2%} in time)."

@@ -58,5 +58,6 @@ class RowCounts:
 
     def __str__(self) -> str:
         if len(self.weights) == 1:
-            return f"{self.low} rows" if self.low > 1 else "1 row"
-        return f"{self.low} to {self.low + len(self.weights) - 1} rows ({self.name}, mean {self.mean:.0f})"
+            return f"{self.low} rows a call" if self.low > 1 else "1 row a call"
+        name = "mlperf, " if self.name == "mlperf" else ""
+        return f"{self.low} to {self.low + len(self.weights) - 1} rows a call ({name}mean {self.mean:.4g})"

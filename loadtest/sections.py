@@ -5,18 +5,13 @@ Knows what a load test's reader looks for. Does not know HTML (`tablefold.report
 
 from collections.abc import Sequence
 
-from tablefold.loadtest.card import client_words, facts, mebibytes, memory_words, number
+from tablefold.loadtest.card import client_words, facts, megabytes, memory_words, number
 from tablefold.loadtest.figures import Bundle, Latency
 from tablefold.loadtest.result import Result
 from tablefold.report import Picture, Section, Table, Text
-from tablefold.report.charts import MemorySlice, QualityPoint, auc_per_byte, memory_over_time, size
-from tablefold.report.latency import (
-    LatencySlice,
-    latency_cdf,
-    latency_over_time,
-    latency_percentiles,
-    time_split,
-)
+from tablefold.report.charts import QualityPoint, auc_per_byte, size
+from tablefold.report.latency import latency_cdf, latency_percentiles, time_split
+from tablefold.report.over_time import LatencySlice, MemorySlice, over_time
 
 FIGURES = {
     "mean": "mean",
@@ -77,7 +72,7 @@ def quality(bundles: dict[str, Bundle | None]) -> Section:
     blocks: list[Text | Table | Picture] = [
         Table(header=("", *told), rows=rows, caption="As the bundle's manifest says.")
     ]
-    if points:
+    if len({point.bytes for point in points}) > 1:
         alt = ", ".join(f"{point.method}: {size(point.bytes)}, AUC {point.auc:.4f}" for point in points)
         blocks.append(
             Picture(auc_per_byte(points), alt=alt, caption="Every array counts; up and left is better.")
@@ -101,6 +96,7 @@ def _latency(result: Result) -> Section:
         "Latency",
         [
             _table(columns),
+            Text(f"Latency counts {rule}. {errors}"),
             Picture(
                 latency_percentiles(result.latency_curve),
                 alt=f"Latency by percentile, p50 {number(result.latency_ms.p50)} ms, "
@@ -112,23 +108,24 @@ def _latency(result: Result) -> Section:
                 alt="Cumulative distribution of the latency",
                 caption="The share of calls that were answered within a time.",
             ),
-            Text(f"Latency counts {rule}. {errors}"),
         ],
     )
 
 
 def _over_time(result: Result) -> Section:
-    slices = [LatencySlice(each.second, each.p50, each.p99, each.max) for each in result.latency_over_time]
-    return Section(
-        "Latency over time",
-        [
-            Picture(
-                latency_over_time(slices),
-                alt=f"p50, p99 and maximum latency in {len(slices)} slices of {result.seconds:g} seconds",
-                caption="By the moment the calls were due, from the end of the warm-up.",
-            )
-        ],
-    )
+    latency = [LatencySlice(each.second, each.p50, each.p99, each.max) for each in result.latency_over_time]
+    memory = [
+        MemorySlice(each.second, each.resident, each.proportional, each.anonymous, each.file_backed, each.gpu)
+        for each in result.memory_over_time
+    ]
+    alt = f"p50, p99 and maximum latency in {len(latency)} slices of {result.seconds:g} seconds"
+    caption = "By the moment the calls were due, from the end of the warm-up."
+    if memory:
+        alt += (
+            f"; memory of the server's processes, peak {megabytes(result.server_memory_bytes.resident_peak)}"
+        )
+        caption += " Memory is that of all the server's processes together; the warm-up lies left of zero."
+    return Section("Over time", [Picture(over_time(latency, memory), alt=alt, caption=caption)])
 
 
 def _errors(result: Result) -> Section:
@@ -143,25 +140,16 @@ def _memory(result: Result) -> Section:
     memory = result.server_memory_bytes
     if memory.source is None:
         return Section("Memory of the server", [Text(f"It is {memory_words(result)}.")])
-    slices = [
-        MemorySlice(each.second, each.resident, each.proportional, each.anonymous, each.file_backed, each.gpu)
-        for each in result.memory_over_time
-    ]
     growth = (memory.resident_last or 0) - (memory.resident_first or 0)
     blocks: list[Text | Table | Picture] = [
-        Text(f"{memory_words(result)}; {growth / 2**20:+,.1f} MiB between the first reading and the last."),
-        Picture(
-            memory_over_time(slices),
-            alt=f"Memory of the server's processes over time, peak {mebibytes(memory.resident_peak)}",
-            caption="All the server's processes together; the warm-up lies left of zero.",
-        ),
+        Text(f"{memory_words(result)}; {growth / 1e6:+,.1f} MB between the first reading and the last.")
     ]
     if memory.checks:
         rows = [
             (
                 check.part.replace("_", "-"),
-                mebibytes(check.kernel),
-                mebibytes(check.server),
+                megabytes(check.kernel),
+                megabytes(check.server),
                 f"{check.difference_percent:+.1f} %",
             )
             for check in memory.checks

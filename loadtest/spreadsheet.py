@@ -9,7 +9,7 @@ from typing import Any
 
 from tablefold.loadtest.compare import Comparison
 from tablefold.loadtest.result import Result
-from tablefold.loadtest.sweep import Sweep, kept_up
+from tablefold.loadtest.sweep import Sweep, held, kept_up
 
 Row = dict[str, Any]
 
@@ -20,7 +20,10 @@ def csv_text(report: Result | Sweep | Comparison) -> str:
     if isinstance(report, Result):
         rows = [_flat(report)]
     elif isinstance(report, Sweep):
-        rows = [{"kept_up": kept_up(step)} | _flat(step) for step in report.steps]
+        rows = [
+            {"kept_up": kept_up(step)} | ({"held": held(step)} if step.objectives else {}) | _flat(step)
+            for step in report.steps
+        ]
     else:
         rows = [
             {"round": number, "target": target} | _flat(result)

@@ -45,6 +45,8 @@ class Ingredients:
     bundle: Bundle | None
     model_version: str
     origin_of_rows: str
+    checked: bool
+    """There is a right answer to every request."""
     rows_per_call: float
     distinct_requests: int
     seconds: float
@@ -81,6 +83,7 @@ def summarise(run: Ingredients) -> Result:
         load=plan.load,
         most_in_flight=None if plan.rate is None else plan.concurrency,
         data=run.origin_of_rows,
+        checked=run.checked,
         seed=plan.seed,
         rows_per_call=run.rows_per_call,
         rows=str(plan.row_counts),
@@ -148,10 +151,13 @@ def _server_time(recorder: Recorder) -> ServerTime | None:
 
 
 def _server_cpu(samples: list[Sample], seconds: float, rows_per_second: float) -> ServerCpu | None:
-    told = [each for each in samples if 0 <= each.second <= seconds and each.cpu_seconds is not None]
-    if len(told) < 2 or told[0].processes != told[-1].processes:
+    """Between the samples nearest to the window's two ends; None where a process came or went meanwhile."""
+    told = [each for each in samples if each.cpu_seconds is not None]
+    if not told:
         return None
-    first, last = told[0], told[-1]
+    first, last = (min(told, key=lambda each: abs(each.second - edge)) for edge in (0.0, seconds))
+    if first is last or first.processes != last.processes:
+        return None
     assert first.cpu_seconds is not None
     assert last.cpu_seconds is not None
     cores = (last.cpu_seconds - first.cpu_seconds) / (last.second - first.second)

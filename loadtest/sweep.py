@@ -4,10 +4,12 @@ Knows rates and results. Does not know how a rate is offered.
 """
 
 import shlex
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from math import sqrt
 from typing import Literal
+
+from pydantic import computed_field
 
 from tablefold.loadtest.figures import Figures
 from tablefold.loadtest.objective import cost_per_million
@@ -33,8 +35,6 @@ class Sweep(Figures):
     format: Literal[1] = 1
     command: str
     verdict: str
-    valid: bool
-    """No step below the knee was this client's fault."""
     interrupted: bool
     knee_rps: float | None
     """The highest rate the server kept up with: it answered at least 95 % of what was offered within the
@@ -48,6 +48,22 @@ class Sweep(Figures):
     """Of predictions at the goodput (at the knee without objectives), in the price's currency."""
     steps: list[Result]
     """As they were run."""
+
+    @computed_field  # type: ignore[prop-decorator]
+    @property
+    def valid(self) -> bool:
+        """No step up to the knee was this client's fault."""
+        return all(step.valid for step in self.standing)
+
+    @property
+    def counted(self) -> list[Result]:
+        """The step that counts at each rate, ascending."""
+        return best_tries(self.steps)
+
+    @property
+    def standing(self) -> list[Result]:
+        """Those up to the knee: what the verdict rests on."""
+        return [step for step in self.counted if self.knee_rps and step.offered_rps <= self.knee_rps]
 
     def json_line(self) -> str:
         """Every figure of every step, on one line."""
@@ -68,6 +84,14 @@ def kept_up(result: Result) -> bool:
 def held(result: Result) -> bool:
     """It kept up and met every objective."""
     return kept_up(result) and all(objective.met for objective in result.objectives)
+
+
+def best_tries(steps: Sequence[Result]) -> list[Result]:
+    """The better try of each rate, ascending; a rate that failed was tried twice."""
+    by_rate: dict[float, Result] = {}
+    for step in sorted(steps, key=lambda step: (kept_up(step), held(step), step.valid)):
+        by_rate[step.offered_rps] = step
+    return [by_rate[rate] for rate in sorted(by_rate)]
 
 
 class _Search:
@@ -91,29 +115,16 @@ class _Search:
             if (held(tries[-1]) and tries[-1].valid) or tries[-1].interrupted:
                 break
         self.steps += tries
-        return max(tries, key=lambda step: (kept_up(step), held(step), step.valid))
+        return best_tries(tries)[0]
 
     def boundary(self, passes: Callable[[Result], bool]) -> tuple[Result | None, Result | None]:
         """The highest step that passed below the lowest rate that did not, and that one."""
         best = None
-        for step in self._better_tries(passes):
+        for step in best_tries(self.steps):
             if not passes(step):
                 return best, step
             best = step
         return best, None
-
-    def standing(self, knee: Result | None) -> list[Result]:
-        """The steps up to the knee, the better of two tries each."""
-        tries = self._better_tries(lambda step: kept_up(step) and step.valid)
-        return [step for step in tries if knee is not None and step.offered_rps <= knee.offered_rps]
-
-    def _better_tries(self, passes: Callable[[Result], bool]) -> list[Result]:
-        """A step for each rate, ascending: one that passes if there is one."""
-        by_rate: dict[float, Result] = {}
-        for step in self.steps:
-            if step.offered_rps not in by_rate or passes(step):
-                by_rate[step.offered_rps] = step
-        return [by_rate[rate] for rate in sorted(by_rate)]
 
     async def climb(self, rate: float) -> None:
         """Up until the server no longer keeps up or the client gives out; down first if it must be."""
@@ -181,7 +192,6 @@ def _concluded(search: _Search, plan: Plan) -> Sweep:
     return Sweep(
         command=shlex.join([*plan.words, "--sweep"]),
         verdict=verdict,
-        valid=all(step.valid for step in search.standing(knee)),
         interrupted=search.over,
         knee_rps=None if knee is None else knee.offered_rps,
         lost_rps=None if lost is None else lost.offered_rps,

@@ -83,7 +83,7 @@ class Target:
         before = await count(self.connection, plan.model)
         started, begins = datetime.now(UTC), time.perf_counter() + LEAD_SECONDS
         opens = begins + plan.warmup
-        watch = MemoryWatch(self.memory, opens) if self.memory is not None else None
+        watch = MemoryWatch(self.memory, opens, plan.duration) if self.memory is not None else None
         watching = asyncio.create_task(watch.run()) if watch is not None else None
         try:
             report = await self._work(plan, begins)
@@ -109,6 +109,7 @@ class Target:
                 bundle=self.bundle,
                 model_version=self.wire.version,
                 origin_of_rows=self.origin_of_rows,
+                checked=all(request.expected is not None for request in self.pool),
                 rows_per_call=round(float(np.mean([request.rows for request in self.pool])), 2),
                 distinct_requests=len(self.pool),
                 seconds=min(closes, time.perf_counter()) - opens if interrupted else plan.duration,

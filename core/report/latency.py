@@ -1,4 +1,4 @@
-"""The pictures of latency: percentiles, distribution, over time, against the rate, and where it was spent.
+"""The pictures of latency: percentiles, distribution, against the rate, and where it was spent.
 
 Knows what is plotted against what. Does not know where the figures come from nor how SVG is made (`svg`).
 """
@@ -6,22 +6,23 @@ Knows what is plotted against what. Does not know where the figures come from no
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
-from matplotlib.axis import Axis
-from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter, PercentFormatter
+from matplotlib.ticker import NullFormatter, PercentFormatter
 
-from tablefold.report.svg import INK, SERIES, SOFT, axes, empty, legend, line, style, to_svg
+from tablefold.report.svg import (
+    INK,
+    SERIES,
+    SOFT,
+    axes,
+    empty,
+    legend,
+    line,
+    plain_logarithmic,
+    style,
+    to_svg,
+)
 
 Curve = Sequence[tuple[float, float]]
 """(percentile, milliseconds), ascending."""
-
-
-class LatencySlice(NamedTuple):
-    """Latency of the calls due around a moment, in milliseconds; seconds from the window's start."""
-
-    second: float
-    p50: float
-    p99: float
-    max: float
 
 
 class RatePoint(NamedTuple):
@@ -59,25 +60,11 @@ def latency_cdf(curves: Mapping[str, Curve]) -> str:
         drawn.set_xscale("log")
         for color, (name, curve) in zip(SERIES, told.items(), strict=False):
             line(drawn, [max(ms, 1e-3) for _, ms in curve], [p / 100 for p, _ in curve], name, color)
-        _plain_logarithmic(drawn.xaxis)
+        plain_logarithmic(drawn.xaxis)
         drawn.yaxis.set_major_formatter(PercentFormatter(1.0, symbol=" %"))
         drawn.set_ylim(0, 1.03)
         if len(told) > 1:
             legend(drawn)
-        return to_svg(drawn)
-
-
-def latency_over_time(slices: Sequence[LatencySlice]) -> str:
-    """p50, p99 and worst call of each slice of time; a stall is a spike."""
-    with style():
-        drawn = axes("seconds", "latency (ms)")
-        if not slices:
-            return empty(drawn)
-        seconds = [each.second for each in slices]
-        for color, name in zip(SERIES, ("p50", "p99", "max"), strict=False):
-            line(drawn, seconds, [getattr(each, name) for each in slices], name, color)
-        drawn.set_ylim(bottom=0)
-        legend(drawn)
         return to_svg(drawn)
 
 
@@ -105,7 +92,7 @@ def rate_against_latency(
         for name, milliseconds in objectives.items():
             drawn.axhline(milliseconds, color=SOFT, linestyle=":", linewidth=1.4, label=name)
         drawn.set_xlim(left=0)
-        _plain_logarithmic(drawn.yaxis)
+        plain_logarithmic(drawn.yaxis)
         legend(drawn)
         return to_svg(drawn)
 
@@ -126,10 +113,3 @@ def time_split(rows: Mapping[str, Mapping[str, float]]) -> str:
         drawn.tick_params(axis="y", labelcolor=INK)
         legend(drawn)
         return to_svg(drawn)
-
-
-def _plain_logarithmic(axis: Axis) -> None:
-    """1, 2, 5, 10, ... as people write them."""
-    axis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0)))
-    axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
-    axis.set_minor_formatter(NullFormatter())

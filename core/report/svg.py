@@ -5,14 +5,17 @@ Knows matplotlib's SVG writer. Does not know what is drawn.
 
 import io
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
+from math import log10
 from typing import Any
 
 import matplotlib as mpl
 from matplotlib.axes import Axes
+from matplotlib.axis import Axis
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
+from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullFormatter
 
 NO_DATA = "nothing was measured"
 INK, SOFT, LINE = "#010101", "#020202", "#030303"
@@ -59,19 +62,43 @@ def style() -> AbstractContextManager[None]:
     return mpl.rc_context(STYLE)
 
 
-def axes(xlabel: str, ylabel: str, *, height: float = 3.0) -> Axes:
-    """Empty axes of a figure wide enough for a desk, legible on a phone; height in inches, 5.2 across."""
-    figure = Figure(figsize=(5.2, height), layout="constrained")
+def panels(xlabel: str, ylabels: Sequence[str], *, height: float = 3.0) -> list[Axes]:
+    """Empty axes below one another, which share their x axis: wide enough for a desk, legible on a phone;
+    height of each in inches, 5.2 across."""
+    figure = Figure(figsize=(5.2, height * len(ylabels)), layout="constrained")
     FigureCanvasAgg(figure)
-    drawn: Axes = figure.subplots()
-    drawn.set_xlabel(xlabel)
-    drawn.set_ylabel(ylabel)
+    drawn: list[Axes] = list(figure.subplots(len(ylabels), sharex=True, squeeze=False).flat)
+    for each, ylabel in zip(drawn, ylabels, strict=True):
+        each.set_ylabel(ylabel)
+    drawn[-1].set_xlabel(xlabel)
     return drawn
 
 
-def line(drawn: Axes, x: Sequence[float], y: Sequence[float], name: str, color: str) -> None:
+def axes(xlabel: str, ylabel: str, *, height: float = 3.0) -> Axes:
+    """One panel."""
+    return panels(xlabel, [ylabel], height=height)[0]
+
+
+def line(
+    drawn: Axes, x: Sequence[float], y: Sequence[float], name: str, color: str, dashes: str = "-"
+) -> None:
     """A line that can be seen even where it is a point or two."""
-    drawn.plot(x, y, label=name, color=color, marker="o" if len(x) < 3 else None)
+    drawn.plot(x, y, label=name, color=color, linestyle=dashes, marker="o" if len(x) < 3 else None)
+
+
+def plain_logarithmic(axis: Axis, words: Callable[[float], str] = "{:g}".format, *, most: int = 10) -> None:
+    """Ticks at 1, 2, 5, 10, ... as people write them, about `most`; call it when everything is drawn."""
+    low, high = axis.get_view_interval()
+    decades = log10(high / low)
+    if decades < 0.7:
+        axis.set_major_locator(MaxNLocator(4))
+    else:
+        steps = next(
+            each for each in ((1, 2, 5), (1, 3), (1,)) if len(each) * decades <= most or len(each) == 1
+        )
+        axis.set_major_locator(LogLocator(subs=steps))
+    axis.set_major_formatter(FuncFormatter(lambda value, _: words(value)))
+    axis.set_minor_formatter(NullFormatter())
 
 
 def legend(drawn: Axes) -> None:

@@ -9,22 +9,16 @@ import pytest
 
 from tablefold.errors import UsageError
 from tablefold.report import Page, Picture, Section, Table, Text, check_writable, write_text
-from tablefold.report.charts import (
-    MemorySlice,
-    QualityPoint,
-    auc_curves,
-    auc_per_byte,
-    memory_over_time,
-)
+from tablefold.report.charts import QualityPoint, auc_curves, auc_per_byte, size
 from tablefold.report.latency import (
-    LatencySlice,
     RatePoint,
     latency_cdf,
-    latency_over_time,
     latency_percentiles,
     rate_against_latency,
     time_split,
 )
+from tablefold.report.over_time import LatencySlice, MemorySlice, over_time
+from tablefold.report.ratios import Interval, ratios
 
 NASTY = '<script>alert("1")</script> & $x_1$'
 POINTS = [
@@ -38,17 +32,15 @@ CURVE = [(0.0, 1.0), (50.0, 2.0), (99.0, 9.0), (99.9, 20.0)]
 RATES = [RatePoint(200, 150, 90, 900), RatePoint(100, 100, 2, 9)]
 
 
+LATENCY = [LatencySlice(0.5, 1, 2, 3), LatencySlice(1.5, 1, 2, 900)]
 CHARTS = {
     "auc_per_byte": lambda: auc_per_byte(POINTS),
     "auc_curves": lambda: auc_curves({"full": POINTS[:1], NASTY: POINTS[1:]}),
     "empty curves": lambda: auc_curves({}),
     "latency_percentiles": lambda: latency_percentiles(CURVE),
-    "latency_over_time": lambda: latency_over_time(
-        [LatencySlice(0.5, 1, 2, 3), LatencySlice(1.5, 1, 2, 900)]
-    ),
-    "memory_over_time": lambda: memory_over_time(
-        [MemorySlice(-1, 2**30, None), MemorySlice(2, 2**31, 2**30)]
-    ),
+    "over_time": lambda: over_time(LATENCY, [MemorySlice(-1, 2**30, None), MemorySlice(2, 2**31, 2**30)]),
+    "latency over time alone": lambda: over_time(LATENCY),
+    "ratios": lambda: ratios([Interval("p99 (ms)", 1.5, 1.2, 1.9), Interval(NASTY, 1.0, 0.99, 1.01)]),
     "latency_cdf": lambda: latency_cdf({"ours": CURVE, NASTY: [(0.0, 0.0), (50.0, 1.0)]}),
     "rate_against_latency": lambda: rate_against_latency(RATES, knee=150, objectives={"p99=20ms": 20.0}),
     "time_split": lambda: time_split(
@@ -59,8 +51,8 @@ CHARTS = {
     "empty split": lambda: time_split({}),
     "empty quality": lambda: auc_per_byte([]),
     "empty percentiles": lambda: latency_percentiles([]),
-    "empty latency": lambda: latency_over_time([]),
-    "empty memory": lambda: memory_over_time([]),
+    "empty over time": lambda: over_time([]),
+    "empty ratios": lambda: ratios([]),
 }
 
 
@@ -124,11 +116,26 @@ def test_pictures_say_what_they_show():
     assert "full" in CHARTS["auc_per_byte"]()
     assert "hash" in CHARTS["auc_per_byte"]()
     assert "99.9 %" in CHARTS["latency_percentiles"]()
-    assert "GiB" in CHARTS["memory_over_time"]()
+    assert "memory (GB)" in CHARTS["over_time"]()
     assert "knee 150/s" in CHARTS["rate_against_latency"]()
     assert "p99=20ms" in CHARTS["rate_against_latency"]()
+    assert "memory" not in CHARTS["latency over time alone"]()
+    assert "p99 (ms)" in CHARTS["ratios"]()
     assert "compute" in CHARTS["time_split"]()
-    assert "nothing was measured" in CHARTS["empty latency"]()
+    assert "nothing was measured" in CHARTS["empty over time"]()
+
+
+@pytest.mark.parametrize("span", [1.01, 1.3, 3.0, 40.0, 5e5])
+def test_a_logarithmic_axis_has_marks_whatever_it_spans(span):
+    points = [QualityPoint("a", 1_700_000, 0.7), QualityPoint("b", round(1_700_000 * span), 0.8)]
+    marks = re.findall(r">([\d.]+ [kMGB]+)<", auc_per_byte(points))
+    assert 2 <= len(set(marks)) == len(marks) <= 9
+
+
+def test_bytes_as_people_read_them():
+    assert [size(each) for each in (0, 12, 1234, 999_960, 2_494_856, 3e12)] == [
+        "0 B", "12 B", "1.234 kB", "1 MB", "2.495 MB", "3000 GB",
+    ]  # fmt: skip
 
 
 def test_a_page_is_written_whole_or_not_at_all(tmp_path, monkeypatch):

@@ -72,7 +72,7 @@ def test_gpu_memory_is_the_servers_on_all_cards(monkeypatch):
 
 
 async def watched(*readings):
-    watch = MemoryWatch(Script(*readings), start=time.perf_counter())
+    watch = MemoryWatch(Script(*readings), start=time.perf_counter(), seconds=1.0)
     for _ in readings:
         await watch.sample()
     return watch.samples
@@ -83,6 +83,21 @@ async def test_a_spike_between_two_samples_is_not_missed():
     # The mark from before the run (150, while loading) is not the run's; the rise to 400 is.
     assert [sample.resident_peak for sample in samples] == [100, 400, 110]
     assert [sample.resident for sample in samples] == [100, 100, 110]
+
+
+async def test_both_ends_of_the_window_are_sampled_however_rarely_the_rest():
+    """Processor time is taken between those two: a short run has it too."""
+
+    class Slow(Script):
+        period = 60.0
+
+    start = time.perf_counter() + 0.1
+    watch = MemoryWatch(Slow(*[[memory(1, 100, 100)]] * 9), start, 0.3)
+    running = asyncio.create_task(watch.run())
+    await asyncio.sleep(0.8)
+    running.cancel()
+    before, first, last = (sample.second for sample in watch.samples)
+    assert before < 0 <= first < 0.3 <= last
 
 
 async def test_processes_add_up_and_a_dead_server_ends_the_curve():

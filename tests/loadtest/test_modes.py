@@ -10,6 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tablefold.errors import UsageError
+from tablefold.loadtest.card import doubts, step_table
 from tablefold.loadtest.compare import compare, names, versus
 from tablefold.loadtest.drift import trend, trends
 from tablefold.loadtest.figures import LatencyPoint, MemoryPoint
@@ -50,6 +51,41 @@ def test_goodput_is_the_highest_rate_that_holds_the_objective_and_has_a_price(ex
     # 3.6 an hour is 0.001 a second.
     assert found.cost_per_million == pytest.approx(1000 / found.goodput_rows_per_second)
     assert cost_per_million(3.6, 1000.0) == pytest.approx(1.0)
+
+
+def test_of_two_tries_at_a_rate_the_better_one_counts_everywhere(example):
+    found = asyncio.run(sweep(Simulated(example, 1000.0, noise=0.02), PLAN))
+    rates = [step.offered_rps for step in found.counted]
+    assert rates == sorted({step.offered_rps for step in found.steps})
+    assert len(found.steps) > len(rates)
+    for counted in found.counted:
+        tries = [step for step in found.steps if step.offered_rps == counted.offered_rps]
+        assert kept_up(counted) == any(map(kept_up, tries))
+    assert all(map(kept_up, found.standing))
+    assert found.standing[-1].offered_rps == found.knee_rps
+    _, rows = step_table(found)
+    assert [row[0] for row in rows] == [f"{rate:,.1f}" for rate in rates]
+
+
+def test_only_a_step_up_to_the_knee_can_spoil_a_sweep(example):
+    found = asyncio.run(sweep(Simulated(example, 1000.0), PLAN))
+    lagging = example.client.model_copy(update={"event_loop_share": 1.0})
+
+    def spoilt(at):
+        steps = [
+            step.model_copy(update={"client": lagging}) if step.offered_rps == at else step
+            for step in found.steps
+        ]
+        return found.model_copy(update={"steps": steps})
+
+    assert found.valid
+    assert doubts(found) == []
+    assert spoilt(found.lost_rps).valid
+    assert not spoilt(found.knee_rps).valid
+    (doubt,) = doubts(spoilt(found.knee_rps))
+    assert doubt.startswith(
+        f"1 of {len(found.standing)} steps up to the knee; in the first, this client used"
+    )
 
 
 def test_a_slow_server_is_swept_downwards(example):
@@ -105,6 +141,10 @@ def test_a_comparison_finds_the_true_ratio_within_its_interval(example, ratio, s
     assert rows.ratio == pytest.approx(ratio, rel=0.03)
     assert rows.differs or abs(ratio - 1) < 0.03
     assert [len(each) for each in found.rounds] == [2] * 8
+    # Models of one server are weighed together: that compares nothing.
+    assert "peak resident memory (MB)" not in found.medians
+    apart = asyncio.run(compare(targets, [plans[0], replace(plans[1], server="other:1")], 2))
+    assert "peak resident memory (MB)" in apart.medians
 
 
 def test_targets_are_told_apart_by_what_differs():

@@ -22,11 +22,11 @@ BROWSERS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stab
 PHONE = 390
 HEADINGS = {
     "run": [
-        "What ran", "Latency", "Latency over time", "Where the server spent the time", "Errors",
+        "What ran", "Latency", "Over time", "Where the server spent the time", "Errors",
         "Memory of the server", "AUC per byte", "This client", "How to repeat",
     ],
     "sweep": [
-        "Rate against latency", "What ran", "Latency", "Latency over time", "Where the server spent the time",
+        "Rate against latency", "What ran", "Latency", "Over time", "Where the server spent the time",
         "Errors", "Memory of the server", "AUC per byte", "This client", "How to repeat",
     ],
     "comparison": [

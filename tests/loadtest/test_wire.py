@@ -144,7 +144,7 @@ def test_mlperf_rows_are_100_to_700_with_mean_270():
     assert 100 <= drawn.min() < 110
     assert 640 < drawn.max() <= 700
     assert drawn.mean() == pytest.approx(270, abs=8)
-    assert str(counts) == "100 to 700 rows (mlperf, mean 270)"
+    assert str(counts) == "100 to 700 rows a call (mlperf, mean 270)"
 
 
 @settings(deadline=None)
@@ -152,6 +152,7 @@ def test_mlperf_rows_are_100_to_700_with_mean_270():
 def test_ranges_of_rows_are_drawn_evenly_within_their_bounds(low, more):
     counts, rng = RowCounts.parse(f"{low}-{low + more}"), np.random.default_rng(0)
     assert counts.mean == pytest.approx(low + more / 2)
+    assert str(counts).startswith(f"{low} row" if more == 0 else f"{low} to {low + more} rows a call (mean ")
     assert all(low <= counts.draw(rng) <= low + more for _ in range(50))
 
 
@@ -172,7 +173,10 @@ async def test_golden_rows_are_checked_answer_by_answer(quick, tmp_path):
     )
     right = await run(replace(plan, data=f"golden:{tmp_path / 'right'}"))
     assert right.errors == {}
+    assert right.checked
+    assert "Every call was answered, and rightly." in right.verdict
     assert right.data == "golden rows of ctr, version 1 (6)"
     wrong = await run(replace(plan, data=f"golden:{tmp_path / 'wrong'}"))
     assert set(wrong.errors) == {"WRONG_ANSWER"}
     assert wrong.calls.ok == 0
+    assert wrong.verdict == f"None of {wrong.calls.due:,} calls succeeded (WRONG_ANSWER {wrong.calls.due:,})."
