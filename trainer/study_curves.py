@@ -10,10 +10,12 @@ from typing import NamedTuple
 import numpy as np
 
 from tablefold.trainer.study import Result
-from tablefold.trainer.study_report import Spread, Summary
+from tablefold.trainer.study_report import Summary
 
 SIZES = ("dim", "row_ratio")
 """The settings that make a model of one method larger or smaller."""
+DRAWS = 1000
+"""Of seeds, for an interval (bootstrap)."""
 
 
 def family(arm: str) -> str:
@@ -56,10 +58,14 @@ class WidthSaved(NamedTuple):
     arm: str
     single: str
     """The family of the single layer: a row for every id."""
-    times: Spread
-    """Width the single layer needs / the arm's, over seeds."""
-    beyond: int
-    """Seeds whose AUC is above all of the single layer's, which then needs the width that is its best."""
+    times: float
+    """Width the single layer needs / the arm's."""
+    low: float
+    high: float
+    """The 95 % interval of that, seeds of the arm and of every width of the single layer drawn anew."""
+    above: float
+    """In which share of the draws the arm is above all of the single layer's, whose best width then counts:
+    so wide at least."""
 
 
 def width_saved(results: Sequence[Result]) -> list[WidthSaved]:
@@ -74,23 +80,39 @@ def width_saved(results: Sequence[Result]) -> list[WidthSaved]:
         if each.row_type == "fp32" and "dim" in settings and "row_ratio" not in settings:
             aucs.setdefault(each.arm, []).append(each.auc)
     singles: dict[str, list[str]] = {}
-    for arm in aucs:
+    for arm in sorted(aucs, key=_width):
         if arm.startswith("full,"):
             singles.setdefault(family(arm), []).append(arm)
-    saved = []
-    for single, arms in singles.items():
-        if len(arms) < 2:
-            continue
-        arms.sort(key=_width)
-        curve = np.maximum.accumulate([fmean(aucs[arm]) for arm in arms])
-        rises = np.flatnonzero(np.diff(curve, prepend=-np.inf))
-        widths = np.log2([_width(arm) for arm in arms])
-        for arm, auc in aucs.items():
-            if not arm.startswith("full,"):
-                needed = 2 ** np.interp(auc, curve[rises], widths[rises]) / _width(arm)
-                beyond = int((np.array(auc) > curve[-1]).sum())
-                saved.append(WidthSaved(arm, single, Spread.of(needed.tolist()), beyond))
-    return saved
+    return [
+        _saved(arm, single, aucs, arms)
+        for single, arms in singles.items()
+        if len(arms) > 1
+        for arm in aucs
+        if not arm.startswith("full,")
+    ]
+
+
+def _saved(arm: str, single: str, aucs: Mapping[str, list[float]], arms: Sequence[str]) -> WidthSaved:
+    widths = [_width(each) for each in arms]
+    random = np.random.default_rng(0)
+    means = np.column_stack([_means(aucs[each], random) for each in [arm, *arms]])
+    needed = np.array([_width_of(auc, curve, widths) for auc, *curve in means]) / _width(arm)
+    low, high = np.percentile(needed[1:], [2.5, 97.5]).tolist()
+    above = float((means[1:, 0] > means[1:, 1:].max(axis=1)).mean())
+    return WidthSaved(arm, single, float(needed[0]), low, high, above)
+
+
+def _means(aucs: Sequence[float], random: np.random.Generator) -> np.ndarray:
+    """float64 [1 + DRAWS]: the mean over the seeds, and over as many seeds drawn with replacement."""
+    drawn = random.choice(aucs, (DRAWS, len(aucs))).mean(axis=1)
+    return np.concatenate([[fmean(aucs)], drawn])
+
+
+def _width_of(auc: float, curve: Sequence[float], widths: Sequence[int]) -> float:
+    """The least width at which a curve reaches an AUC; its best one's where it never does."""
+    rising = np.maximum.accumulate(curve)
+    rises = np.flatnonzero(np.diff(rising, prepend=-np.inf))
+    return float(2 ** np.interp(auc, rising[rises], np.log2(widths)[rises]))
 
 
 def _settings(arm: str) -> dict[str, str]:

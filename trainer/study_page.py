@@ -80,15 +80,16 @@ def _equal_bytes(summaries: Sequence[Summary]) -> list[Section]:
 def _equal_auc(results: Sequence[Result]) -> list[Section]:
     rows = [
         (
-            saved.arm, saved.single, f"{saved.times.mean:.2f}x +- {saved.times.error:.2f}",
-            f"{saved.beyond} of {saved.times.seeds}",
+            saved.arm, saved.single, f"{saved.times:.2f}x", f"{saved.low:.2f} to {saved.high:.2f}",
+            f"{saved.above:.0%}",
         )
         for saved in width_saved(results)
     ]  # fmt: skip
-    header = ("arm", "against", "width for its AUC / its own", "seeds above all of them")
+    header = ("arm", "against", "width for its AUC / its own", "95 %", "above all of them")
     caption = (
-        "How wide a row of the single layer must be for the same test AUC, interpolated over log d; above "
-        "its best AUC, the width of that."
+        "How wide a row of the single layer must be for the same test AUC, interpolated over log d, with the "
+        "interval that seeds drawn anew give. Last: in which share of those draws the arm is above the "
+        "single layer's best width, which then counts."
     )
     return [Section("At equal AUC", [Table(header, rows, caption=caption)])] if rows else []
 
