@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 def run_study(
     file: Path, out: Path, data: str | None, weigher: "Callable[[Sequence[str], str], Weigh]", *, json: bool
 ) -> None:
-    """Run what is not done yet, print the table, write `results.json` and `study.html`.
+    """Run what is not done yet, print the table, write `results.json`, `study.html` and `study.svg`.
 
     `weigher` makes the scales for row types and a kind of dictionary. Raises UsageError for a study that
     cannot be, TrainingError for an arm that cannot be trained.
@@ -23,7 +23,7 @@ def run_study(
     from tablefold.logs import read_splits
     from tablefold.report import write_text
     from tablefold.trainer.study import StudyRun, read_study
-    from tablefold.trainer.study_page import HEADER, cells, page
+    from tablefold.trainer.study_page import HEADER, cells, page, picture
     from tablefold.trainer.study_report import summarise, verdict
     from tablefold.trainer.terminal import Terminal
 
@@ -52,6 +52,7 @@ def run_study(
     repeat = f"tablefold study {file} --out {out}" + (f" --data {data}" if data else "")
     write_text(out / "results.json", lines.dumps([each.model_dump() for each in results], indent=1) + "\n")
     page(summaries, results, study.data, repeat).write(out / "study.html")
+    picture(summaries).write(out / "study.svg")
     if json:
         print(lines.dumps([each.model_dump() for each in results]))
         return

@@ -31,7 +31,8 @@ def cells(summary: Summary) -> tuple[str, ...]:
 
 def page(summaries: Sequence[Summary], results: Sequence[Result], data: str, repeat: str) -> Page:
     """Pictures and tables."""
-    sections = [_picture(summaries), _arms(summaries), *_equal_bytes(summaries), *_equal_auc(results)]
+    drawing = Section("AUC per byte", [picture(summaries)])
+    sections = [drawing, _arms(summaries), *_equal_bytes(summaries), *_equal_auc(results)]
     return Page(
         title=f"Study: {data}",
         verdict=verdict(summaries),
@@ -40,7 +41,8 @@ def page(summaries: Sequence[Summary], results: Sequence[Result], data: str, rep
     )
 
 
-def _picture(summaries: Sequence[Summary]) -> Section:
+def picture(summaries: Sequence[Summary]) -> Picture:
+    """AUC per byte, a line a method."""
     curves = {
         name: [
             QualityPoint(each.title, each.without_network, each.auc.mean, each.auc.error) for each in front
@@ -52,8 +54,7 @@ def _picture(summaries: Sequence[Summary]) -> Section:
         "Everything but the network; of each method, what none of its other models beats in both, in any row "
         f"type. Bars: standard error over {seeds} seeds."
     )
-    alt = "test AUC over bytes, a line a method"
-    return Section("AUC per byte", [Picture(auc_curves(curves), alt=alt, caption=caption)])
+    return Picture(auc_curves(curves), alt="test AUC over bytes, a line a method", caption=caption)
 
 
 def _arms(summaries: Sequence[Summary]) -> Section:

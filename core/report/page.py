@@ -49,6 +49,10 @@ class Picture:
         """The drawing as it is. It is our own: what came from outside was escaped by matplotlib."""
         return Markup(self.svg)
 
+    def write(self, path: Path) -> None:
+        """Write the drawing alone, on white, whole or not at all. Raises UsageError."""
+        write_text(path, self.svg.replace("<svg ", '<svg style="background: #fff" ', 1) + "\n")
+
 
 @dataclass(frozen=True)
 class Section:

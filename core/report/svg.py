@@ -21,11 +21,16 @@ NO_DATA = "nothing was measured"
 INK, SOFT, LINE = "#010101", "#020202", "#030303"
 SERIES = ["#040404", "#050505", "#060606", "#070707", "#080808"]
 """Stand-ins: matplotlib wants numbers, the page has names that change with light and dark."""
+LIGHT = ["#2a62c9", "#c2570c", "#16826b", "#8a44b8", "#7a6a12"]
+"""The series where there is no page."""
 NAMES = {
     INK: "var(--ink, #16181d)",
     SOFT: "var(--soft, #5b616e)",
     LINE: "var(--line, #e1e3e8)",
-    **{stand_in: f"var(--series-{i}, #2a62c9)" for i, stand_in in enumerate(SERIES, start=1)},
+    **{
+        stand_in: f"var(--series-{i}, {color})"
+        for i, (stand_in, color) in enumerate(zip(SERIES, LIGHT, strict=True), start=1)
+    },
 }
 STYLE: dict[Any, Any] = {
     "svg.fonttype": "none",

@@ -4,6 +4,7 @@ import json
 from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
+from xml.etree import ElementTree
 
 import pytest
 from typer.testing import CliRunner
@@ -208,6 +209,8 @@ def test_the_command_trains_weighs_and_draws(tmp_path: Path, refused: Callable[.
     assert printed == json.loads((out / "results.json").read_text())
     assert printed[0]["parts"]["tables"] > 4 * printed[1]["parts"]["tables"]
     assert "Within 0.001 AUC" in (out / "study.html").read_text()
+    drawing = ElementTree.parse(out / "study.svg").getroot()
+    assert {"full", "hash"} <= {text.strip() for text in drawing.itertext()}
     assert "'int3' is not known" in refused(
         "study", _with(file, '"int4"', '"int3"'), "--out", tmp_path / "other"
     )
