@@ -1,6 +1,6 @@
 """A study: methods x sizes x seeds on one data set, every arm tuned alike, test rows read once.
 
-    arms ──► tune (one seed, validation rows) ──► train (every seed) ──► weigh (bytes, test rows)
+    arms ──► tune (validation rows) ──► train (every seed) ──► weigh (bytes, test rows)
 
 Each training run is a line of `runs.jsonl`, each weighed model one of `results.jsonl`: what stands there is
 not done again. Knows settings and runs. Does not know how a model is stored or what results look like.
@@ -57,6 +57,9 @@ class Study(BaseModel):
 
     data: str
     seeds: Annotated[int, Field(ge=1)] = 5
+    finalists: Annotated[int, Field(ge=1)] = 3
+    """So many points of an arm's grid, the best with the first seed, are trained with every seed before one
+    is chosen: the best of a whole grid with one seed is lucky as often as good."""
     row_types: Annotated[tuple[str, ...], Field(min_length=1)] = ("fp32",)
     """Each trained model is weighed with its rows in each of these."""
     lookup: str = "compact"
@@ -159,32 +162,45 @@ class StudyRun:
         """Every arm's, seed by seed; trains what is not there yet. Raises TrainingError where no point of an
         arm's grid can be trained."""
         for arm in self.study.contenders():
-            done = {result.seed for result in self._results if result.arm == arm.title}
-            if done < set(range(self.study.seeds)):
-                self._tune_and_weigh(arm, done)
-            yield from (result for result in self._results if result.arm == arm.title)
+            point = self._tuned(arm)
+            for seed in range(self.study.seeds):
+                yield from self._known(arm, point, seed) or self._weighed(arm, point, seed)
 
-    def _tune_and_weigh(self, arm: Arm, done: set[int]) -> None:
+    def _tuned(self, arm: Arm) -> Settings:
+        """The point of the grid with the best mean validation logloss."""
         points = list(_each_with_each(arm.tune))
-        runs = [self._trained(arm, point, seed=0) for point in points]
-        best, point = min(zip(runs, points, strict=True), key=lambda each: each[0].loss)
-        if best.failed:
-            raise TrainingError(f"arm {arm.title!r} cannot be trained: {best.failed}")
+        first = [self._trained(arm, point, seed=0) for point in points]
+        best = sorted(range(len(points)), key=lambda place: first[place].loss)
+        if first[best[0]].failed:
+            raise TrainingError(f"arm {arm.title!r} cannot be trained: {first[best[0]].failed}")
+        finalists = [points[place] for place in best[: self.study.finalists] if not first[place].failed]
+        if len(finalists) == 1:
+            return finalists[0]
+        seeds = range(self.study.seeds)
+        return min(finalists, key=lambda point: sum(self._trained(arm, point, seed).loss for seed in seeds))
+
+    def _known(self, arm: Arm, point: Settings, seed: int) -> list[Result]:
+        wanted = (arm.title, point, seed)
+        return [each for each in self._results if (each.arm, each.tuned, each.seed) == wanted]
+
+    def _weighed(self, arm: Arm, point: Settings, seed: int) -> list[Result]:
+        run = self._trained(arm, point, seed)
+        if run.failed:
+            raise TrainingError(f"arm {arm.title!r}, seed {seed}: {run.failed}")
         at_edge = tuple(
             name for name, axis in arm.tune.items() if len(axis) > 2 and point[name] in (min(axis), max(axis))
         )
-        for seed in sorted(set(range(self.study.seeds)) - done):
-            run = self._trained(arm, point, seed)
-            if run.failed:
-                raise TrainingError(f"arm {arm.title!r}, seed {seed}: {run.failed}")
-            checkpoint = checkpoints.load(self._folder(run.config))
-            for weighed in self._weigh(checkpoint, self._test):
-                result = Result(
-                    **dict(weighed), arm=arm.title, seed=seed, tuned=point, at_edge=at_edge,
-                    validation_logloss=run.loss,
-                )  # fmt: skip
-                self._results.append(result)
-                _append(self._out / "results.jsonl", result)
+        results = [
+            Result(
+                **dict(weighed), arm=arm.title, seed=seed, tuned=point, at_edge=at_edge,
+                validation_logloss=run.loss,
+            )
+            for weighed in self._weigh(checkpoints.load(self._folder(run.config)), self._test)
+        ]  # fmt: skip
+        for result in results:
+            self._results.append(result)
+            _append(self._out / "results.jsonl", result)
+        return results
 
     def _trained(self, arm: Arm, point: Settings, seed: int) -> Run:
         config = self.study.config(arm, point, seed)

@@ -35,6 +35,8 @@ class Trainer:
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self.configs: list[TrainConfig] = []
+        self.lucky: tuple[float, int] | None = None
+        """A learning rate that does best with one seed, and worst with any other."""
         monkeypatch.setattr(studies, "train", self.train)
         monkeypatch.setattr(studies.checkpoints, "load", lambda folder: folder)
 
@@ -43,7 +45,10 @@ class Trainer:
         self.configs.append(config)
         if config.table_lr == 0.5:
             raise TrainingError("the loss became nan")
-        metrics = {"validation_logloss": abs(config.table_lr - 0.01) + config.dim / 1000, "test_auc": 0.5}
+        loss = abs(config.table_lr - 0.01) + config.dim / 1000
+        if self.lucky is not None and config.table_lr == self.lucky[0]:
+            loss = 0.0 if config.seed == self.lucky[1] else 1.0
+        metrics = {"validation_logloss": loss, "test_auc": 0.5}
         return SimpleNamespace(description=SimpleNamespace(metrics=metrics))
 
 
@@ -73,8 +78,25 @@ def test_every_arm_is_tuned_once_and_then_trained_for_every_seed(
     ]
     assert {each.tuned["table_lr"] for each in results} == {0.01}
     assert not any(each.at_edge for each in results)  # an axis of two points is all edge
-    # The first seed's best run is the tuned one; a learning rate that cannot be trained has lost.
-    assert len(trainer.configs) == (3 + 1) + (3 + 1) + (2 + 1)
+    # The best three points are trained with both seeds; a learning rate that cannot be trained has lost.
+    assert len(trainer.configs) == (3 + 3) + (3 + 3) + (2 + 1)
+
+
+def test_the_best_points_with_one_seed_are_trained_with_all_before_one_is_chosen(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    trainer = Trainer(monkeypatch)
+    trainer.lucky = (0.001, 0)
+    one = STUDY.model_copy(update={"arms": ({"method": "full"},), "seeds": 3})
+    assert {each.tuned["table_lr"] for each in run(one, tmp_path)} == {0.01}
+    assert len(trainer.configs) == 3 * 3
+    hasty = one.model_copy(update={"finalists": 1})
+    assert {each.tuned["table_lr"] for each in run(hasty, tmp_path)} == {
+        0.001
+    }  # another choice, weighed anew
+    assert {each.tuned["table_lr"] for each in run(one, tmp_path)} == {0.01}
+    assert len(trainer.configs) == 3 * 3
+    assert len((tmp_path / "results.jsonl").read_text().splitlines()) == 2 * 3 * 2
 
 
 def test_what_is_done_is_not_done_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -86,7 +108,7 @@ def test_what_is_done_is_not_done_again(tmp_path: Path, monkeypatch: pytest.Monk
     assert run(STUDY, tmp_path) == done
     assert len(trainer.configs) == before
     more = run(STUDY.model_copy(update={"seeds": 3}), tmp_path)
-    assert len(trainer.configs) == before + 3  # one more seed of each arm
+    assert len(trainer.configs) == before + 3 + 3 + 1  # one more seed of each finalist
     assert {each.seed for each in more} == {0, 1, 2}
 
 
