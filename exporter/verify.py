@@ -192,5 +192,5 @@ def _compare(want: np.ndarray, got: np.ndarray, log: Log, what: str, tolerance: 
         row = int(wrong[0])
         raise VerificationError(
             f"{what}: {len(wrong)} of {len(log)} rows differ; row {row} with ids {log.ids[row].tolist()} "
-            f"must give {want[row]!r} and gives {got[row]!r}"
+            f"must give {want[row]} and gives {got[row]}"
         )
