@@ -29,6 +29,7 @@ from tablefold.trainer import checkpoint as checkpoints
 from tablefold.trainer.checkpoint import Checkpoint, build_model
 from tablefold.trainer.collection import fuse
 from tests.conftest import METHODS
+from tests.exporter.test_graph import ON_EVERY_DEVICE
 
 Trained = Callable[..., tuple[Checkpoint, Path]]
 
@@ -74,6 +75,14 @@ def test_the_footprint_is_the_size_of_the_arrays_in_the_bundle(
     assert footprint.parts.total == sum(sizes.values())
     small = sum(size for size in sizes.values() if size < 256)
     assert (folder / WEIGHTS).stat().st_size == footprint.parts.total - small + padding(folder)
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_every_operator_of_a_bundle_is_one_that_cpu_and_cuda_both_have(
+    method: str, exported: Callable[[str], Path]
+) -> None:
+    nodes = onnx.load(exported(method) / GRAPH, load_external_data=False).graph.node
+    assert {(node.domain, node.op_type) for node in nodes} <= {("", op) for op in ON_EVERY_DEVICE}
 
 
 def padding(folder: Path) -> int:
