@@ -49,7 +49,8 @@ def client_words(result: Result) -> str:
     client = result.client
     lag = f", p99 send lag {number(client.send_lag_ms.p99)} ms" if result.mode == "open" else ""
     processes = f"{client.processes} processes, the busiest at " if client.processes > 1 else ""
-    return f"{processes}{client.event_loop_share:.0%} of a core{lag}"
+    waited = f", waited for one {client.waiting_share:.0%} of the time" if client.waiting_share >= 0.1 else ""
+    return f"{processes}{client.event_loop_share:.0%} of a core{waited}{lag}"
 
 
 def facts(result: Result) -> Iterator[tuple[str, str]]:

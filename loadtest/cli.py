@@ -23,6 +23,7 @@ TlsKey = Annotated[Path | None, typer.Option(metavar="FILE", help="Its key.")]
 TokenFile = Annotated[
     Path | None, typer.Option(metavar="FILE", help="Holds the bearer token to send with every call.")
 ]
+ROUNDS = 5
 SPEC = "criteo:PATH, avazu:PATH, movielens:PATH, frappe:PATH, synthetic:ROWS or SCHEMA.toml"
 
 
@@ -78,7 +79,9 @@ def loadtest(
             help="Another target, loaded in turns with the first and compared with it. Repeatable.",
         ),
     ] = None,
-    repeats: Annotated[int, typer.Option(min=2, help="Rounds of a comparison.")] = 5,
+    repeats: Annotated[
+        int | None, typer.Option(min=2, help="Rounds of a comparison.", show_default=str(ROUNDS))
+    ] = None,
     price_per_hour: Annotated[
         float | None,
         typer.Option(help="Of the server's machine: prints the cost of a million predictions."),
@@ -161,7 +164,11 @@ def loadtest(
         raise UsageError(
             "--sweep finds the load itself, of one target: give it no --rate, --concurrency or --versus"
         )
-    report = asyncio.run(measure(plan, find_knee=sweep, others=versus or (), repeats=repeats))
+    if repeats is not None and not versus:
+        raise UsageError("--repeats are the rounds of a comparison: give --versus too")
+    if arrivals != "poisson" and rate is None and not sweep:
+        raise UsageError("--arrivals are those of the open loop: give --rate or --sweep too")
+    report = asyncio.run(measure(plan, find_knee=sweep, others=versus or (), repeats=repeats or ROUNDS))
     sys.stderr.write("\n" if sys.stderr.isatty() else "")
     # The card first: should the disk be full now, the figures are not lost.
     print_card(report, Console())
