@@ -2,8 +2,8 @@
 
     python examples/rank_items.py HOST:PORT MODEL
 
-Asks the server which features the model reads. Of the rows that the model was checked with, the first gives the
-user (half of the features, as the context), five give the items.
+Asks the server which features the model reads. Of the rows that the model was checked with, the first gives
+the user (half of the features, as the context), five give the items.
 """
 
 import sys

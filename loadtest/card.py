@@ -24,6 +24,11 @@ def number(value: float | None, unit: str = "", digits: int = 2) -> str:
     return "-" if value is None else f"{value:,.{digits}f}{unit}"
 
 
+def times(value: float) -> str:
+    """A ratio, as exactly as it may matter."""
+    return f"{value:.3f}" if value < 10 else f"{value:,.0f}"
+
+
 def megabytes(value: int | None) -> str:
     """Bytes in MB; a dash for None."""
     return number(None if value is None else value / 1e6, " MB", 1)
@@ -107,8 +112,8 @@ def ratio_rows(comparison: Comparison, target: str) -> list[tuple[str, ...]]:
     return [
         (
             ratio.figure,
-            f"{ratio.ratio:.3f}",
-            f"{ratio.low:.3f} to {ratio.high:.3f}",
+            times(ratio.ratio),
+            f"{times(ratio.low)} to {times(ratio.high)}",
             "yes" if ratio.differs else "no",
         )
         for ratio in comparison.ratios
