@@ -78,7 +78,7 @@ def demo(
     out: Annotated[Path, typer.Option(help="Where everything goes.")] = Path("demo-out"),
 ) -> None:
     """Compare six ways to hold the embedding tables, each trained, exported, served and load-tested."""
-    console, started = Console(width=None if sys.stdout.isatty() else 130), time.monotonic()
+    console, started = Console(width=None if sys.stdout.isatty() else 130, emoji=False), time.monotonic()
     out.mkdir(parents=True, exist_ok=True)
     outcomes = []
     for contender in CONTENDERS:

@@ -22,19 +22,14 @@ from tablefold.exporter.dictionary import Dictionary, DictionaryKind
 from tablefold.exporter.element_gathers import QuickenElementGathers
 from tablefold.exporter.folded import Folded, fold, folded_model
 from tablefold.exporter.graph import empty_model, parts_of
-from tablefold.exporter.lookup import ROWS, BuildLookup, build_dictionary
+from tablefold.exporter.lookup import BuildLookup, build_dictionary
+from tablefold.exporter.mapped_pages import give_back
 from tablefold.exporter.network import AttachNetwork, export_network
 from tablefold.exporter.network_types import NetworkType, QuantiseNetwork, half
 from tablefold.exporter.probes import probe_rows
 from tablefold.exporter.row_types import RowType
-from tablefold.exporter.rows import VECTORS, AttachRows, StoredTable
-from tablefold.exporter.verify import (
-    graph_of,
-    require_equal,
-    require_known_ids,
-    require_rows,
-    require_vectors,
-)
+from tablefold.exporter.rows import AttachRows, StoredTable
+from tablefold.exporter.verify import Answers, graph_of, require_bundle, require_equal
 from tablefold.footprint import Footprint
 from tablefold.logs import Log
 from tablefold.metrics import auc, logloss
@@ -88,6 +83,8 @@ def export(
         on_step("writing")
         temporary.mkdir(parents=True)
         ir.save(draft.graph, temporary / GRAPH, external_data=WEIGHTS)
+        for weights in checkpoint.model.parameters():  # torch has answered: from here on the bundle is mapped
+            give_back(weights)
         on_step("verifying")
         golden = draft.verify(temporary)
         on_step("judging on validation rows")
@@ -118,12 +115,17 @@ class _Draft:
     folded: Folded
     dictionary: Dictionary
     graph: ir.Model
-    reference: CTRModel
-    """The folded model in torch, with the rows and the row maps as the graph stores them."""
+    trained: np.ndarray
+    """float32 [rows]: what the trained model gives for the checkpoint's validation rows."""
+    answers: tuple[Answers, ...]
+    """What the folded model gives in torch, with rows and row maps as the graph stores them."""
 
     @classmethod
     def of(cls, checkpoint: Checkpoint, options: ExportOptions, on_step: OnStep) -> Self:
-        """The passes in their order: fold, lookup, rows, network."""
+        """The passes in their order: fold, lookup, rows, network; and what torch makes of it.
+
+        Raises VerificationError for a fold that is not the trained model.
+        """
         on_step("folding")
         folded = fold(checkpoint)
         schema, columns = folded.schema, folded.columns
@@ -137,56 +139,45 @@ class _Draft:
             AttachRows(table, columns, folded.projection),
             AttachNetwork(_network(reference, checkpoint, options.network_type)),
         )
+        graph = passes(empty_model(schema)).model
+        on_step("asking torch")
+        validation = checkpoint.validation
+        logs = {
+            "validation rows": validation.take(slice(0, VERIFIED_ROWS)),
+            "random ids": probe_rows(validation, folded.row_maps, columns, VERIFIED_ROWS),
+        }
+        unquantised = folded_model(checkpoint, folded.row_maps, folded.table, folded.projection)
+        for what, log in logs.items():
+            require_equal(checkpoint.model.predict(log), unquantised.predict, log, f"fold, {what}")
         return cls(
             checkpoint=checkpoint,
             options=options,
             folded=folded,
             dictionary=dictionary,
-            graph=passes(empty_model(schema)).model,
-            reference=reference,
+            graph=graph,
+            trained=checkpoint.model.predict(validation),
+            answers=tuple(Answers.of(reference, log, what) for what, log in logs.items()),
         )
 
     def verify(self, folder: Path) -> GoldenRows:
-        """The proof, on the files as written: fold against trained, and the graph against torch: known ids,
-        rows, vectors, probabilities. Raises VerificationError."""
-        folded, validation = self.folded, self.checkpoint.validation
-        probes = probe_rows(validation, folded.row_maps, folded.columns, VERIFIED_ROWS)
-        real = validation.take(slice(0, VERIFIED_ROWS))
-        logs = {"validation rows": real, "random ids": probes}
-        unquantised = folded_model(self.checkpoint, folded.row_maps, folded.table, folded.projection)
-        for kind, log in logs.items():
-            require_equal(self.checkpoint.model.predict, unquantised.predict, log, f"fold, {kind}")
-        rows_of = graph_of(folder, ROWS)
-        require_known_ids(folded.row_maps, folded.columns, rows_of, folded.schema)
-        for kind, log in logs.items():
-            require_rows(self.reference.collection, rows_of, log, kind)
-        del rows_of  # every open graph maps the whole bundle
-        vectors_of = graph_of(folder, VECTORS)
-        for kind, log in logs.items():
-            require_vectors(self.reference.collection, vectors_of, log, kind)
-        del vectors_of
-        graph, network_type = graph_of(folder), self.options.network_type
-        # A network in fewer bits has no equal in torch: it must agree with itself at every batch size here,
-        # and is judged by its quality.
-        expected = self.reference.predict if network_type is NetworkType.FP32 else graph
-        for kind, log in logs.items():
-            what = f"graph against torch, {kind}"
-            require_equal(expected, graph, log, what, tolerance=network_type.tolerance)
+        """Prove the files as written; rows and probabilities to replay. Raises VerificationError."""
+        require_bundle(folder, self.answers, self.folded, self.options.network_type)
         half = GOLDEN_ROWS // 2
+        logs = [each.log.take(slice(0, half)) for each in self.answers]
         rows = Log(
-            dense=np.concatenate([real.dense[:half], probes.dense[:half]]),
-            ids=np.concatenate([real.ids[:half], probes.ids[:half]]),
+            dense=np.concatenate([log.dense for log in logs]),
+            ids=np.concatenate([log.ids for log in logs]),
             label=None,
         )
-        return GoldenRows.of(rows.dense, rows.ids, graph(rows))
+        return GoldenRows.of(rows.dense, rows.ids, graph_of(folder)(rows))
 
     def cost(self, folder: Path) -> dict[str, float]:
         """What fewer bits and false hits did to the validation rows of the checkpoint.
 
         Raises QualityError past `max_logloss_increase`.
         """
-        log = self.checkpoint.validation
-        trained, stored = self.checkpoint.model.predict(log), graph_of(folder)(log)
+        log, trained = self.checkpoint.validation, self.trained
+        stored = graph_of(folder)(log)
         increase = logloss(log.labels, stored) - logloss(log.labels, trained)
         change = float(np.abs(stored - trained).max())
         cost = {"export_logloss_increase": increase, "export_largest_change": change}

@@ -51,13 +51,13 @@ def folded_model(
 ) -> CTRModel:
     """The checkpoint's network behind other row maps and a table of given vectors float32 [R, w], which it
     shares."""
-    table = _GivenTable(vectors, projection)
+    table = GivenTable(vectors, projection)
     before = checkpoint.model.collection
     collection = EmbeddingCollection(before.schema, before.columns, rows_of, table)
     return CTRModel(collection, checkpoint.model.head.network)
 
 
-class _GivenTable(nn.Module):
+class GivenTable(nn.Module):
     """A folded table as a `Table`."""
 
     def __init__(self, vectors: np.ndarray, projection: np.ndarray | None) -> None:
@@ -68,12 +68,15 @@ class _GivenTable(nn.Module):
         self.projection = None if projection is None else torch.from_numpy(projection)
 
     def lookup(self, rows: Tensor) -> Tensor:
+        """See `Table`."""
         return self.vectors.forward(rows)
 
     def project(self, pooled: Tensor) -> Tensor:
+        """See `Table`."""
         if self.projection is None:
             return pooled
         return torch.einsum("bfw,fwd->bfd", pooled, self.projection)
 
     def fold(self) -> FoldedTable:
+        """See `Table`."""
         return FoldedTable(self.vectors.weight, self.projection)

@@ -6,7 +6,7 @@ seed and one slot. Largest buckets are placed first, all buckets of one size at 
 
     h      = mix(key, salt)
     bucket = reduce(h, buckets)
-    slot   = reduce(low half of h * (seed * SEED_STEP + SEED_BASE), slots)          in 32 bits
+    slot   = reduce(low half of h * seed, slots)          in 32 bits
 """
 
 from dataclasses import dataclass
@@ -16,8 +16,6 @@ import numpy as np
 from tablefold.errors import TablefoldError
 from tablefold.trainer.hashing import mix, reduce_to
 
-SEED_STEP = np.int32(-1640531526)  # even, so that every seed's multiplier is odd
-SEED_BASE = np.int32(1779033703)
 KEYS_PER_BUCKET = 4
 MAX_SEEDS = 1 << 16
 ATTEMPTS = 8
@@ -58,7 +56,7 @@ def build(keys: np.ndarray) -> PerfectHash:
 def slots_of(low: np.ndarray, seed: np.ndarray, num_slots: int) -> np.ndarray:
     """int32: the slots of mixed keys' low halves (int32) under seeds (int32); the steps of the graph."""
     with np.errstate(over="ignore"):
-        return reduce_to(low * (seed * SEED_STEP + SEED_BASE), num_slots)
+        return reduce_to(low * seed, num_slots)
 
 
 def _place_all(
@@ -91,7 +89,7 @@ class _Board:
         """Seeds [A] and slots [A, size] for buckets of keys int32 [A, size]; None if seeds run out."""
         count, size = low.shape
         seeds, slots = np.zeros(count, np.uint16), np.empty(low.shape, np.int32)
-        pending, seed, trials = np.arange(count), 0, 4
+        pending, seed, trials = np.arange(count), 1, 4  # 0 would send all keys to one slot
         while len(pending):
             # Many buckets try one seed at a time; the last few, which are hard to place, try many.
             trials = min(2 * trials, max(1, TRIALS_AT_ONCE // (len(pending) * size)), MAX_SEEDS - seed)

@@ -10,7 +10,7 @@ from typing import Self
 
 import numpy as np
 import onnx_ir as ir
-from onnx_ir.passes import InPlacePass, PassResult, PreconditionError
+from onnx_ir.passes import InPlacePass, PassResult, PostconditionError, PreconditionError
 from onnx_ir.tape import Tape
 
 from tablefold.exporter.graph import cast, constant, value_named
@@ -120,6 +120,11 @@ class AttachRows(InPlacePass):
         vectors.name, vectors.dtype = VECTORS, ir.DataType.FLOAT
         vectors.shape = ir.Shape(("batch", self.columns.num_features, width))
         return PassResult(model, modified=True)
+
+    def ensures(self, model: ir.Model) -> None:
+        """The value `vectors` is there, and `rows` is read."""
+        if value_named(model, VECTORS).producer() is None or not value_named(model, ROWS).uses():
+            raise PostconditionError("nothing makes `vectors` out of `rows`")
 
     def _looked_up(self, tape: Tape, rows: ir.Value) -> tuple[ir.Value, np.ndarray]:
         """float32 [batch, L, w], and which column of `rows` each of the L is."""

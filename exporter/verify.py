@@ -1,9 +1,13 @@
 """The proof that a written bundle equals its checkpoint, in ONNX Runtime itself, from the ids on:
 every known id's row, then rows, vectors and probabilities of rows of every kind.
+
+Torch answers first and the written graph afterwards, so that a large table need not be in memory twice.
 """
 
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Self
 
 import numpy as np
 import onnx_ir as ir
@@ -13,13 +17,17 @@ from onnx_ir.passes.common import RemoveUnusedNodesPass
 
 from tablefold.bundle import GRAPH, TOLERANCE
 from tablefold.errors import VerificationError
+from tablefold.exporter.folded import Folded
 from tablefold.exporter.graph import value_named
+from tablefold.exporter.lookup import ROWS
 from tablefold.exporter.network import PROBABILITY
+from tablefold.exporter.network_types import NetworkType
 from tablefold.exporter.probes import known_ids
+from tablefold.exporter.rows import VECTORS
 from tablefold.logs import Log
 from tablefold.schema import FeatureSchema
-from tablefold.trainer.collection import EmbeddingCollection
 from tablefold.trainer.lookup_columns import LookupColumns
+from tablefold.trainer.model import CTRModel
 from tablefold.trainer.row_map import RowMap
 
 BATCHES = (1, 2, 7)
@@ -27,6 +35,29 @@ BATCHES = (1, 2, 7)
 KNOWN_IDS_AT_ONCE = 1 << 14
 
 Predict = Callable[[Log], np.ndarray]
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Answers:
+    """What torch makes of some rows."""
+
+    what: str
+    """Which rows these are."""
+    log: Log
+    rows: np.ndarray
+    """int32 [rows, L]"""
+    vectors: np.ndarray
+    """float32 [rows, F, d]"""
+    probability: np.ndarray
+    """float32 [rows]"""
+
+    @classmethod
+    @torch.inference_mode()
+    def of(cls, model: CTRModel, log: Log, what: str) -> Self:
+        """The model's."""
+        rows = model.collection.rows(log.ids)
+        vectors = model.collection(torch.from_numpy(rows.astype(np.int64))).numpy()
+        return cls(what=what, log=log, rows=rows, vectors=vectors, probability=model.predict(log))
 
 
 def graph_of(folder: Path, output: str = PROBABILITY) -> Predict:
@@ -53,6 +84,32 @@ def graph_of(folder: Path, output: str = PROBABILITY) -> Predict:
     return run
 
 
+def require_bundle(
+    folder: Path, answers: Sequence[Answers], folded: Folded, network_type: NetworkType
+) -> None:
+    """The bundle's graph gives what torch gives: known ids, rows, vectors, probabilities.
+
+    Raises VerificationError naming what differs.
+    """
+    schema, columns = folded.schema, folded.columns
+    rows_of = graph_of(folder, ROWS)
+    require_known_ids(folded.row_maps, columns, rows_of, schema)
+    for each in answers:
+        require_rows(each, rows_of, columns, schema)
+    del rows_of  # every open graph maps the whole bundle
+    vectors_of = graph_of(folder, VECTORS)
+    for each in answers:
+        require_vectors(each, vectors_of, schema)
+    del vectors_of
+    graph = graph_of(folder)
+    for each in answers:
+        # A network in fewer bits has no equal in torch: it must agree with itself at every batch size here,
+        # and is judged by its quality.
+        want = each.probability if network_type is NetworkType.FP32 else graph(each.log)
+        what = f"graph against torch, {each.what}"
+        require_equal(want, graph, each.log, what, tolerance=network_type.tolerance)
+
+
 def require_known_ids(
     row_maps: Sequence[RowMap], columns: LookupColumns, rows_of: Predict, schema: FeatureSchema
 ) -> None:
@@ -76,15 +133,15 @@ def require_known_ids(
                 _require_rows(want[:, lookup], got[:, lookup], ids[:, column], name)
 
 
-def require_rows(collection: EmbeddingCollection, rows_of: Predict, log: Log, what: str) -> None:
-    """The graph gives every id, known or not, the row that the collection gives it.
+def require_rows(answers: Answers, rows_of: Predict, columns: LookupColumns, schema: FeatureSchema) -> None:
+    """The graph gives every id, known or not, the row that torch has for it.
 
     Raises VerificationError naming the feature, the id and both rows.
     """
-    want, got, columns = collection.rows(log.ids), rows_of(log), collection.columns
+    got = rows_of(answers.log)
     for lookup, column in enumerate(columns.id_column):
-        name = f"{collection.schema.categorical[columns.feature[lookup]].name}, {what}"
-        _require_rows(want[:, lookup], got[:, lookup], log.ids[:, column], name)
+        name = f"{schema.categorical[columns.feature[lookup]].name}, {answers.what}"
+        _require_rows(answers.rows[:, lookup], got[:, lookup], answers.log.ids[:, column], name)
 
 
 def _require_rows(want: np.ndarray, got: np.ndarray, ids: np.ndarray, name: str) -> None:
@@ -97,34 +154,31 @@ def _require_rows(want: np.ndarray, got: np.ndarray, ids: np.ndarray, name: str)
         )
 
 
-@torch.inference_mode()
-def require_vectors(collection: EmbeddingCollection, vectors_of: Predict, log: Log, what: str) -> None:
-    """The graph gives the collection's vectors within `TOLERANCE` of the largest value.
+def require_vectors(answers: Answers, vectors_of: Predict, schema: FeatureSchema) -> None:
+    """The graph gives torch's vectors within `TOLERANCE` of the largest value.
 
     Raises VerificationError naming the feature, its ids and both vectors.
     """
-    want = collection(torch.from_numpy(collection.rows(log.ids).astype(np.int64))).numpy()
-    got = vectors_of(log)
+    want, got = answers.vectors, vectors_of(answers.log)
     close = np.abs(want - got) <= TOLERANCE * np.maximum(1, np.abs(want).max(initial=0))
     wrong = np.argwhere(~close.all(axis=2))
     if len(wrong):
         row, feature = wrong[0]
-        ids = log.ids[row, collection.schema.feature_of_column == feature]
+        ids = answers.log.ids[row, schema.feature_of_column == feature]
         raise VerificationError(
-            f"rows, feature {collection.schema.categorical[feature].name}, {what}: ids {ids.tolist()} must "
+            f"rows, feature {schema.categorical[feature].name}, {answers.what}: ids {ids.tolist()} must "
             f"have the vector {want[row, feature].tolist()} and have {got[row, feature].tolist()}"
         )
 
 
 def require_equal(
-    expected: Predict, actual: Predict, log: Log, what: str, *, tolerance: float = TOLERANCE
+    want: np.ndarray, actual: Predict, log: Log, what: str, *, tolerance: float = TOLERANCE
 ) -> None:
-    """Every row's probability is the same within `tolerance`, in one batch and in small ones.
+    """Every row's probability is `want` float32 [rows] within `tolerance`, in one batch and in small ones.
 
     Raises VerificationError naming the row, its ids and both probabilities.
     """
-    want, got = expected(log), actual(log)
-    _compare(want, got, log, what, tolerance)
+    _compare(want, actual(log), log, what, tolerance)
     for size in BATCHES:
         part = log.take(slice(0, size))
         _compare(want[:size], actual(part), part, f"{what}, batch of {size}", tolerance)
@@ -138,5 +192,5 @@ def _compare(want: np.ndarray, got: np.ndarray, log: Log, what: str, tolerance: 
         row = int(wrong[0])
         raise VerificationError(
             f"{what}: {len(wrong)} of {len(log)} rows differ; row {row} with ids {log.ids[row].tolist()} "
-            f"must give {want[row]!r} and gives {got[row]!r}"
+            f"must give {want[row]} and gives {got[row]}"
         )

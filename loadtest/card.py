@@ -24,6 +24,11 @@ def number(value: float | None, unit: str = "", digits: int = 2) -> str:
     return "-" if value is None else f"{value:,.{digits}f}{unit}"
 
 
+def times(value: float) -> str:
+    """A ratio, as exactly as it may matter."""
+    return f"{value:.3f}" if value < 10 else f"{value:,.0f}"
+
+
 def megabytes(value: int | None) -> str:
     """Bytes in MB; a dash for None."""
     return number(None if value is None else value / 1e6, " MB", 1)
@@ -49,7 +54,8 @@ def client_words(result: Result) -> str:
     client = result.client
     lag = f", p99 send lag {number(client.send_lag_ms.p99)} ms" if result.mode == "open" else ""
     processes = f"{client.processes} processes, the busiest at " if client.processes > 1 else ""
-    return f"{processes}{client.event_loop_share:.0%} of a core{lag}"
+    waited = f", waited for one {client.waiting_share:.0%} of the time" if client.waiting_share >= 0.1 else ""
+    return f"{processes}{client.event_loop_share:.0%} of a core{waited}{lag}"
 
 
 def facts(result: Result) -> Iterator[tuple[str, str]]:
@@ -106,8 +112,8 @@ def ratio_rows(comparison: Comparison, target: str) -> list[tuple[str, ...]]:
     return [
         (
             ratio.figure,
-            f"{ratio.ratio:.3f}",
-            f"{ratio.low:.3f} to {ratio.high:.3f}",
+            times(ratio.ratio),
+            f"{times(ratio.low)} to {times(ratio.high)}",
             "yes" if ratio.differs else "no",
         )
         for ratio in comparison.ratios

@@ -23,6 +23,9 @@ TlsKey = Annotated[Path | None, typer.Option(metavar="FILE", help="Its key.")]
 TokenFile = Annotated[
     Path | None, typer.Option(metavar="FILE", help="Holds the bearer token to send with every call.")
 ]
+ROUNDS = 5
+LOAD, QUESTIONS, REPORTS = "Load", "What to find out", "Reports"
+"""Headings of `loadtest --help`."""
 SPEC = "criteo:PATH, avazu:PATH, movielens:PATH, frappe:PATH, synthetic:ROWS or SCHEMA.toml"
 
 
@@ -47,11 +50,14 @@ def loadtest(
     rate: Annotated[
         float | None,
         typer.Option(
-            help="Open loop: this many calls a second whatever the server does.", show_default=False
+            help="Open loop: this many calls a second whatever the server does.",
+            show_default=False,
+            rich_help_panel=LOAD,
         ),
     ] = None,
     arrivals: Annotated[
-        Literal["poisson", "constant"], typer.Option(help="How the open loop's calls are spread.")
+        Literal["poisson", "constant"],
+        typer.Option(help="How the open loop's calls are spread.", rich_help_panel=LOAD),
     ] = "poisson",
     concurrency: Annotated[
         int | None,
@@ -59,16 +65,23 @@ def loadtest(
             help="Closed loop: this many callers who wait for their replies; 8 unless --rate is given. "
             "With --rate: the most calls in flight.",
             show_default=False,
+            rich_help_panel=LOAD,
         ),
     ] = None,
     sweep: Annotated[
-        bool, typer.Option("--sweep", help="Raise the rate until the server gives in: where is its knee?")
+        bool,
+        typer.Option(
+            "--sweep",
+            help="Raise the rate until the server gives in: where is its knee?",
+            rich_help_panel=QUESTIONS,
+        ),
     ] = False,
     slo: Annotated[
         list[str] | None,
         typer.Option(
             metavar="pN=TIME",
             help="An objective such as p99=20ms; with --sweep, the highest rate that holds it. Repeatable.",
+            rich_help_panel=QUESTIONS,
         ),
     ] = None,
     versus: Annotated[
@@ -76,18 +89,34 @@ def loadtest(
         typer.Option(
             metavar="HOST:PORT/MODEL[@PROTOCOL]",
             help="Another target, loaded in turns with the first and compared with it. Repeatable.",
+            rich_help_panel=QUESTIONS,
         ),
     ] = None,
-    repeats: Annotated[int, typer.Option(min=2, help="Rounds of a comparison.")] = 5,
+    repeats: Annotated[
+        int | None,
+        typer.Option(
+            min=2, help="Rounds of a comparison.", show_default=str(ROUNDS), rich_help_panel=QUESTIONS
+        ),
+    ] = None,
     price_per_hour: Annotated[
         float | None,
-        typer.Option(help="Of the server's machine: prints the cost of a million predictions."),
+        typer.Option(
+            help="Of the server's machine: prints the cost of a million predictions.",
+            rich_help_panel=QUESTIONS,
+        ),
     ] = None,
     duration: Annotated[
-        float, typer.Option(help="Measured seconds (of each run). From 60 on, drift is looked for.")
+        float,
+        typer.Option(
+            help="Measured seconds (of each run). From 60 on, drift is looked for.", rich_help_panel=LOAD
+        ),
     ] = 10.0,
-    warmup: Annotated[float, typer.Option(help="Seconds of the same load beforehand, not measured.")] = 2.0,
-    timeout: Annotated[float, typer.Option(help="Deadline of a call in seconds.")] = 10.0,
+    warmup: Annotated[
+        float, typer.Option(help="Seconds of the same load beforehand, not measured.", rich_help_panel=LOAD)
+    ] = 2.0,
+    timeout: Annotated[
+        float, typer.Option(help="Deadline of a call in seconds.", rich_help_panel=LOAD)
+    ] = 10.0,
     data: Annotated[
         str | None,
         typer.Option(
@@ -95,13 +124,14 @@ def loadtest(
             help=f"Rows to send: {SPEC}, or golden:BUNDLE (and check every answer). Random rows without it.",
         ),
     ] = None,
-    seed: Annotated[int, typer.Option(help="Of the rows and of the schedule.")] = 0,
+    seed: Annotated[int, typer.Option(help="Of the rows and of the schedule.", rich_help_panel=LOAD)] = 0,
     processes: Annotated[
         int | None,
         typer.Option(
             min=1,
             help="Client processes.",
             show_default="one; more, up to a core each, while they are the bottleneck in the warm-up",
+            rich_help_panel=LOAD,
         ),
     ] = None,
     tls_ca: TlsCa = None,
@@ -109,13 +139,18 @@ def loadtest(
     tls_key: TlsKey = None,
     token_file: TokenFile = None,
     json: Annotated[
-        Path | None, typer.Option(metavar="FILE", help="Write every figure as one line of JSON.")
+        Path | None,
+        typer.Option(metavar="FILE", help="Write every figure as one line of JSON.", rich_help_panel=REPORTS),
     ] = None,
     csv: Annotated[
-        Path | None, typer.Option(metavar="FILE", help="Write a line of CSV for each run.")
+        Path | None,
+        typer.Option(metavar="FILE", help="Write a line of CSV for each run.", rich_help_panel=REPORTS),
     ] = None,
     html: Annotated[
-        Path | None, typer.Option(metavar="FILE", help="Write the report: one page, no other files.")
+        Path | None,
+        typer.Option(
+            metavar="FILE", help="Write the report: one page, no other files.", rich_help_panel=REPORTS
+        ),
     ] = None,
 ) -> None:
     """Load a server and tell the truth about its latency and memory.
@@ -161,7 +196,11 @@ def loadtest(
         raise UsageError(
             "--sweep finds the load itself, of one target: give it no --rate, --concurrency or --versus"
         )
-    report = asyncio.run(measure(plan, find_knee=sweep, others=versus or (), repeats=repeats))
+    if repeats is not None and not versus:
+        raise UsageError("--repeats are the rounds of a comparison: give --versus too")
+    if arrivals != "poisson" and rate is None and not sweep:
+        raise UsageError("--arrivals are those of the open loop: give --rate or --sweep too")
+    report = asyncio.run(measure(plan, find_knee=sweep, others=versus or (), repeats=repeats or ROUNDS))
     sys.stderr.write("\n" if sys.stderr.isatty() else "")
     # The card first: should the disk be full now, the figures are not lost.
     print_card(report, Console())

@@ -158,7 +158,7 @@ def _verdict(called: Sequence[str], ratios: Sequence[Ratio], rounds: int, *, clo
     sentences = []
     for ratio in ratios:
         if ratio.figure == figure:
-            interval = f"{ratio.low:.2f} to {ratio.high:.2f}"
+            interval = f"{ratio.low:.2f} to {ratio.high:,.2f}"
             told = f"{ratio.ratio:.2f} times the {figure} of {called[0]} ({interval})"
             doubt = "" if ratio.differs else ", which is not told apart from the same"
             sentences.append(f"{ratio.target} has {told}{doubt}.")

@@ -45,6 +45,8 @@ class Client(Figures):
     """Of all processes together, gRPC's own threads included."""
     event_loop_share: float
     """Of one core, in the busiest process: the thread that sends and receives."""
+    waiting_share: float
+    """Of the time, in the process that waited longest: that thread was ready, but others had the cores."""
     send_lag_ms: Latency
     """Between when a call was due and when it was sent; zero by definition in the closed loop."""
 

@@ -25,6 +25,9 @@ from tablefold.loadtest.figures import (
 
 EVENT_LOOP_LIMIT = 0.9
 """Share of a core above which the client cannot be told from the server."""
+WAITING_LIMIT = 0.5
+"""Share of the time that the client was ready and had no core. It sees what the send lag cannot: a closed
+loop's calls are never late. The server's own threads, where they share the cores, cause less than this."""
 LAG_LIMIT_MS = 2.0
 LAG_LIMIT_SHARE = 0.2
 """A p99 send lag above both 2 ms and a fifth of the p99 latency: the tail is the client's as well."""
@@ -111,6 +114,11 @@ class Result(Figures):
             found.append(
                 f"this client used {self.client.event_loop_share:.0%} of the core it runs on: it was the "
                 "bottleneck; ask for less, or give it more --processes"
+            )
+        elif (waiting := self.client.waiting_share) > WAITING_LIMIT:
+            found.append(
+                f"this client waited for a core {waiting:.0%} of the time, for others had them: the latency "
+                "is partly its own; use an idler machine, or another than the server's"
             )
         lag, tail = self.client.send_lag_ms.p99, self.latency_ms.p99
         # Where calls may have to wait for their turn, they leave late on purpose.

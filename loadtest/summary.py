@@ -109,6 +109,7 @@ def summarise(run: Ingredients) -> Result:
             connections=plan.connections,
             cpu_cores=round(cpu.process, 3),
             event_loop_share=round(cpu.event_loop, 3),
+            waiting_share=round(cpu.waiting, 3),
             send_lag_ms=Latency(**recorder.send_lag.milliseconds()),
         ),
         server_time=_server_time(recorder),

@@ -195,7 +195,12 @@ async def opened(plan: Plan, interrupt: Interrupt, progress: Progress) -> AsyncI
         if isinstance(wire, NativeWire):
             wire.give_once(plan.context)
         rows = rows_of(plan.data, wire, plan.model, rng)
-        pool = request_pool(wire, rows, plan.row_counts, rng, context=bool(plan.context))
+        if plan.context and rows.probability is not None:
+            raise UsageError(
+                "--context gives all rows of a call the first one's features, so the answers to golden rows "
+                "are not known: leave out one of the two"
+            )
+        pool = request_pool(wire, rows, plan.row_counts, rng)
         with plain_words(address, plan.protocol, plan.model):
             await _trial(wire, connection, pool[0], plan)
         target = Target(

@@ -66,19 +66,14 @@ def random_rows(wire: Wire, rng: np.random.Generator) -> Rows:
     return Rows(dense=dense, ids=ids, origin="random (ids by a power law, dense values log-normal)")
 
 
-def request_pool(
-    wire: Wire, rows: Rows, counts: RowCounts, rng: np.random.Generator, *, context: bool = False
-) -> list[Request]:
-    """Up to 1,024 distinct serialised requests, rows drawn with replacement; 64 MiB at most.
-
-    With features in the `context` no answer is known beforehand: the first row's stand for all.
-    """
+def request_pool(wire: Wire, rows: Rows, counts: RowCounts, rng: np.random.Generator) -> list[Request]:
+    """Up to 1,024 distinct serialised requests, rows drawn with replacement; 64 MiB at most."""
     pool: list[Request] = []
     held = 0
     while len(pool) < POOL_REQUESTS and (held < POOL_BYTES or len(pool) < 2):
         chosen = rng.integers(len(rows.ids), size=counts.draw(rng))
         message = wire.request(rows.dense[chosen], rows.ids[chosen])
-        expected = None if rows.probability is None or context else rows.probability[chosen]
+        expected = None if rows.probability is None else rows.probability[chosen]
         pool.append(Request(message, len(chosen), expected))
         held += len(message)
     return pool

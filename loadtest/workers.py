@@ -82,9 +82,12 @@ class Workers:
         for other in reports[1:]:
             first.add(other.recorder)
         shares = [report.cpu for report in reports]
-        return Report(
-            first, ClientCpu(sum(cpu.process for cpu in shares), max(cpu.event_loop for cpu in shares))
+        together = ClientCpu(
+            process=sum(cpu.process for cpu in shares),
+            event_loop=max(cpu.event_loop for cpu in shares),
+            waiting=max(cpu.waiting for cpu in shares),
         )
+        return Report(first, together)
 
     async def stop(self) -> None:
         """End the shift early; `work` then returns what was recorded."""

@@ -107,7 +107,7 @@ def train(
     require_free(out)
     if split not in (None, *SplitRule):
         raise UsageError(f"--split {split!r} is not known: give order or random")
-    console = Console(stderr=True)
+    console = Console(stderr=True, emoji=False)  # or synthetic:100: would show a picture
     schema, splits = read_splits(data, rule=SplitRule(split) if split else None, seed=seed)
     batch_rows = batch_rows or min(LARGE_BATCH, max(32, len(splits.train) // 100))
     config = config_of(

@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 
+from tablefold.errors import TablefoldError
 from tablefold.exporter.compact_dictionary import CompactDictionary
 from tablefold.exporter.dictionary import DictionaryKind
 from tablefold.exporter.graph import empty_model, parts_of
@@ -38,6 +39,22 @@ def test_a_static_function_gives_every_key_its_value(shape: str) -> None:
     for plane, value in zip(words, values, strict=True):
         assert plane.dtype == value.dtype
         assert np.array_equal(evaluate(plane, h, layout), value)
+
+
+def test_another_salt_is_taken_where_a_static_function_does_not_work_out(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def build_many() -> None:
+        for seed in range(400):
+            keys, rows = np.unique(np.random.default_rng(seed).integers(0, 2**62, 5)), np.arange(1, 6)
+            row_map = RowMap(keys=keys, rows=rows, hashed_first=6, hashed_rows=1)
+            dictionary = CompactDictionary([row_map], COLUMNS.row_map)
+            assert np.array_equal(dictionary.row_maps[0](keys), rows)
+
+    build_many()
+    monkeypatch.setattr("tablefold.exporter.compact_dictionary.ATTEMPTS", 1)
+    with pytest.raises(TablefoldError, match="no static function of 5 ids was found in 1 attempts"):
+        build_many()
 
 
 def learned(ids: int, rows: int, seed: int) -> RowMap:

@@ -1,4 +1,4 @@
-"""Lookup and row passes: the graph gives what row maps and table give in numpy, for every int64."""
+"""Lookup and row passes: the graph gives what row maps and table give in torch and numpy, for every int64."""
 
 from collections.abc import Sequence
 from itertools import product
@@ -19,6 +19,7 @@ from tablefold.errors import TablefoldError
 from tablefold.exporter.dictionary import DictionaryKind
 from tablefold.exporter.element_gathers import QuickenElementGathers
 from tablefold.exporter.export import ExportOptions
+from tablefold.exporter.folded import GivenTable
 from tablefold.exporter.graph import empty_model, parts_of, value_named
 from tablefold.exporter.lookup import ROWS, BuildLookup, build_dictionary
 from tablefold.exporter.network import AttachNetwork, export_network
@@ -110,6 +111,20 @@ def run(model: ir.Model, ids: np.ndarray) -> np.ndarray:
     return np.asarray(session.run(None, {"dense": np.zeros((len(ids), 0), np.float32), "ids": ids})[0])
 
 
+@torch.inference_mode()
+def in_torch(
+    schema: FeatureSchema,
+    unfused: Sequence[Sequence[RowMap]],
+    maps: Sequence[RowsOf],
+    table: np.ndarray,
+    ids: np.ndarray,
+    projection: np.ndarray | None,
+) -> np.ndarray:
+    columns = LookupColumns.of(schema, unfused)
+    collection = EmbeddingCollection(schema, columns, maps, GivenTable(table, projection))
+    return collection(torch.from_numpy(collection.rows(ids).astype(np.int64))).numpy()
+
+
 def expected_vectors(
     schema: FeatureSchema,
     unfused: Sequence[Sequence[RowMap]],
@@ -154,10 +169,14 @@ def test_a_graph_gives_the_vectors_of_its_row_maps_and_table(
         np.int64,
     )
     model, rows_of, stored = vectors_graph(schema, unfused, table, row_types, kind, projection)
+    got = run(model, ids)
+    np.testing.assert_allclose(
+        got, in_torch(schema, unfused, rows_of, stored, ids, projection), atol=1e-5, rtol=1e-5
+    )
     expected = expected_vectors(schema, unfused, rows_of, stored, ids)
     if projection is not None:
         expected = np.einsum("bfw,fwd->bfd", expected, projection)
-    np.testing.assert_allclose(run(model, ids), expected, atol=1e-5, rtol=1e-5)
+    np.testing.assert_allclose(got, expected, atol=1e-5, rtol=1e-5)
     for row_map, as_stored in zip(fuse(schema, unfused), rows_of, strict=True):
         assert np.array_equal(as_stored(row_map.keys), row_map.rows)
 
@@ -309,9 +328,7 @@ def test_every_methods_graph_is_its_collection_in_as_many_bytes_as_foretold(
     graph, rows_of, _ = vectors_graph(schema, unfused, folded, [RowType.FP32] * 2, kind)
     asked = np.stack([rng.choice(np.append(ids[c], EDGES), 200) for c in (0, 1, 1)], axis=1)
     asked[::3, 2] = MISSING
-    as_stored = EmbeddingCollection(schema, model.collection.columns, rows_of, model.collection.table)
-    with torch.inference_mode():
-        expected = as_stored(torch.from_numpy(as_stored.rows(asked).astype(np.int64))).numpy()
+    expected = in_torch(schema, unfused, rows_of, folded, asked, None)
     np.testing.assert_allclose(run(graph, asked), expected, atol=1e-6)
     predicted = predict(schema, [FeatureSize.of(its) for its in words], config, ExportOptions(lookup=kind))
     made = parts_of(graph)

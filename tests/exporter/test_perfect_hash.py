@@ -5,6 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from tablefold.errors import TablefoldError
 from tablefold.exporter.perfect_hash import build, slots_of
 from tablefold.trainer.hashing import mix, reduce_to
 
@@ -38,6 +39,27 @@ SHAPES = {
 @pytest.mark.parametrize("shape", SHAPES)
 def test_keys_of_any_shape_are_placed(shape: str) -> None:
     assert len(np.unique(lookup(SHAPES[shape]))) == len(SHAPES[shape])
+
+
+def keys_that_no_seed_tells_apart(salt: int) -> np.ndarray:
+    """Two keys of one bucket whose low halves are the same under this salt."""
+    keys = np.arange(400_000) * 7919
+    low = mix(keys, np.int64(salt)).astype(np.int32)
+    order = np.argsort(low, kind="stable")
+    (twins,) = np.flatnonzero(np.diff(low[order]) == 0)[:1]
+    return np.sort(keys[order[twins : twins + 2]])
+
+
+def test_another_salt_is_taken_where_one_does_not_work_out() -> None:
+    usual = build(np.array([1])).salt
+    keys = keys_that_no_seed_tells_apart(usual)
+    assert build(keys).salt != usual
+    assert len(np.unique(lookup(keys))) == 2
+
+
+def test_a_key_that_stands_twice_has_no_perfect_hash() -> None:
+    with pytest.raises(TablefoldError, match="no perfect hash of 2 keys was found in 8 attempts"):
+        build(np.array([7, 7]))
 
 
 def test_a_key_costs_less_than_thirteen_bytes() -> None:

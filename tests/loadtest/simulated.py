@@ -34,7 +34,11 @@ class Simulated:
                 "errors": {},
                 "latency_ms": self.example.latency_ms.model_copy(update={"p99": p99}),
                 "client": self.example.client.model_copy(
-                    update={"event_loop_share": 0.1, "send_lag_ms": self.example.latency_ms}
+                    update={
+                        "event_loop_share": 0.1,
+                        "waiting_share": 0.0,
+                        "send_lag_ms": self.example.latency_ms,
+                    }
                 ),
                 "most_in_flight": 1,  # the lag of the example means nothing
                 "objectives": held,

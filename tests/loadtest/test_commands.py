@@ -126,6 +126,15 @@ def test_a_sweep_finds_its_own_rates(nobody):
         call("--server", nobody, "--model", "ctr", "--rate", "5", "--sweep")
 
 
+@pytest.mark.parametrize(
+    ("words", "problem"),
+    [(("--repeats", "3"), "give --versus too"), (("--arrivals", "constant"), "give --rate or --sweep too")],
+)
+def test_an_option_that_would_do_nothing_is_refused(nobody, words, problem):
+    with pytest.raises(UsageError, match=problem):
+        call("--server", nobody, "--model", "ctr", *words)
+
+
 @pytest.mark.parametrize("option", ["--json", "--csv", "--html"])
 def test_a_report_that_cannot_be_written_is_refused_before_the_run(nobody, tmp_path, option):
     # Nobody listens there: the path is looked at first.

@@ -1,14 +1,20 @@
 """The load tester tells the truth about latency: percentiles, stalls, rates, and its own part in them."""
 
+import asyncio
 import json
+import os
+import subprocess
+import sys
+import time
 from dataclasses import replace
 
 import numpy as np
 import pytest
 
+from tablefold.loadtest.cpu import SCHEDSTAT, CpuMeter
 from tablefold.loadtest.load import poisson
 from tablefold.loadtest.plan import Plan
-from tablefold.loadtest.result import Result
+from tablefold.loadtest.result import WAITING_LIMIT, Result
 from tablefold.loadtest.target import run
 
 BASE = Plan(server="-", model="ctr", rows="5", rate=150.0, duration=1.5, warmup=0.2, processes=1)
@@ -105,6 +111,30 @@ async def test_calls_leave_when_they_are_due(quick):
     result = await measure(quick, rate=200.0)
     assert result.client.send_lag_ms.p50 < 5
     assert 0 < result.client.event_loop_share < 0.9
+
+
+@pytest.mark.skipif(not SCHEDSTAT.exists(), reason="this kernel does not tell how long a thread waits")
+def test_a_client_that_others_leave_no_core_says_so(quick):
+    """Beside two others on one core a third is ready all the time and runs a third of it."""
+    cores, spin = os.sched_getaffinity(0), [sys.executable, "-c", "while True: pass"]
+    os.sched_setaffinity(0, {min(cores)})
+    try:
+        with subprocess.Popen(spin) as one, subprocess.Popen(spin) as two:
+            time.sleep(0.3)
+            meter, end = CpuMeter(), time.perf_counter() + 1.0
+            while time.perf_counter() < end:
+                pass
+            share = meter.read()
+            one.kill()
+            two.kill()
+    finally:
+        os.sched_setaffinity(0, cores)
+    assert share.waiting > max(WAITING_LIMIT, share.event_loop)
+    assert share.event_loop > 0
+    result = asyncio.run(measure(quick, rate=None, concurrency=1, duration=0.3))
+    starved = result.client.model_copy(update={"event_loop_share": 0.3, "waiting_share": share.waiting})
+    (reason,) = result.model_copy(update={"client": starved}).invalid_because
+    assert reason.startswith("this client waited for a core ")
 
 
 async def test_a_client_that_cannot_keep_up_says_so(quick):

@@ -174,6 +174,8 @@ async def test_golden_rows_are_checked_answer_by_answer(quick, tmp_path):
     right = await run(replace(plan, data=f"golden:{tmp_path / 'right'}"))
     assert right.errors == {}
     assert right.checked
+    with pytest.raises(UsageError, match="leave out one of the two"):
+        await run(replace(plan, data=f"golden:{tmp_path / 'right'}", protocol="tablefold", context=["C1"]))
     assert "Every call was answered, and rightly." in right.verdict
     assert right.data == "golden rows of ctr, version 1 (6)"
     wrong = await run(replace(plan, data=f"golden:{tmp_path / 'wrong'}"))
