@@ -22,7 +22,7 @@ from served import Served, serving, touch
 from tablefold.server.ask_footprint import ask_footprint
 
 SIZES = {"tiny": 3_000, "small": 2_000_000, "middle": 4_000_000, "large": 8_000_000}
-CALLS, ROWS, IN_FLIGHT = 600, 1000, 8
+CALLS, ROWS, IN_FLIGHT = 200, 1000, 8
 
 
 def kernel(served: Served) -> int:

@@ -5,17 +5,21 @@
 A call is one user and many items: context once, one id a row, so that gRPC's share on both sides is small and
 the engine is what is short. The peak is a closed loop's with 8 in flight, the mean of before and after. Then
 Poisson arrivals at `times` that rate, each call with the deadline; then 0.4 of the peak, to see it recover.
-Refusals by status as the clients saw them stand beside the server's own counts. Client and server share this
-machine's cores.
+Refusals by status as the clients saw them stand beside the server's own counts.
+
+Client and server share this machine's cores, so calls that are refused cost the others time whoever refuses
+them. How much shows the peak beside the same excess sent to a server that does nothing (small_server.py).
 """
 
 import argparse
 import asyncio
 import json
+import sys
 import time
 import urllib.request
 from collections import Counter
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -31,6 +35,8 @@ from tablefold.logs.synthetic import SCHEMA
 from tablefold.protos import tablefold_pb2 as pb
 
 PREDICT = "/tablefold.v1.Tablefold/Predict"
+NOTHING = "/inference.GRPCInferenceService/ModelInfer"
+"""What small_server.py answers, whatever the message."""
 Outcome = tuple[float, float, str]
 """When it was sent, how long it took (both seconds), its status."""
 
@@ -50,10 +56,11 @@ def one_user(ids: Ids, rows: int, rng: np.random.Generator) -> pb.PredictRequest
 class Client:
     """Sends requests of one size, one after another from a pool."""
 
-    def __init__(self, channel: grpc.aio.Channel, ids: Ids, rows: int, deadline: float) -> None:
-        rng = np.random.default_rng(1)
-        self._pool = [one_user(ids, rows, rng).SerializeToString() for _ in range(200)]
-        self._send = channel.unary_unary(PREDICT)
+    def __init__(
+        self, channel: grpc.aio.Channel, pool: list[bytes], deadline: float, method: str = PREDICT
+    ) -> None:
+        self._pool = pool
+        self._send = channel.unary_unary(method)
         self._deadline = deadline
         self._sent = 0
 
@@ -86,6 +93,22 @@ class Client:
             await asyncio.sleep(max(0.0, due - time.perf_counter()))
             tasks.append(asyncio.create_task(self.call()))
         return list(await asyncio.gather(*tasks))
+
+
+@asynccontextmanager
+async def small_server() -> AsyncIterator[grpc.aio.Channel]:
+    """A channel to the least a server can do."""
+    process = await asyncio.create_subprocess_exec(
+        sys.executable, str(Path(__file__).with_name("small_server.py")), stdout=asyncio.subprocess.PIPE
+    )
+    assert process.stdout is not None
+    port = int(await process.stdout.readline())
+    try:
+        async with grpc.aio.insecure_channel(f"127.0.0.1:{port}") as channel:
+            yield channel
+    finally:
+        process.kill()
+        await process.wait()
 
 
 def figures_of(server: Served) -> dict[tuple[str, ...], float]:
@@ -154,10 +177,20 @@ async def main() -> None:
     given = parser.parse_args()
     with TemporaryDirectory() as root:
         ids = write_bundle(Path(root), "ads", 1, 1_000_000)
-        async with serving(Path(root)) as server, grpc.aio.insecure_channel(server.address) as channel:
-            client = Client(channel, ids, given.rows, given.deadline)
+        rng = np.random.default_rng(1)
+        pool = [one_user(ids, given.rows, rng).SerializeToString() for _ in range(200)]
+        async with (
+            serving(Path(root)) as server,
+            grpc.aio.insecure_channel(server.address) as channel,
+            small_server() as nowhere,
+        ):
+            client = Client(channel, pool, given.deadline)
             await client.closed(8, 2)
             peak = good(await client.closed(8, 10)) / 10
+            excess = Client(nowhere, pool, given.deadline, NOTHING)
+            beside, _ = await asyncio.gather(
+                client.closed(8, 10), excess.poisson((given.times - 1) * peak, 10)
+            )
             overload: list[Outcome] = []
 
             async def too_much() -> list[Outcome]:
@@ -175,6 +208,7 @@ async def main() -> None:
         "offered": len(overload) / given.seconds,
         "goodput": round(goodput, 1),
         "of_peak": round(goodput / (sum(peaks) / 2), 3),
+        "of_peak_beside_the_excess": round(goodput / (good(beside) / 10), 3),
         **found,
         "last_failure_s_after_the_end": round(max(failed) - ended, 2) if failed else 0,
         "ms_afterwards": percentiles(after),

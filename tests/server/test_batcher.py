@@ -427,7 +427,7 @@ def test_the_throughput_is_measured_while_calls_wait_and_goes_back_to_the_promis
 @pytest.mark.parametrize(
     ("seconds", "knee"),
     [
-        (lambda rows: rows / 50_000 + 1e-4, 256),  # a core: what a batch costs is soon spread thin
+        (lambda rows: rows / 50_000 + 1e-4, 512),  # a core: what a batch costs is soon spread thin
         (lambda rows: 2e-3 + rows / 10_000_000, 65_536),  # a GPU: the more the better
         (lambda rows: 5e-3 + rows / (10_000 if rows <= 256 else 6_000), 256),  # it falls out of a cache
         (lambda rows: 1.0, 32),  # too slow to try more

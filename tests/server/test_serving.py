@@ -2,12 +2,14 @@
 
 import asyncio
 import threading
+import time
 from collections import Counter
 
 import numpy as np
 
 from tablefold.protos import inference_pb2 as pb
 from tablefold.protos import tablefold_pb2
+from tests.server.test_operations import samples
 
 
 class GatedEngine:
@@ -146,11 +148,30 @@ async def test_overload_is_refused_at_once_and_everything_accepted_is_answered(r
         refused = [call.result() for call in calls if call.done()]
         assert {status for status, _ in refused} == {"RESOURCE_EXHAUSTED"}
         assert "rows wait" in refused[0][1]
+        assert (await samples(client))["tablefold_refusals_total", "queue_full"] == 40
         engine.gate.set()
         await first
         statuses = [status for status, _ in await asyncio.gather(*calls)]
         assert statuses.count("OK") == 10
         assert len(await client.infer(*toy.rows(10))) == 10
+
+
+async def test_what_cannot_make_its_deadline_is_refused_at_once_and_counted_as_too_late(repository, toy):
+    class Slow:
+        """Ten thousand rows a second."""
+
+        def run(self, dense: np.ndarray, ids: np.ndarray) -> np.ndarray:
+            time.sleep(len(ids) / 10_000)
+            return toy.probability(dense, ids)
+
+    async with toy.here(repository, Slow(), lanes=1) as client:
+        two_seconds_of_rows = client.oip.ModelInfer(toy.request(*toy.rows(20_000)))
+        await until(lambda: client.server.repository.find("toy").batcher.queue_rows)
+        status, text = await toy.status(client.infer(*toy.rows(1), timeout=1.5))
+        assert status == "RESOURCE_EXHAUSTED"
+        assert "rows come first" in text
+        assert (await samples(client))["tablefold_refusals_total", "too_late"] == 1
+        two_seconds_of_rows.cancel()
 
 
 async def test_a_bug_in_the_server_is_internal_with_a_fixed_text(client, toy, monkeypatch, caplog):
