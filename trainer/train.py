@@ -14,7 +14,7 @@ import torch
 
 from tablefold import __version__
 from tablefold.errors import TrainingError, UsageError
-from tablefold.logs import Log, Splits
+from tablefold.logs import EncodedLog, Log, Splits
 from tablefold.metrics import quality
 from tablefold.schema import FeatureSchema
 from tablefold.trainer import checkpoint as checkpoints
@@ -28,6 +28,7 @@ from tablefold.trainer.network import NetworkFactory, import_factory
 from tablefold.trainer.observer import Observer, Stage
 from tablefold.trainer.row_map import RowMap
 from tablefold.trainer.run_state import STATE_MINUTES, Identity, RunState
+from tablefold.trainer.shuffle import ShuffledRows
 from tablefold.trainer.vocabulary import Vocabulary, count_vocabularies
 
 
@@ -59,6 +60,8 @@ def train(
     checkpoints.require_free(out)
     _require_learnable(splits)
     require_settings(config, schema)
+    rows = EncodedLog.of(schema, splits.train)
+    splits = replace(splits, train=rows)
     network = import_factory(config.network)
     identity = Identity.of(schema, config, splits)
     state = RunState(out, identity, observer, state_minutes)
@@ -67,7 +70,7 @@ def train(
     if finished is not None:
         observer.reused(stage, out)
         return finished
-    vocabularies = count_vocabularies(schema, splits.train)
+    vocabularies = count_vocabularies(schema, rows)
     first: list[Checkpoint] = []
 
     def vectors_of(vocabulary: Vocabulary) -> np.ndarray:
@@ -84,11 +87,13 @@ def train(
 
     row_maps = tuple(make_row_maps(config, vocabulary, vectors_of) for vocabulary in vocabularies)
     model = build_model(schema, config, row_maps, network=network)
-    rows = model.collection.rows(splits.train.ids)
-    row_counts = np.bincount(rows.ravel(), minlength=model.collection.table.vectors.num_embeddings)
+    collection = model.collection
+    places = collection.columns.places(collection.rows_of, rows.ids)
+    row_counts = collection.columns.row_counts(places, rows.counts, collection.table.vectors.num_embeddings)
     zero_unreached_rows(model, row_counts)
     frequency = id_frequency(schema, vocabularies, splits.validation)
-    loop = TrainingLoop(model, splits.train, rows, splits.validation, frequency, config)
+    shuffled = ShuffledRows(rows, collection.columns, places, config.batch_rows)
+    loop = TrainingLoop(model, shuffled, splits.validation, frequency, config)
     if left is not None:
         state.restore(loop, row_maps, left)
     observer.started(Stage.of(stage, loop, config, len(row_counts)))
