@@ -22,13 +22,14 @@ from rich.table import Table
 from torch import Tensor, nn
 from torch.nn.functional import binary_cross_entropy_with_logits
 
-from tablefold.logs import Log, synthetic
+from tablefold.logs import EncodedLog, Log, synthetic
 from tablefold.trainer.checkpoint import build_model
 from tablefold.trainer.config import TrainConfig
 from tablefold.trainer.dlrm import DLRM
 from tablefold.trainer.loop import TrainingLoop
 from tablefold.trainer.model import DenseTransform
 from tablefold.trainer.row_map import RowMap
+from tablefold.trainer.shuffle import Batch, ShuffledRows
 from tablefold.trainer.table import PADDING_ROWS
 
 LOG_ROWS = 200_000
@@ -63,8 +64,14 @@ def ours(sizes: Sequence[int], log: Log, rows: np.ndarray, **settings: str | int
     config = TrainConfig.model_validate({"dim": DIM} | settings)
     model = build_model(synthetic.SCHEMA, config, maps)
     starts = np.cumsum([PADDING_ROWS, *sizes[:-1]]).astype(np.int32)
-    validation, frequency = log.take(slice(0, 1)), np.zeros(1)
-    return TrainingLoop(model, log, rows + starts, validation, frequency, config).step
+    one = log.take(slice(0, 1))
+    encoded = EncodedLog.of(synthetic.SCHEMA, one)
+    columns = model.collection.columns
+    shuffled = ShuffledRows(encoded, columns, columns.places(model.collection.rows_of, encoded.ids), 1)
+    loop = TrainingLoop(model, shuffled, one, np.zeros(1), config)
+    numbers = np.arange(len(log))
+    everything = Batch(*map(torch.from_numpy, (numbers, log.dense, rows + starts, log.labels)))
+    return lambda batch: loop.step(everything.take(batch))
 
 
 class PlainDLRM(nn.Module):

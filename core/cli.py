@@ -47,13 +47,16 @@ def study(
     data: Annotated[
         str | None, typer.Option(help="Another log than the file names.", show_default=False)
     ] = None,
+    cache: Annotated[
+        Path | None, typer.Option(metavar="FOLDER", help="As for `train`.", show_default=False)
+    ] = None,
     json: Annotated[bool, typer.Option("--json", help="One line for machines.")] = False,
 ) -> None:
     """Compare methods and sizes: AUC per byte over several seeds, every arm tuned on validation rows.
 
     A run that was stopped goes on with the same command; what is done is not done again.
     """
-    run_study(file, out, data, weigher, json=json)
+    run_study(file, out, data, weigher, cache=cache, json=json)
 
 
 PREDICT = "Predict, before training"
@@ -76,6 +79,10 @@ def footprint(
     data: Annotated[
         str | None,
         typer.Option(help="A log, as for `train`: its ids are counted.", rich_help_panel=PREDICT),
+    ] = None,
+    cache: Annotated[
+        Path | None,
+        typer.Option(metavar="FOLDER", help="As for `train`.", rich_help_panel=PREDICT, show_default=False),
     ] = None,
     schema: Annotated[
         str | None,
@@ -139,7 +146,7 @@ def footprint(
             "full_below": full_below, "method_of": method_of or (), "row_ratio_of": row_ratio_of or (),
             "network": network,
         }  # fmt: skip
-        predicted = predict_footprint(data, schema, ids or [], config, options)
+        predicted = predict_footprint(data, cache, schema, ids or [], config, options)
         _show(f"{data or schema}, {method}, d = {dim}: predicted", predicted, dim, json=json)
 
 

@@ -7,6 +7,7 @@
     ├── UsageError            wrong usage or bad input on the command line: exit code 2
     │   ├── SchemaError       a feature schema that cannot be
     │   ├── LogError          a line of a log that cannot be read (file, line, feature)
+    │   ├── CacheError        an encoded log that is damaged or of other files
     │   ├── CheckpointError   a checkpoint that is incomplete or does not fit
     │   └── BundleError       a bundle that is incomplete, damaged or hostile
     │       └── OverLimit     one that does not fit into the memory allowed
@@ -65,6 +66,10 @@ class LogError(UsageError):
             place += f", feature {feature!r}"
         super().__init__(f"{place}: {problem}")
         self.file, self.line, self.feature = file, line, feature
+
+
+class CacheError(UsageError):
+    """An encoded log that is damaged, was made from other files, or cannot be written."""
 
 
 class CheckpointError(UsageError):

@@ -101,6 +101,7 @@ def export_options(
 
 def predict_footprint(
     data: str | None,
+    cache: Path | None,
     schema: str | None,
     ids: Sequence[str],
     config: Mapping[str, Any],
@@ -108,14 +109,16 @@ def predict_footprint(
 ) -> "Footprint":
     """The footprint of a model that is not trained yet: of a log whose ids are counted, or of a schema and
     numbers of ids. Raises UsageError."""
+    from rich.console import Console
+
     from tablefold.exporter.prediction import parse_sizes, predict, schema_named
-    from tablefold.logs import read_splits
+    from tablefold.logs.terminal import read_splits_with_bar
     from tablefold.trainer.config import config_of
     from tablefold.trainer.row_map_method import FeatureSize
     from tablefold.trainer.vocabulary import count_vocabularies
 
     if data is not None:
-        described, splits = read_splits(data)
+        described, splits = read_splits_with_bar(Console(stderr=True), data, cache=cache)
         sizes = [FeatureSize.of(vocabulary) for vocabulary in count_vocabularies(described, splits.train)]
     else:
         described, usual = schema_named(str(schema))

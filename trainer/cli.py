@@ -78,6 +78,14 @@ def train(
     checkpoint_every: Annotated[
         float, typer.Option(min=0, metavar="MINUTES", help="How often to keep what --resume goes on from.")
     ] = 10,
+    cache: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FOLDER",
+            help="Encode the log's files there once, on disk, and read them from there: for logs larger than "
+            "memory, and for many runs of one log.",
+        ),
+    ] = None,
     tensorboard: Annotated[
         Path | None, typer.Option(metavar="FOLDER", help="Write TensorBoard's event files there too.")
     ] = None,
@@ -92,7 +100,8 @@ def train(
     from rich.console import Console
 
     from tablefold.errors import UsageError
-    from tablefold.logs import SplitRule, read_splits
+    from tablefold.logs import SplitRule
+    from tablefold.logs.terminal import read_splits_with_bar
     from tablefold.trainer.checkpoint import require_free
     from tablefold.trainer.config import config_of
     from tablefold.trainer.method import Method
@@ -108,7 +117,8 @@ def train(
     if split not in (None, *SplitRule):
         raise UsageError(f"--split {split!r} is not known: give order or random")
     console = Console(stderr=True, emoji=False)  # or synthetic:100: would show a picture
-    schema, splits = read_splits(data, rule=SplitRule(split) if split else None, seed=seed)
+    rule = SplitRule(split) if split else None
+    schema, splits = read_splits_with_bar(console, data, rule=rule, seed=seed, cache=cache)
     batch_rows = batch_rows or min(LARGE_BATCH, max(32, len(splits.train) // 100))
     config = config_of(
         method=method, dim=dim, inner_dim=inner_dim, row_ratio=row_ratio, full_below=full_below,

@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from tablefold.logs import Log
+from tablefold.logs import EncodedLog, Log
 from tablefold.trainer.model import CTRModel
 
 EXTREME = 1e6
@@ -18,7 +18,7 @@ PROJECTION = "collection.table.projection"
 
 
 @torch.no_grad()
-def find_culprit(model: CTRModel, log: Log, numbers: np.ndarray) -> str:
+def find_culprit(model: CTRModel, log: Log | EncodedLog, numbers: np.ndarray) -> str:
     """What is extreme in these rows of a log [n], or in the weights they reach, and what to do about it.
 
     They are those of the step that failed and of the one before, whose gradients made the weights what they

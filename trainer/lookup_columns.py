@@ -64,6 +64,25 @@ class LookupColumns:
             share=(np.array(means) / maps).astype(np.float32)[feature],
         )
 
+    @property
+    def feature_of_row_map(self) -> np.ndarray:
+        """int64 [row maps], ascending"""
+        features: np.ndarray = self.feature[np.unique(self.row_map, return_index=True)[1]]
+        return features
+
+    def places(self, rows_of: Sequence[RowsOf], ids: Sequence[np.ndarray]) -> list[np.ndarray]:
+        """Of each of all features' row maps int32 [n]: the rows of its feature's distinct ids int64 [n]."""
+        pairs = zip(rows_of, self.feature_of_row_map, strict=True)
+        return [row_map(ids[feature]).astype(np.int32) for row_map, feature in pairs]
+
+    def row_counts(self, places: Sequence[np.ndarray], counts: Sequence[np.ndarray], rows: int) -> np.ndarray:
+        """int64 [rows]: how many values reach each row of the fused table, where distinct ids have these
+        `places` in it and `counts` int64 [n] values each."""
+        reached = np.zeros(rows, np.int64)
+        for its, feature in zip(places, self.feature_of_row_map, strict=True):
+            np.add.at(reached, its, counts[feature])
+        return reached
+
     def rows(self, rows_of: Sequence[RowsOf], ids: np.ndarray) -> np.ndarray:
         """int64 [B, C] raw ids -> int32 [B, L] rows, by all features' row maps one after another."""
         rows = np.empty((len(ids), len(self.row_map)), np.int32)

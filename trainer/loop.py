@@ -1,4 +1,4 @@
-"""The training loop: epochs over encoded rows, validation after each, the best epoch kept.
+"""The training loop: epochs over shuffled rows, validation after each, the best epoch kept.
 
 Knows tensors and optimizers. Does not know files, methods or where rows come from. Where it stands can be
 taken out after any step and put into another loop of the same data and settings, which then goes on as the
@@ -13,7 +13,6 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor
 from torch.nn.functional import binary_cross_entropy_with_logits
 from torch.optim.lr_scheduler import LinearLR
 
@@ -25,6 +24,7 @@ from tablefold.trainer.culprit import find_culprit
 from tablefold.trainer.model import CTRModel
 from tablefold.trainer.row_adam import RowAdam
 from tablefold.trainer.row_sgd import RowSGD
+from tablefold.trainer.shuffle import Batch, ShuffledRows
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -62,7 +62,7 @@ class Position:
 
 
 class TrainingLoop:
-    """Trains a model in place on rows of its collection's fused table, int32 [rows, C].
+    """Trains a model in place on rows of its collection's fused table.
 
     `frequency` float64 [validation rows] is how frequent their ids are.
     """
@@ -70,17 +70,15 @@ class TrainingLoop:
     def __init__(
         self,
         model: CTRModel,
-        train: Log,
-        rows: np.ndarray,
+        train: ShuffledRows,
         validation: Log,
         frequency: np.ndarray,
         config: TrainConfig,
     ) -> None:
         self.position = Position()
-        self.epoch_steps = math.ceil(len(train) / config.batch_rows)
+        self.epoch_steps = train.batches
         self._model, self._config = model, config
         self._train, self._validation, self._frequency = train, validation, frequency
-        self._tensors = tuple(torch.from_numpy(array) for array in (train.dense, rows, train.labels))
         self._order = torch.Generator().manual_seed(config.seed)
         self._epoch_order = self._order.get_state()
         looked_up = model.collection.table.vectors.weight
@@ -102,7 +100,7 @@ class TrainingLoop:
     @property
     def epoch_rows(self) -> int:
         """Rows of an epoch."""
-        return len(self._train)
+        return len(self._train.log)
 
     @property
     def steps(self) -> int:
@@ -116,33 +114,31 @@ class TrainingLoop:
         Raises TrainingError naming the feature when the loss is no longer a number.
         """
         while (at := self.position).epoch <= self._config.epochs and at.worse < self._config.patience:
-            shuffled = torch.randperm(len(self._train), generator=self._order)
-            batches = torch.split(shuffled, self._config.batch_rows)
-            for number in range(at.epoch_steps, len(batches)):
-                loss = self.step(batches[number])
+            before = None
+            for batch in self._train.epoch(self._order, at.epoch_steps):
+                loss, rows = self.step(batch), len(batch.label)
                 if not math.isfinite(loss):
-                    suspects = torch.cat(batches[max(0, number - 1) : number + 1]).numpy()
+                    suspects = batch.numbers if before is None else torch.cat([before, batch.numbers])
                     raise TrainingError(
-                        f"the loss became {loss} in epoch {at.epoch}, step {number + 1}: "
-                        + find_culprit(self._model, self._train, suspects)
+                        f"the loss became {loss} in epoch {at.epoch}, step {at.epoch_steps + 1}: "
+                        + find_culprit(self._model, self._train.log, suspects.numpy())
                     )
+                before = batch.numbers
                 at.epoch_steps += 1
-                at.epoch_rows += len(batches[number])
-                at.epoch_loss += loss * len(batches[number])
-                on_step(len(batches[number]), loss)
+                at.epoch_rows += rows
+                at.epoch_loss += loss * rows
+                on_step(rows, loss)
             yield self._end_epoch()
 
-    def step(self, batch: Tensor) -> float:
-        """Learn from the training rows int64 [b] and give their logloss; only one that is a number changes
-        weights."""
-        dense, rows, label = (tensor.index_select(0, batch) for tensor in self._tensors)
+    def step(self, batch: Batch) -> float:
+        """Learn from these rows and give their logloss; only one that is a number changes weights."""
         for optimizer in self._optimizers:
             optimizer.zero_grad()
-        vectors = self._model.collection(rows.long())
-        loss = binary_cross_entropy_with_logits(self._model.head(dense, vectors), label)
+        vectors = self._model.collection(batch.rows.long())
+        loss = binary_cross_entropy_with_logits(self._model.head(batch.dense, vectors), batch.label)
         value = loss.item()
         if self._config.l2:
-            loss = loss + self._config.l2 / len(batch) * vectors.square().sum()
+            loss = loss + self._config.l2 / len(batch.label) * vectors.square().sum()
         if math.isfinite(value):
             loss.backward()  # type: ignore[no-untyped-call]
             for optimizer in self._optimizers:
@@ -188,7 +184,7 @@ class TrainingLoop:
         result = EpochResult(
             epoch=at.epoch,
             step=self.steps,
-            train_logloss=at.epoch_loss / len(self._train),
+            train_logloss=at.epoch_loss / self.epoch_rows,
             validation=measured,
             best=best,
         )

@@ -10,13 +10,12 @@ from pathlib import Path
 from pickle import UnpicklingError
 from typing import Any, Self
 
-import numpy as np
 import torch
-import xxhash
 from pydantic import BaseModel, ConfigDict
 
 from tablefold.errors import UsageError
-from tablefold.logs import Splits
+from tablefold.logs import EncodedLog, Log, Splits
+from tablefold.logs.encoded import digest
 from tablefold.schema import FeatureSchema
 from tablefold.trainer.config import TrainConfig
 from tablefold.trainer.loop import TrainingLoop
@@ -42,7 +41,7 @@ class Identity(BaseModel):
     def of(cls, schema: FeatureSchema, config: TrainConfig, splits: Splits) -> Self:
         """Of the run with these settings and rows."""
         parts = {"training": splits.train, "validation": splits.validation, "test": splits.test}
-        rows = {f"{name}_rows": _digest(log.dense, log.ids, log.labels) for name, log in parts.items()}
+        rows = {f"{name}_rows": _digest(log) for name, log in parts.items()}
         return cls(feature_schema=schema, config=config, rows=rows)
 
     def require(self, was: Self, where: Path) -> None:
@@ -53,8 +52,8 @@ class Identity(BaseModel):
                 raise _another_run(where, f"{name} was {before} and is {now}")
         if was.feature_schema != self.feature_schema:
             raise _another_run(where, "the feature schema is another one")
-        for name, digest in self.rows.items():
-            if was.rows.get(name) != digest:
+        for name, its in self.rows.items():
+            if was.rows.get(name) != its:
                 raise _another_run(where, f"the {name.replace('_', ' ')} are others than they were")
 
 
@@ -125,13 +124,9 @@ def _another_run(where: Path, difference: str) -> UsageError:
     )
 
 
-def _digest(*arrays: np.ndarray) -> str:
-    digest = xxhash.xxh3_128()
-    for array in arrays:
-        digest.update(f"{array.dtype}{array.shape}".encode())
-        digest.update(np.ascontiguousarray(array).data)
-    return digest.hexdigest()
+def _digest(log: Log | EncodedLog) -> str:
+    return log.digest if isinstance(log, EncodedLog) else digest([log.dense, log.ids, log.labels])
 
 
 def _digest_row_maps(row_maps: RowMaps) -> str:
-    return _digest(*(array for its in row_maps for each in its for array in (each.keys, each.rows)))
+    return digest(array for its in row_maps for each in its for array in (each.keys, each.rows))

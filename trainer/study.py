@@ -10,7 +10,6 @@ import hashlib
 import json
 import tomllib
 from collections.abc import Callable, Iterator
-from dataclasses import replace
 from itertools import product
 from math import inf
 from pathlib import Path
@@ -20,7 +19,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from tablefold.errors import TrainingError, UsageError
 from tablefold.footprint import Parts
-from tablefold.logs import Log, Splits
+from tablefold.logs import EncodedLog, Log, Splits
 from tablefold.schema import FeatureSchema
 from tablefold.trainer import checkpoint as checkpoints
 from tablefold.trainer.checkpoint import Checkpoint
@@ -152,7 +151,9 @@ class StudyRun:
         self, study: Study, schema: FeatureSchema, splits: Splits, out: Path, weigh: Weigh, observer: Observer
     ) -> None:
         self.study, self._schema, self._test = study, schema, splits.test
-        self._blind = replace(splits, test=splits.validation)
+        self._blind = Splits(
+            train=EncodedLog.of(schema, splits.train), validation=splits.validation, test=splits.validation
+        )
         self._out, self._weigh, self._observer = out, weigh, observer
         out.mkdir(parents=True, exist_ok=True)
         self._runs = {_key(run.config): run for run in _lines(out / "runs.jsonl", Run)}

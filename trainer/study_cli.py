@@ -10,7 +10,13 @@ if TYPE_CHECKING:
 
 
 def run_study(
-    file: Path, out: Path, data: str | None, weigher: "Callable[[Sequence[str], str], Weigh]", *, json: bool
+    file: Path,
+    out: Path,
+    data: str | None,
+    weigher: "Callable[[Sequence[str], str], Weigh]",
+    *,
+    cache: Path | None = None,
+    json: bool,
 ) -> None:
     """Run what is not done yet, print the table, write `results.json`, `study.html` and `study.svg`.
 
@@ -20,7 +26,7 @@ def run_study(
     from rich.console import Console
     from rich.table import Table
 
-    from tablefold.logs import read_splits
+    from tablefold.logs.terminal import read_splits_with_bar
     from tablefold.report import write_text
     from tablefold.trainer.study import StudyRun, read_study
     from tablefold.trainer.study_page import HEADER, cells, page, picture
@@ -32,7 +38,7 @@ def run_study(
         study = study.model_copy(update={"data": data})
     arms, weigh = study.contenders(), weigher(study.row_types, study.lookup)
     console = Console(stderr=True)
-    schema, splits = read_splits(study.data)
+    schema, splits = read_splits_with_bar(console, study.data, cache=cache)
     console.print(
         f"{len(arms)} arms, {study.seeds} seeds, {len(splits.train):,} training rows of {study.data}; "
         f"{out} keeps every run, and the same command goes on where this one ends",

@@ -16,11 +16,12 @@ import torch
 
 from tablefold import __version__
 from tablefold.errors import TrainingError, UsageError
-from tablefold.logs import Log, Splits
+from tablefold.logs import EncodedLog, Log, Splits
 from tablefold.metrics import quality
 from tablefold.schema import FeatureSchema
 from tablefold.trainer import checkpoint as checkpoints
 from tablefold.trainer.checkpoint import Checkpoint, build_model
+from tablefold.trainer.collection import EmbeddingCollection
 from tablefold.trainer.config import TrainConfig, cheap_stage
 from tablefold.trainer.description import Description, FeatureRecord
 from tablefold.trainer.frequency import id_frequency
@@ -30,6 +31,7 @@ from tablefold.trainer.network import NetworkFactory, import_factory
 from tablefold.trainer.observer import Observer, Stage
 from tablefold.trainer.row_map import RowMap
 from tablefold.trainer.run_state import STATE_MINUTES, Identity, RunState
+from tablefold.trainer.shuffle import ShuffledRows
 from tablefold.trainer.vocabulary import Vocabulary, count_vocabularies
 from tablefold.trainer.warm_start import full_stage, gentle, merged
 
@@ -62,6 +64,8 @@ def train(
     checkpoints.require_free(out)
     _require_learnable(splits)
     require_settings(config, schema)
+    rows = EncodedLog.of(schema, splits.train)
+    splits = replace(splits, train=rows)
     network = import_factory(config.network)
     identity = Identity.of(schema, config, splits)
     state = RunState(out, identity, observer, state_minutes)
@@ -70,7 +74,7 @@ def train(
     if finished is not None:
         observer.reused(stage, out)
         return finished
-    vocabularies = count_vocabularies(schema, splits.train)
+    vocabularies = count_vocabularies(schema, rows)
 
     @cache
     def first_stage() -> Checkpoint:
@@ -90,11 +94,10 @@ def train(
     else:
         row_maps = tuple(make_row_maps(config, vocabulary, vectors_of) for vocabulary in vocabularies)
         model, learning = build_model(schema, config, row_maps, network=network), config
-    rows = model.collection.rows(splits.train.ids)
-    row_counts = np.bincount(rows.ravel(), minlength=model.collection.table.vectors.num_embeddings)
+    shuffled, row_counts = _rows_of_the_table(rows, model.collection, config.batch_rows)
     zero_unreached_rows(model, row_counts)
     frequency = id_frequency(schema, vocabularies, splits.validation)
-    loop = TrainingLoop(model, splits.train, rows, splits.validation, frequency, learning)
+    loop = TrainingLoop(model, shuffled, splits.validation, frequency, learning)
     if left is not None:
         state.restore(loop, row_maps, left)
     observer.started(Stage.of(stage, loop, learning, len(row_counts)))
@@ -160,6 +163,16 @@ def _finished(out: Path, identity: Identity, network: NetworkFactory | None) -> 
     )
     identity.require(was, out)
     return done if "test_logloss" in description.metrics else None
+
+
+def _rows_of_the_table(
+    log: EncodedLog, collection: EmbeddingCollection, batch_rows: int
+) -> tuple[ShuffledRows, np.ndarray]:
+    """The log as rows of the fused table, and int64 [R]: how many of its values reach each of them."""
+    columns = collection.columns
+    places = columns.places(collection.rows_of, log.ids)
+    row_counts = columns.row_counts(places, log.counts, collection.table.vectors.num_embeddings)
+    return ShuffledRows(log, columns, places, batch_rows), row_counts
 
 
 def _vectors(checkpoint: Checkpoint, feature: int, ids: np.ndarray) -> np.ndarray:

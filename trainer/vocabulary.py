@@ -5,7 +5,7 @@ from typing import Self
 
 import numpy as np
 
-from tablefold.logs import Log
+from tablefold.logs import EncodedLog, Log
 from tablefold.schema import MISSING, CategoricalFeature, FeatureSchema
 
 
@@ -26,19 +26,17 @@ class Vocabulary:
         return len(self.ids)
 
     @classmethod
-    def of(cls, feature: CategoricalFeature, values: np.ndarray) -> Self:
-        """Counted from the feature's columns int64 [rows, slots]."""
-        ids, counts = np.unique(values, return_counts=True)
-        if feature.slots > 1:
-            ids, counts = ids[ids != MISSING], counts[ids != MISSING]
-        often = counts >= feature.min_count
-        return cls(feature=feature, ids=ids[often], counts=counts[often], distinct=len(ids))
+    def of(cls, feature: CategoricalFeature, ids: np.ndarray, counts: np.ndarray) -> Self:
+        """Of ids int64 [n], ascending, that occur so often int64 [n]."""
+        seen = (counts > 0) & ((feature.slots == 1) | (ids != MISSING))
+        often = seen & (counts >= feature.min_count)
+        return cls(feature=feature, ids=ids[often], counts=counts[often], distinct=int(seen.sum()))
 
 
-def count_vocabularies(schema: FeatureSchema, log: Log) -> list[Vocabulary]:
+def count_vocabularies(schema: FeatureSchema, log: Log | EncodedLog) -> list[Vocabulary]:
     """One vocabulary a categorical feature."""
-    column_of = schema.feature_of_column
+    encoded = EncodedLog.of(schema, log)
     return [
-        Vocabulary.of(feature, log.ids[:, column_of == index])
-        for index, feature in enumerate(schema.categorical)
+        Vocabulary.of(feature, ids, counts)
+        for feature, ids, counts in zip(schema.categorical, encoded.ids, encoded.counts, strict=True)
     ]

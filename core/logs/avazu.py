@@ -4,14 +4,16 @@
 what repeats, not a running number. The row's own `id` is not a feature.
 """
 
+from functools import partial
 from pathlib import Path
 
 import polars as pl
 
 from tablefold.errors import LogError
 from tablefold.logs.log import Log
+from tablefold.logs.log_file import LogFile
 from tablefold.logs.parse import parse
-from tablefold.logs.text import first_line, read_text
+from tablefold.logs.text import first_line, part, read_text, refuse_ragged_lines, scan_text
 from tablefold.schema import CategoricalFeature, Encoding, FeatureSchema
 
 HEX = ["site_id", "site_domain", "site_category", "app_id", "app_domain", "app_category"]
@@ -28,29 +30,53 @@ SCHEMA = FeatureSchema(
         for name in FEATURES
     ),
 )
+# strptime wants minutes beside hours.
+WHEN = (pl.col("hour") + "00").str.to_datetime("%y%m%d%H%M", strict=False)
+NO_TIME = pl.when(pl.col("hour").is_not_null()).then(pl.lit("not a time"))
+"""What no integer is, so that it is refused."""
+DAY_AND_HOUR = (
+    pl.coalesce(WHEN.dt.weekday().cast(pl.String), NO_TIME).alias("day"),
+    pl.coalesce(WHEN.dt.hour().cast(pl.String), NO_TIME).alias("hour"),
+)
+
+
+def open_file(path: Path) -> LogFile:
+    """One file; the competition's test file, which lacks `click`, has no labels. Raises LogError."""
+    fields = first_line(path).split(",")
+    has_header = "hour" in fields
+    unlabelled = [name for name in COLUMNS if name != "click"]
+    columns = None if has_header else unlabelled if len(fields) == len(unlabelled) else COLUMNS
+    scan = scan_text(path, separator=",", columns=columns)
+
+    def read_part(first: int, rows: int | None) -> Log:
+        frame = read_text(path, separator=",", columns=columns, rows=part(first, rows))
+        header_lines = first + has_header
+        if "hour" in frame.columns:
+            _refuse_times(frame, path, header_lines)
+            frame = frame.with_columns(*DAY_AND_HOUR)
+        return parse(frame, SCHEMA, file=path, header_lines=header_lines)
+
+    return LogFile(
+        path=path,
+        frame=scan.with_columns(*DAY_AND_HOUR).select("day", pl.exclude("day"))
+        if "hour" in (columns or fields)
+        else scan,
+        read_part=read_part,
+        require_whole_lines=partial(refuse_ragged_lines, path, ",", None, len(columns or fields)),
+    )
 
 
 def read(path: Path) -> Log:
-    """One file; the competition's test file, which lacks `click`, reads as a log without labels."""
-    first = first_line(path).split(",")
-    has_header = "hour" in first
-    unlabelled = [name for name in COLUMNS if name != "click"]
-    columns = None if has_header else unlabelled if len(first) == len(unlabelled) else COLUMNS
-    frame = read_text(path, separator=",", columns=columns)
-    if "hour" in frame.columns:
-        frame = _split_hour(frame, path, header_lines=int(has_header))
-    return parse(frame, SCHEMA, file=path, header_lines=int(has_header))
+    """All rows of one file. Raises LogError."""
+    return open_file(path).read()
 
 
-def _split_hour(frame: pl.DataFrame, path: Path, *, header_lines: int) -> pl.DataFrame:
+def _refuse_times(frame: pl.DataFrame, path: Path, header_lines: int) -> None:
     raw = frame["hour"]
-    # strptime wants minutes beside hours.
-    when = (raw + "00").str.to_datetime("%y%m%d%H%M", strict=False)
-    bad = (when.is_null() & raw.is_not_null()).arg_true()
+    bad = frame.select(WHEN.is_null() & pl.col("hour").is_not_null()).to_series().arg_true()
     if len(bad):
         row = int(bad[0])
         raise LogError(
             f"{raw[row]!r} is not a time written YYMMDDHH",
             file=str(path), line=row + 1 + header_lines, feature="hour",
         )  # fmt: skip
-    return frame.with_columns(when.dt.weekday().alias("day"), when.dt.hour().alias("hour"))

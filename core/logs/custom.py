@@ -26,6 +26,7 @@ pooling = "mean"           # or "sum"
 """
 
 import tomllib
+from functools import partial
 from pathlib import Path
 from typing import Literal, Self
 
@@ -34,8 +35,9 @@ from pydantic import BaseModel, ConfigDict, ValidationError, model_validator
 
 from tablefold.errors import LogError, SchemaError
 from tablefold.logs.log import Log
+from tablefold.logs.log_file import LogFile
 from tablefold.logs.parse import parse
-from tablefold.logs.text import read_text
+from tablefold.logs.text import part, read_text, refuse_ragged_lines, scan_text
 from tablefold.schema import FeatureSchema
 
 
@@ -79,14 +81,33 @@ def read_schema(path: Path) -> tuple[FeatureSchema, Files]:
     return schema, files.model_copy(update={key: folder / value for key, value in relative.items()})
 
 
-def read(path: Path, schema: FeatureSchema, files: Files) -> Log:
+def open_file(path: Path, schema: FeatureSchema, files: Files) -> LogFile:
     """One file of the format `files` names. Raises LogError."""
     if files.format == "parquet":
+        return _open_parquet(path, schema, files.list_separator)
+    separator = "," if files.format == "csv" else "\t"
+
+    def read_part(first: int, rows: int | None) -> Log:
+        frame = read_text(path, separator=separator, columns=None, quote='"', rows=part(first, rows))
+        return parse(frame, schema, file=path, header_lines=first + 1, list_separator=files.list_separator)
+
+    return LogFile(
+        path=path,
+        frame=scan_text(path, separator=separator, columns=None, quote='"'),
+        read_part=read_part,
+        require_whole_lines=partial(refuse_ragged_lines, path, separator, '"', None),
+        list_separator=files.list_separator,
+    )
+
+
+def _open_parquet(path: Path, schema: FeatureSchema, list_separator: str) -> LogFile:
+    frame = pl.scan_parquet(path)
+
+    def read_part(first: int, rows: int | None) -> Log:
         try:
-            frame = pl.read_parquet(path)
+            read = (frame if rows is None else frame.slice(first, rows)).collect()
         except (pl.exceptions.PolarsError, OSError) as error:
             raise LogError(f"cannot be read as Parquet: {error}", file=str(path)) from error
-        return parse(frame, schema, file=path, list_separator=files.list_separator)
-    separator = "," if files.format == "csv" else "\t"
-    frame = read_text(path, separator=separator, columns=None, quote='"')
-    return parse(frame, schema, file=path, header_lines=1, list_separator=files.list_separator)
+        return parse(read, schema, file=path, header_lines=first, list_separator=list_separator)
+
+    return LogFile(path=path, frame=frame, read_part=read_part, list_separator=list_separator)

@@ -2,9 +2,12 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Self
+from typing import TYPE_CHECKING, Self
 
 import numpy as np
+
+if TYPE_CHECKING:
+    from tablefold.logs.encoded import EncodedLog
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -47,6 +50,6 @@ class Log:
 class Splits:
     """Rows to train on, rows to choose by, rows to report on."""
 
-    train: Log
+    train: "Log | EncodedLog"
     validation: Log
     test: Log

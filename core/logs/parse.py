@@ -99,21 +99,27 @@ class _Reader:
         ]
 
     def encode(self, raw: pl.Series, feature: CategoricalFeature) -> np.ndarray:
-        if raw.dtype == pl.String:
-            raw = raw.set(raw == "", None)
-        match feature.encoding:
-            case Encoding.INT:
-                ids = raw.cast(pl.Int64, strict=False)
-            case Encoding.HEX32:
-                digits = raw.cast(pl.String)
-                ids = digits.str.to_integer(base=16, dtype=pl.Int64, strict=False)
-                signed = digits.str.starts_with("+") | digits.str.starts_with("-")
-                ids = ids.set(signed | (digits.str.len_bytes() > 8), None)
-            case Encoding.STRING:
-                texts = raw.cast(pl.String)
-                distinct = texts.drop_nulls().unique()
-                hashes = pl.Series(encode(distinct, Encoding.STRING))
-                # Without a single text polars gives the nulls back as they came, as strings.
-                ids = texts.replace_strict(distinct, hashes, return_dtype=pl.Int64).cast(pl.Int64)
-        self.refuse(ids.is_null() & raw.is_not_null(), feature.name, EXPECTED[feature.encoding])
-        return ids.fill_null(MISSING).to_numpy()
+        ids, unreadable = to_ids(raw, feature.encoding)
+        self.refuse(unreadable, feature.name, EXPECTED[feature.encoding])
+        return ids
+
+
+def to_ids(raw: pl.Series, encoding: Encoding) -> tuple[np.ndarray, pl.Series]:
+    """int64 ids of raw values, and which of them cannot be read; null and "" are missing."""
+    if raw.dtype == pl.String:
+        raw = raw.set(raw == "", None)
+    match encoding:
+        case Encoding.INT:
+            ids = raw.cast(pl.Int64, strict=False)
+        case Encoding.HEX32:
+            digits = raw.cast(pl.String)
+            ids = digits.str.to_integer(base=16, dtype=pl.Int64, strict=False)
+            signed = digits.str.starts_with("+") | digits.str.starts_with("-")
+            ids = ids.set(signed | (digits.str.len_bytes() > 8), None)
+        case Encoding.STRING:
+            texts = raw.cast(pl.String)
+            distinct = texts.drop_nulls().unique()
+            hashes = pl.Series(encode(distinct, Encoding.STRING))
+            # Without a single text polars gives the nulls back as they came, as strings.
+            ids = texts.replace_strict(distinct, hashes, return_dtype=pl.Int64).cast(pl.Int64)
+    return ids.fill_null(MISSING).to_numpy(), ids.is_null() & raw.is_not_null()

@@ -20,7 +20,7 @@ def run(*arguments: str, without: str = "nothing") -> subprocess.CompletedProces
     [
         (["train", "--data", "synthetic:500", "--out", "x"], "torch", "train"),
         (["export", "x", "--repository", "x", "--name", "x"], "onnx_ir", "export"),
-        (["serve", "--repository", "x"], "onnxruntime", "serve"),
+        (["serve", "--repository", "x", "--port", "0", "--http-port", "0"], "onnxruntime", "serve"),
         (["predict", "--server", "x:1", "--model", "x", "--data", "synthetic:500"], "grpc", "loadtest"),
         (["loadtest", "--server", "x:1", "--model", "x"], "grpc", "loadtest"),
     ],

@@ -13,12 +13,10 @@ from tablefold.trainer import checkpoint as checkpoints
 from tablefold.trainer.checkpoint import build_model
 from tablefold.trainer.config import TrainConfig
 from tablefold.trainer.culprit import find_culprit
-from tablefold.trainer.loop import EpochResult
 from tablefold.trainer.model import CTRModel
-from tablefold.trainer.observer import Observer
 from tablefold.trainer.row_map import RowMap
 from tablefold.trainer.train import train
-from tests.trainer.runs import SMALL, splits
+from tests.trainer.runs import SMALL, Diverging, splits
 
 
 def spoil_vector(model: CTRModel) -> None:
@@ -70,14 +68,9 @@ def test_an_infinite_dense_value_is_named_with_its_row(tmp_path: Path) -> None:
 
 
 def test_the_last_good_checkpoint_is_named(tmp_path: Path) -> None:
-    data = splits(500)
-
-    class Spoiling(Observer):
-        def epoch(self, result: EpochResult) -> None:
-            data.train.dense[7, 2] = np.inf
-
-    config = SMALL.model_copy(update={"epochs": 2})
-    with pytest.raises(TrainingError, match=r"in epoch 2, step .* the dense feature 'I3'") as stopped:
-        train(synthetic.SCHEMA, data, config, tmp_path / "m", observer=Spoiling())
+    config = SMALL.model_copy(update={"epochs": 2, "network": "tests.trainer.runs:Diverging"})
+    with pytest.raises(TrainingError, match=r"in epoch 2, step 1: .* the network's own") as stopped:
+        train(synthetic.SCHEMA, splits(500), config, tmp_path / "m")
     assert f"(the last good checkpoint is {tmp_path / 'm'})" in str(stopped.value)
-    assert not checkpoints.load(tmp_path / "m").description.metrics.keys() & {"test_logloss"}
+    good = checkpoints.load(tmp_path / "m", Diverging)
+    assert not good.description.metrics.keys() & {"test_logloss"}
