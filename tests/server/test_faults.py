@@ -5,7 +5,6 @@ import socket
 import subprocess
 import sys
 import textwrap
-from collections import Counter
 
 import grpc.aio
 import numpy as np
@@ -46,13 +45,13 @@ async def test_an_engine_that_hangs_fails_its_calls_and_the_process_ends_to_be_r
     async with grpc.aio.insecure_channel(f"127.0.0.1:{port}") as channel:
         client = Client(channel, f"127.0.0.1:{port}", f"http://127.0.0.1:{http}", process)
         hangs = asyncio.create_task(toy.status(client.infer(*toy.rows(13), timeout=30)))
-        statuses: Counter[str] = Counter()
-        unready = False
+        statuses, unready = [], False
         while not hangs.done():  # the other lane goes on meanwhile
             status, _ = await toy.status(client.infer(*toy.rows(5), timeout=30))
-            statuses[status] += 1
+            statuses.append(status)
         assert (await hangs) == ("INTERNAL", "the engine failed on this request; the server's log says why")
-        assert set(statuses) == {"OK"}
+        assert set(statuses[:1] + statuses[:-1]) == {"OK"}
+        assert statuses[-1] in {"OK", "UNAVAILABLE"}  # it may meet the drain, which begins with that answer
         while process.returncode is None and not unready:
             unready = await asyncio.to_thread(probe, client.http) == 503
     _, err = await process.communicate()
