@@ -18,6 +18,8 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullFormatter
 
 NO_DATA = "nothing was measured"
+BESIDE_Y_AXIS = 0.85
+"""Of a picture's width: what the axis's own numbers leave."""
 INK, SOFT, LINE = "#010101", "#020202", "#030303"
 SERIES = ["#040404", "#050505", "#060606", "#070707", "#080808"]
 """Stand-ins: matplotlib wants numbers, the page has names that change with light and dark."""
@@ -107,15 +109,19 @@ def plain_logarithmic(axis: Axis, words: Callable[[float], str] = "{:g}".format,
 
 
 def legend(drawn: Axes) -> None:
-    """The names of lines above the axes, where they cover nothing."""
-    drawn.legend(
-        loc="lower left",
-        bbox_to_anchor=(0, 1.0),
-        ncols=3,
-        borderaxespad=0.2,
-        handlelength=1.4,
-        columnspacing=1.2,
-    )
+    """The names of lines above the axes, where they cover nothing; as many side by side as find room."""
+    canvas: Any = drawn.figure.canvas  # an Agg canvas: it can measure text
+    for columns in (3, 2, 1):
+        names = drawn.legend(
+            loc="lower left",
+            bbox_to_anchor=(0, 1.0),
+            ncols=columns,
+            borderaxespad=0.2,
+            handlelength=1.4,
+            columnspacing=1.2,
+        )
+        if names.get_window_extent(canvas.get_renderer()).width < BESIDE_Y_AXIS * drawn.figure.bbox.width:
+            return
 
 
 def empty(drawn: Axes) -> str:

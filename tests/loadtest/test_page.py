@@ -105,7 +105,8 @@ def test_the_page_in_a_browser(browser, pages, tmp_path, kind, width, dark):
     )
     done = subprocess.run(
         [
-            browser, "--headless", "--no-sandbox", "--disable-gpu", "--enable-logging=stderr",
+            browser, "--headless", "--no-sandbox", "--disable-gpu", "--no-first-run", "--disable-sync",
+            "--disable-background-networking", "--disable-component-update", "--enable-logging=stderr",
             "--log-level=0", "--allow-file-access-from-files", f"--user-data-dir={tmp_path}/profile",
             "--window-size=1300,1000", f"--blink-settings=preferredColorScheme={0 if dark else 1}",
             "--virtual-time-budget=5000",
