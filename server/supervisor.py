@@ -130,9 +130,9 @@ class _Supervisor:
         assert process.stdout is not None
         for _ in range(LISTENS):
             try:
-                return bool(
-                    await asyncio.wait_for(process.stdout.readline(), self._options.stuck_seconds / LISTENS)
-                )
+                # Not wait_for, which loses the order to leave where it comes together with a sign of life.
+                async with asyncio.timeout(self._options.stuck_seconds / LISTENS):
+                    return bool(await process.stdout.readline())
             except TimeoutError:
                 continue
         log.error("worker %d has said nothing for %g seconds", process.pid, self._options.stuck_seconds)
@@ -149,7 +149,8 @@ class _Supervisor:
 async def _ended(process: Process, patience: float) -> int:
     """The exit code of a worker that is to end; it is killed where it takes more than `patience` seconds."""
     try:
-        return await asyncio.wait_for(process.wait(), patience)
+        async with asyncio.timeout(patience):
+            return await process.wait()
     except TimeoutError:
         log.error("worker %d does not end; it is killed", process.pid)
         _send(process, signal.SIGKILL)

@@ -122,6 +122,18 @@ async def test_sigterm_drains_every_worker_and_fails_no_call(repository, toy):
         await load.end()
 
 
+async def test_sigterm_together_with_signs_of_life_ends_all(repository, toy):
+    async with toy.there(repository, "--workers", "2") as client:
+        supervisor, workers = psutil.Process(client.server.process.pid), workers_of(client)
+        supervisor.suspend()  # so that it hears everything at once
+        await asyncio.sleep(1.2)
+        client.server.terminate()
+        supervisor.resume()
+        async with asyncio.timeout(20):
+            assert (await client.server.end())[0] == 0
+        assert not any(worker.is_running() for worker in workers)
+
+
 async def test_what_keeps_a_worker_from_starting_is_one_line_and_exit_code_2(tmp_path, repository, toy):
     empty = tmp_path / "empty"
     empty.mkdir()
