@@ -29,6 +29,7 @@ class Hangs:
 
     def run(self, dense, ids):
         if len(ids) == 13:
+            print("hangs", flush=True)
             threading.Event().wait()
         return self.engine.run(dense, ids)
 
@@ -45,6 +46,7 @@ async def test_an_engine_that_hangs_fails_its_calls_and_the_process_ends_to_be_r
     async with grpc.aio.insecure_channel(f"127.0.0.1:{port}") as channel:
         client = Client(channel, f"127.0.0.1:{port}", f"http://127.0.0.1:{http}", process)
         hangs = asyncio.create_task(toy.status(client.infer(*toy.rows(13), timeout=30)))
+        assert await process.stdout.readline() == b"hangs\n"  # by itself: no other call is in its batch
         statuses, unready = [], False
         while not hangs.done():  # the other lane goes on meanwhile
             status, _ = await toy.status(client.infer(*toy.rows(5), timeout=30))
