@@ -41,11 +41,11 @@ async def connect(stack: AsyncExitStack, client: Client) -> list[Client]:
 
 
 async def replaced(client: Client) -> None:
-    """Until one worker of two has ended and two serve again."""
+    """Until a worker of two has ended and two serve again."""
     async with asyncio.timeout(60):
         while True:
             seen = await samples(client)
-            if (seen["tablefold_workers_ended_total",], seen["tablefold_workers",]) == (1, 2):
+            if seen["tablefold_workers_ended_total",] >= 1 and seen["tablefold_workers",] == 2:
                 return
             await asyncio.sleep(0.05)
 
@@ -172,7 +172,7 @@ async def test_the_footprint_is_that_of_all_processes_and_a_models_that_of_all_w
 
 
 async def test_a_worker_that_hangs_altogether_is_killed_and_replaced(repository, toy):
-    async with toy.there(repository, "--workers", "2", "--stuck-seconds", "2") as client:
+    async with toy.there(repository, "--workers", "2", "--stuck-seconds", "4") as client:
         hangs, other = workers_of(client)
         hangs.suspend()
         await replaced(client)
