@@ -1,13 +1,11 @@
 """A cache holds the rows of a log as they are, is whole or absent, and knows what it was made from."""
 
 import os
-import resource
 import signal
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -17,6 +15,7 @@ import pytest
 from tablefold.errors import CacheError, LogError, UsageError
 from tablefold.logs import EncodedLog, Log, SplitRule, Splits, avazu, read_splits
 from tests.core.test_logs import CRITEO_LINE, write
+from tests.full_disk import files_at_most
 
 ROOT = Path(__file__).parents[2]
 IDS = [5, 2**31 + 5, 2**53, 2**53 + 1, 2**63 - 1, -1, -5, -(2**63) + 1]
@@ -252,15 +251,6 @@ def test_an_encoding_that_was_killed_leaves_nothing_in_the_way(tmp_path: Path) -
     assert ".cache.writing" in left_in(tmp_path)
     assert len(read_splits(spec, cache=cache)[1].train) == 240
     assert left_in(tmp_path) == ["cache", "log.csv", "shop.toml"]
-
-
-@contextmanager
-def files_at_most(size: int) -> Iterator[None]:
-    """What a full disk does to a file: writing past `size` bytes fails."""
-    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (size, hard))
-    yield
-    resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
 
 
 @pytest.mark.parametrize("size", [500, 12_000, 70_000])

@@ -1,11 +1,9 @@
 """A run that is killed and resumed makes what it would have made: bit for bit, on one thread."""
 
-import resource
 import signal
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from dataclasses import replace
 from io import StringIO
 from pathlib import Path
@@ -22,6 +20,7 @@ from tablefold.trainer.config import FIRST_STAGE_EPOCHS, TrainConfig
 from tablefold.trainer.observer import Observer
 from tablefold.trainer.terminal import Terminal
 from tablefold.trainer.train import train
+from tests.full_disk import files_at_most
 from tests.trainer.runs import SMALL, StopAfter, Stopped, Watching, splits
 
 ROOT = Path(__file__).parents[2]
@@ -41,6 +40,7 @@ from tablefold.trainer.config import TrainConfig
 from tablefold.trainer.observer import Observer
 from tablefold.trainer.terminal import Terminal
 from tablefold.trainer.train import train
+from tests.full_disk import files_at_most
 from tests.trainer.runs import splits
 
 config, out, left, minutes = sys.argv[1:]
@@ -80,15 +80,6 @@ def stop(config: TrainConfig, out: Path, steps: int) -> Path:
     with pytest.raises(Stopped):
         run(config, out, StopAfter(steps))
     return out.with_name(f"{out.name}.state")
-
-
-@contextmanager
-def files_at_most(size: int) -> Iterator[None]:
-    """What a full disk does to a file: writing past `size` bytes fails."""
-    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (size, hard))
-    yield
-    resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
 
 
 @pytest.fixture(scope="module")
