@@ -147,7 +147,8 @@ def read(folder: Path, origin: Origin) -> Splits:
     def array(name: str, dtype: Any, *shape: int) -> np.ndarray:
         if 0 in shape:
             return np.empty(shape, dtype)  # nothing cannot be mapped
-        return np.memmap(folder / name, dtype, "r", shape=shape)
+        # Copy on write: torch wants arrays that could be written, and the file stays as it is.
+        return np.memmap(folder / name, dtype, "c", shape=shape)
 
     def held_out(name: str) -> Log:
         rows = made.rows[name]

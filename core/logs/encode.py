@@ -105,7 +105,7 @@ def _batches(
             bad += [t.is_null() & v.is_not_null() for t, (v, _) in zip(texts, values, strict=True)]
         if feature.slots > 1:
             count = _list(feature, types[feature.name], file.list_separator).list.len()
-            longer.append((count > feature.slots).alias(f"longer {feature.name}"))
+            longer.append((count > feature.slots).alias(f"more values than slots in {feature.name}"))
     selected = file.frame.select(
         label.alias("label 0"),
         *(value.fill_null(float("nan")).alias(f"dense {i}") for i, value in enumerate(dense.values())),
@@ -133,7 +133,7 @@ def _batches(
     for name, times in dropped.items():
         if times:
             logger.warning(
-                "%s: %d rows have too many values (%s); the first are used", file.path, times, name
+                "%s: %d rows have %s; the first are used", file.path, times, name
             )
 
 
