@@ -132,9 +132,7 @@ def _batches(
         file.require_whole_lines()
     for name, times in dropped.items():
         if times:
-            logger.warning(
-                "%s: %d rows have %s; the first are used", file.path, times, name
-            )
+            logger.warning("%s: %d rows have %s; the first are used", file.path, times, name)
 
 
 def _list(feature: CategoricalFeature, kind: pl.DataType, separator: str) -> pl.Expr:
