@@ -2,7 +2,7 @@
 PYTHON ?= python3
 DATA ?= synthetic:200000
 BIN := .venv/bin
-FOLDERS := core trainer exporter server protos loadtest
+FOLDERS := core trainer exporter study server client protos loadtest
 PROTOS := inference tablefold
 
 .PHONY: demo test check bench bench-server gpu-check generate constraints clean

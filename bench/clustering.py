@@ -17,7 +17,7 @@ from rich.console import Console
 from rich.table import Table
 
 from tablefold.trainer.config import FIRST_STAGE_DIM
-from tablefold.trainer.learned_hash import brute_force, cluster, in_cells
+from tablefold.trainer.methods.clustering import brute_force, cluster, in_cells
 
 DIM, GROUPS = FIRST_STAGE_DIM, 2000
 SMALL = [(50_000, 500), (200_000, 2_000), (100_000, 10_000)]

@@ -25,14 +25,15 @@ import torch
 from rich.console import Console
 from rich.table import Table
 
-from tablefold.logs import criteo, read_splits, synthetic
+from tablefold.logs import read_splits
+from tablefold.logs.formats import criteo, synthetic
 from tablefold.schema import MISSING
-from tablefold.trainer.checkpoint import build_model
+from tablefold.trainer.checkpoint.files import build_model
 from tablefold.trainer.config import TrainConfig
-from tablefold.trainer.loop import TrainingLoop
-from tablefold.trainer.method import make_row_maps
-from tablefold.trainer.shuffle import ShuffledRows
-from tablefold.trainer.vocabulary import count_vocabularies
+from tablefold.trainer.embedding.vocabulary import count_vocabularies
+from tablefold.trainer.methods.registry import make_row_maps
+from tablefold.trainer.training.loop import TrainingLoop
+from tablefold.trainer.training.shuffle import ShuffledRows
 
 DIGITS = np.frombuffer(b"".join(b"%02x" % byte for byte in range(256)), np.uint8).reshape(256, 2)
 

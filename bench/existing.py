@@ -20,15 +20,15 @@ from rich.table import Table
 
 from tablefold.bundle import read_manifest
 from tablefold.exporter.export import ExportOptions, export
-from tablefold.exporter.row_types import RowType
-from tablefold.exporter.verify import graph_of
+from tablefold.exporter.passes.row_types import RowType
+from tablefold.exporter.proof.verify import graph_of
 from tablefold.logs import Log, read_splits
 from tablefold.metrics import auc, logloss
-from tablefold.trainer.checkpoint import Checkpoint
-from tablefold.trainer.compress import compress
+from tablefold.trainer.checkpoint.files import Checkpoint
+from tablefold.trainer.compression.compress import compress
 from tablefold.trainer.config import TrainConfig
-from tablefold.trainer.terminal import Terminal
-from tablefold.trainer.train import train
+from tablefold.trainer.progress.terminal import Terminal
+from tablefold.trainer.training.run import train
 
 DIM, EPOCHS = 16, 3
 FP32, INT8, INT4 = RowType.FP32, RowType.INT8, RowType.INT4

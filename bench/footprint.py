@@ -19,7 +19,7 @@ from rich.console import Console
 from rich.table import Table
 from served import Served, serving, touch
 
-from tablefold.server.ask_footprint import ask_footprint
+from tablefold.client.footprint import ask_footprint
 
 SIZES = {"tiny": 3_000, "small": 2_000_000, "middle": 4_000_000, "large": 8_000_000}
 CALLS, ROWS, IN_FLIGHT = 200, 1000, 8

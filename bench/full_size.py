@@ -22,8 +22,8 @@ from rich.console import Console
 from rich.table import Table
 
 from tablefold.bundle import read_manifest
-from tablefold.logs.synthetic import FIELD_SIZES
-from tablefold.trainer.checkpoint import save
+from tablefold.logs.formats.synthetic import FIELD_SIZES
+from tablefold.trainer.checkpoint.files import save
 
 ROWS_A_FEATURE = 1024
 OFTEN = 6.78 / 33.76

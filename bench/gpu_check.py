@@ -24,10 +24,10 @@ from tablefold.bundle import GRAPH, TOLERANCE, read_manifest
 from tablefold.errors import UsageError
 from tablefold.exporter.export import export
 from tablefold.logs import Log, read_splits
-from tablefold.server.engine import Device, OnnxEngine
-from tablefold.trainer.checkpoint import Checkpoint
+from tablefold.server.engines.onnx import Device, OnnxEngine
+from tablefold.trainer.checkpoint.files import Checkpoint
 from tablefold.trainer.config import TrainConfig
-from tablefold.trainer.train import train
+from tablefold.trainer.training.run import train
 
 DATA = "synthetic:60000"
 ROWS = (1, 16, 256, 1024, 4096, 16_384, 65_536)

@@ -23,20 +23,20 @@ from random_bundle import DIM, random_row_map
 from rich.console import Console
 from rich.table import Table
 
-from tablefold.exporter.dictionary import DictionaryKind
-from tablefold.exporter.element_gathers import QuickenElementGathers
+from tablefold.exporter.dictionaries.dictionary import DictionaryKind
 from tablefold.exporter.graph import empty_model, parts_of, value_named
-from tablefold.exporter.lookup import ROWS, BuildLookup, build_dictionary
-from tablefold.exporter.network import AttachNetwork, export_network
-from tablefold.exporter.network_types import QuantiseNetwork
-from tablefold.exporter.row_types import RowType
-from tablefold.exporter.rows import AttachRows, StoredTable
-from tablefold.logs.synthetic import FIELD_SIZES, SCHEMA
-from tablefold.trainer.collection import fuse
-from tablefold.trainer.dlrm import DLRM
-from tablefold.trainer.lookup_columns import LookupColumns
-from tablefold.trainer.model import Head
-from tablefold.trainer.row_map import RowMap
+from tablefold.exporter.passes.element_gathers import QuickenElementGathers
+from tablefold.exporter.passes.lookup import ROWS, BuildLookup, build_dictionary
+from tablefold.exporter.passes.network import AttachNetwork, export_network
+from tablefold.exporter.passes.quantise_network import QuantiseNetwork
+from tablefold.exporter.passes.row_types import RowType
+from tablefold.exporter.passes.rows import AttachRows, StoredTable
+from tablefold.logs.formats.synthetic import FIELD_SIZES, SCHEMA
+from tablefold.trainer.embedding.collection import fuse
+from tablefold.trainer.embedding.lookup_columns import LookupColumns
+from tablefold.trainer.embedding.row_map import RowMap
+from tablefold.trainer.networks.ctr_model import Head
+from tablefold.trainer.networks.dlrm import DLRM
 
 BATCHES, ROUNDS = (1, 270, 4096), 60
 Inputs = dict[str, np.ndarray]

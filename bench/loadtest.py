@@ -18,7 +18,7 @@ from rich.console import Console
 from rich.table import Table
 
 from tablefold.loadtest.plan import Plan
-from tablefold.loadtest.result import Result
+from tablefold.loadtest.results.result import Result
 from tablefold.loadtest.target import run
 
 SERVER = Path(__file__).with_name("small_server.py")

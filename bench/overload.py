@@ -31,7 +31,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from random_bundle import Ids, write_bundle
 from served import Served, serving
 
-from tablefold.logs.synthetic import SCHEMA
+from tablefold.logs.formats.synthetic import SCHEMA
 from tablefold.protos import tablefold_pb2 as pb
 
 PREDICT = "/tablefold.v1.Tablefold/Predict"

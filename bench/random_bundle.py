@@ -8,15 +8,15 @@ from pathlib import Path
 
 import numpy as np
 
-from tablefold.exporter.dictionary import DictionaryKind
+from tablefold.exporter.dictionaries.dictionary import DictionaryKind
 from tablefold.exporter.export import ExportOptions, export
-from tablefold.exporter.row_types import RowType
+from tablefold.exporter.passes.row_types import RowType
 from tablefold.logs import Log
-from tablefold.logs.synthetic import FIELD_SIZES, SCHEMA
-from tablefold.trainer.checkpoint import Checkpoint, build_model
+from tablefold.logs.formats.synthetic import FIELD_SIZES, SCHEMA
+from tablefold.trainer.checkpoint.description import Description, FeatureRecord
+from tablefold.trainer.checkpoint.files import Checkpoint, build_model
 from tablefold.trainer.config import TrainConfig
-from tablefold.trainer.description import Description, FeatureRecord
-from tablefold.trainer.row_map import RowMap
+from tablefold.trainer.embedding.row_map import RowMap
 
 DIM, VALIDATION_ROWS = 16, 20_000
 

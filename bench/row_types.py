@@ -20,14 +20,14 @@ from rich.console import Console
 from rich.table import Table
 
 from tablefold.bundle import read_manifest
-from tablefold.exporter.dictionary import DictionaryKind
+from tablefold.exporter.dictionaries.dictionary import DictionaryKind
 from tablefold.exporter.export import ExportOptions, export
-from tablefold.exporter.row_types import RowType
-from tablefold.exporter.verify import graph_of
+from tablefold.exporter.passes.row_types import RowType
+from tablefold.exporter.proof.verify import graph_of
 from tablefold.logs import read_splits
 from tablefold.metrics import auc, logloss
 from tablefold.trainer.config import TrainConfig
-from tablefold.trainer.train import train
+from tablefold.trainer.training.run import train
 
 FOLDER = Path(os.environ.get("TABLEFOLD_DATA", "../shared/data")) / "movielens-1m-partial"
 METHODS = ("full", "lhf")

@@ -5,7 +5,7 @@ import asyncio
 import grpc
 import numpy as np
 
-from tablefold.loadtest.event_loop import run
+from tablefold.loadtest.generator.event_loop import run
 from tablefold.protos import inference_pb2 as pb
 
 SERVICE = "inference.GRPCInferenceService"

@@ -23,14 +23,14 @@ from torch import Tensor, nn
 from torch.nn.functional import binary_cross_entropy_with_logits
 
 from tablefold.logs import EncodedLog, Log, synthetic
-from tablefold.trainer.checkpoint import build_model
+from tablefold.trainer.checkpoint.files import build_model
 from tablefold.trainer.config import TrainConfig
-from tablefold.trainer.dlrm import DLRM
-from tablefold.trainer.loop import TrainingLoop
-from tablefold.trainer.model import DenseTransform
-from tablefold.trainer.row_map import RowMap
-from tablefold.trainer.shuffle import Batch, ShuffledRows
-from tablefold.trainer.table import PADDING_ROWS
+from tablefold.trainer.embedding.row_map import RowMap
+from tablefold.trainer.embedding.table import PADDING_ROWS
+from tablefold.trainer.networks.ctr_model import DenseTransform
+from tablefold.trainer.networks.dlrm import DLRM
+from tablefold.trainer.training.loop import TrainingLoop
+from tablefold.trainer.training.shuffle import Batch, ShuffledRows
 
 LOG_ROWS = 200_000
 DIM = 16

@@ -21,8 +21,8 @@ from tablefold.exporter.cli import export, export_options, predict_footprint, we
 from tablefold.footprint import Footprint
 from tablefold.loadtest.cli import loadtest, predict
 from tablefold.server.cli import serve, show_footprint
+from tablefold.study.cli import run_study
 from tablefold.trainer.cli import compress, neighbours, train
-from tablefold.trainer.study_cli import run_study
 
 app = typer.Typer(
     name="tablefold",

@@ -21,7 +21,7 @@ from rich.table import Table
 
 from tablefold import report
 from tablefold.errors import UsageError
-from tablefold.logs.synthetic import bayes_auc, generate_with_probability
+from tablefold.logs.formats.synthetic import bayes_auc, generate_with_probability
 from tablefold.report.charts import QualityPoint, auc_per_byte
 
 LOAD_SECONDS = 4

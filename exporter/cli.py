@@ -12,7 +12,7 @@ import typer
 if TYPE_CHECKING:
     from tablefold.exporter.export import ExportOptions
     from tablefold.footprint import Footprint
-    from tablefold.trainer.study import Weigh
+    from tablefold.study.study import Weigh
 
 
 def export(
@@ -56,8 +56,8 @@ def export(
     from tablefold.bundle import read_manifest
     from tablefold.errors import UsageError
     from tablefold.exporter.export import export as run
-    from tablefold.trainer.checkpoint import load
-    from tablefold.trainer.network import import_factory
+    from tablefold.trainer.checkpoint.files import load
+    from tablefold.trainer.networks.registry import import_factory
 
     if not re.fullmatch(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,127}", name):
         raise UsageError(f"--name {name!r}: use letters, digits, '_', '.' and '-'")
@@ -83,10 +83,10 @@ def export_options(
     row_type: list[str] | None, network_type: str, lookup: str, max_logloss_increase: float = 1e-3
 ) -> "ExportOptions":
     """The options as the command line gives them. Raises UsageError for a type that is not known."""
-    from tablefold.exporter.dictionary import DictionaryKind
+    from tablefold.exporter.dictionaries.dictionary import DictionaryKind
     from tablefold.exporter.export import ExportOptions
-    from tablefold.exporter.network_types import NetworkType
-    from tablefold.exporter.row_types import RowType
+    from tablefold.exporter.passes.quantise_network import NetworkType
+    from tablefold.exporter.passes.row_types import RowType
 
     given = [each.rpartition("=") for each in row_type or []]
     types = {feature: _one_of(RowType, "--row-type", value) for feature, _, value in given}
@@ -114,8 +114,8 @@ def predict_footprint(
     from tablefold.exporter.prediction import parse_sizes, predict, schema_named
     from tablefold.logs.terminal import read_splits_with_bar
     from tablefold.trainer.config import config_of
-    from tablefold.trainer.row_map_method import FeatureSize
-    from tablefold.trainer.vocabulary import count_vocabularies
+    from tablefold.trainer.embedding.vocabulary import count_vocabularies
+    from tablefold.trainer.methods.builder import FeatureSize
 
     if data is not None:
         described, splits = read_splits_with_bar(Console(stderr=True), data, cache=cache)
@@ -128,9 +128,9 @@ def predict_footprint(
 
 def weigher(row_types: Sequence[str], lookup: str) -> "Weigh":
     """The scales of a study. Raises UsageError for a type that is not known."""
-    from tablefold.exporter.dictionary import DictionaryKind
-    from tablefold.exporter.row_types import RowType
-    from tablefold.exporter.weigh import weigh
+    from tablefold.exporter.dictionaries.dictionary import DictionaryKind
+    from tablefold.exporter.passes.row_types import RowType
+    from tablefold.study.evaluate import weigh
 
     types = [_one_of(RowType, "row_types", row_type) for row_type in row_types]
     return partial(weigh, row_types=types, lookup=_one_of(DictionaryKind, "lookup", lookup))

@@ -18,23 +18,23 @@ from onnx_ir.passes import Sequential
 from tablefold.bundle import GRAPH, MANIFEST, WEIGHTS, GoldenRows, Manifest, Method, digest
 from tablefold.errors import QualityError, TablefoldError, UsageError
 from tablefold.exporter import config_pbtxt
-from tablefold.exporter.dictionary import Dictionary, DictionaryKind
-from tablefold.exporter.element_gathers import QuickenElementGathers
+from tablefold.exporter.dictionaries.dictionary import Dictionary, DictionaryKind
 from tablefold.exporter.folded import Folded, fold, folded_model
 from tablefold.exporter.graph import empty_model, parts_of
-from tablefold.exporter.lookup import BuildLookup, build_dictionary
 from tablefold.exporter.mapped_pages import give_back
-from tablefold.exporter.network import AttachNetwork, export_network
-from tablefold.exporter.network_types import NetworkType, QuantiseNetwork, half
-from tablefold.exporter.probes import probe_rows
-from tablefold.exporter.row_types import RowType
-from tablefold.exporter.rows import AttachRows, StoredTable
-from tablefold.exporter.verify import Answers, graph_of, require_bundle, require_equal
+from tablefold.exporter.passes.element_gathers import QuickenElementGathers
+from tablefold.exporter.passes.lookup import BuildLookup, build_dictionary
+from tablefold.exporter.passes.network import AttachNetwork, export_network
+from tablefold.exporter.passes.quantise_network import NetworkType, QuantiseNetwork, half
+from tablefold.exporter.passes.row_types import RowType
+from tablefold.exporter.passes.rows import AttachRows, StoredTable
+from tablefold.exporter.proof.probes import probe_rows
+from tablefold.exporter.proof.verify import Answers, graph_of, require_bundle, require_equal
 from tablefold.footprint import Footprint
 from tablefold.logs import Log
 from tablefold.metrics import auc, logloss
-from tablefold.trainer.checkpoint import Checkpoint
-from tablefold.trainer.model import CTRModel
+from tablefold.trainer.checkpoint.files import Checkpoint
+from tablefold.trainer.networks.ctr_model import CTRModel
 
 VERIFIED_ROWS = 4096
 GOLDEN_ROWS = 32

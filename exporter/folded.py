@@ -8,12 +8,12 @@ import torch
 from torch import Tensor, nn
 
 from tablefold.schema import FeatureSchema
-from tablefold.trainer.checkpoint import Checkpoint
-from tablefold.trainer.collection import EmbeddingCollection, fuse
-from tablefold.trainer.lookup_columns import LookupColumns
-from tablefold.trainer.model import CTRModel
-from tablefold.trainer.row_map import RowMap, RowsOf, num_rows
-from tablefold.trainer.table import FoldedTable
+from tablefold.trainer.checkpoint.files import Checkpoint
+from tablefold.trainer.embedding.collection import EmbeddingCollection, fuse
+from tablefold.trainer.embedding.lookup_columns import LookupColumns
+from tablefold.trainer.embedding.row_map import RowMap, RowsOf, num_rows
+from tablefold.trainer.embedding.table import FoldedTable
+from tablefold.trainer.networks.ctr_model import CTRModel
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)

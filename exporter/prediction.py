@@ -8,16 +8,16 @@ from torch import nn
 
 from tablefold.errors import UsageError
 from tablefold.exporter.export import ExportOptions
-from tablefold.exporter.lookup import DICTIONARIES
-from tablefold.exporter.network_types import NetworkType
+from tablefold.exporter.passes.lookup import DICTIONARIES
+from tablefold.exporter.passes.quantise_network import NetworkType
 from tablefold.footprint import Footprint, Parts
-from tablefold.logs import avazu, criteo, custom, frappe, movielens, synthetic
+from tablefold.logs.formats import avazu, criteo, custom, frappe, movielens, synthetic
 from tablefold.schema import FeatureSchema
 from tablefold.trainer.config import TrainConfig
-from tablefold.trainer.method import Method, require_settings, row_map_sizes
-from tablefold.trainer.network import OURS
-from tablefold.trainer.row_map_method import FeatureSize
-from tablefold.trainer.table import PADDING_ROWS
+from tablefold.trainer.embedding.table import PADDING_ROWS
+from tablefold.trainer.methods.builder import FeatureSize
+from tablefold.trainer.methods.registry import Method, require_settings, row_map_sizes
+from tablefold.trainer.networks.registry import OURS
 
 
 def predict(

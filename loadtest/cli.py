@@ -162,12 +162,12 @@ def loadtest(
 
     from rich.console import Console
 
+    from tablefold.client.credentials import Security
     from tablefold.errors import UsageError
-    from tablefold.loadtest.card import print_card
     from tablefold.loadtest.measure import measure, write
     from tablefold.loadtest.objective import Objective
     from tablefold.loadtest.plan import Plan
-    from tablefold.loadtest.security import Security
+    from tablefold.loadtest.report.card import print_card
     from tablefold.report import check_writable
 
     plan = Plan(
@@ -232,9 +232,9 @@ def predict(
     from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-    from tablefold.loadtest.card import number
-    from tablefold.loadtest.predict import predict as score
-    from tablefold.loadtest.security import Security
+    from tablefold.client.credentials import Security
+    from tablefold.client.score_log import predict as score
+    from tablefold.loadtest.report.card import number
 
     columns = (TextColumn("scoring"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     with Progress(*columns, console=Console(stderr=True), transient=True) as bar:

@@ -10,11 +10,11 @@ from typing import Literal
 
 import numpy as np
 
+from tablefold.client.connection import PROTOCOLS
 from tablefold.errors import UsageError
-from tablefold.loadtest.connection import PROTOCOLS
 from tablefold.loadtest.figures import Figures
 from tablefold.loadtest.plan import Plan
-from tablefold.loadtest.result import Result
+from tablefold.loadtest.results.result import Result
 from tablefold.loadtest.target import Target
 
 CONFIDENCE = 0.95

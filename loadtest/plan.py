@@ -8,10 +8,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Literal
 
+from tablefold.client.credentials import Security
 from tablefold.errors import UsageError
 from tablefold.loadtest.objective import Objective
 from tablefold.loadtest.row_counts import RowCounts
-from tablefold.loadtest.security import Security
 
 DEFAULT_CONCURRENCY = 8
 MOST_CONNECTIONS = 4

@@ -20,20 +20,20 @@ from pydantic import ValidationError
 
 import tablefold
 from tablefold.bundle import Manifest
+from tablefold.client.codec import BadReply, Connection, Request, Wire
+from tablefold.client.connection import SETUP_SECONDS, Address, connect, open_wire, plain_words
+from tablefold.client.tablefold_v1 import GET_MODEL, NativeWire
 from tablefold.errors import UsageError
-from tablefold.loadtest.connection import SETUP_SECONDS, Address, connect, open_wire, plain_words
 from tablefold.loadtest.figures import Bundle, FootprintCheck
+from tablefold.loadtest.generator.shift import News, Report, Setup, Shift
+from tablefold.loadtest.generator.traffic import request_pool, rows_of
+from tablefold.loadtest.generator.workers import Workers
 from tablefold.loadtest.interrupt import Interrupt
-from tablefold.loadtest.memory import FootprintCall, MemorySource, MemoryWatch, find_memory
-from tablefold.loadtest.native import GET_MODEL, NativeWire
+from tablefold.loadtest.observer.memory import FootprintCall, MemorySource, MemoryWatch, find_memory
+from tablefold.loadtest.observer.statistics import batches_since, count
 from tablefold.loadtest.plan import Plan
-from tablefold.loadtest.result import EVENT_LOOP_LIMIT, Result
-from tablefold.loadtest.shift import News, Report, Setup, Shift
-from tablefold.loadtest.statistics import batches_since, count
-from tablefold.loadtest.summary import Ingredients, compare_footprints, summarise
-from tablefold.loadtest.traffic import request_pool, rows_of
-from tablefold.loadtest.wire import BadReply, Connection, Request, Wire
-from tablefold.loadtest.workers import Workers
+from tablefold.loadtest.results.result import EVENT_LOOP_LIMIT, Result
+from tablefold.loadtest.results.summary import Ingredients, compare_footprints, summarise
 from tablefold.protos import tablefold_pb2 as pb
 
 PASSING = {grpc.StatusCode.RESOURCE_EXHAUSTED, grpc.StatusCode.DEADLINE_EXCEEDED}

@@ -24,23 +24,23 @@ from grpc_reflection.v1alpha._async import ReflectionServicer
 from tablefold.bundle import Manifest
 from tablefold.errors import UsageError
 from tablefold.protos import inference_pb2, inference_pb2_grpc, tablefold_pb2, tablefold_pb2_grpc
-from tablefold.server.batcher import Batcher
-from tablefold.server.engine import Device, Engine, OnnxEngine
-from tablefold.server.footprint import Processes, ServerMemory
-from tablefold.server.guard import Guard
-from tablefold.server.health import Health
-from tablefold.server.lanes import Lanes, available_cores
-from tablefold.server.lease import on_wanted, stop_listening
-from tablefold.server.memory import use_one_heap
-from tablefold.server.metrics import Metrics
-from tablefold.server.model import Opened, WarmUp
-from tablefold.server.monitoring import Monitoring
-from tablefold.server.oip import InferenceService
+from tablefold.server.engines.onnx import Device, Engine, OnnxEngine
+from tablefold.server.models.footprint import Processes, ServerMemory
+from tablefold.server.models.lease import on_wanted, stop_listening
+from tablefold.server.models.model import Opened, WarmUp
+from tablefold.server.models.repository import Repository
 from tablefold.server.options import Options
 from tablefold.server.port import address_of
-from tablefold.server.predict import PredictService
-from tablefold.server.repository import Repository
-from tablefold.server.security import TokenCheck, read_token, tls_credentials
+from tablefold.server.queue.batcher import Batcher
+from tablefold.server.queue.engine_threads import Lanes, available_cores
+from tablefold.server.telemetry.memory import use_one_heap
+from tablefold.server.telemetry.metrics import Metrics
+from tablefold.server.telemetry.monitoring import Monitoring
+from tablefold.server.wire.guard import Guard
+from tablefold.server.wire.health import Health
+from tablefold.server.wire.oip import InferenceService
+from tablefold.server.wire.security import TokenCheck, read_token, tls_credentials
+from tablefold.server.wire.tablefold_v1 import PredictService
 
 log = logging.getLogger(__name__)
 

@@ -88,8 +88,8 @@ def serve(
     Speaks tablefold.v1, the Open Inference Protocol v2, gRPC health and reflection on one port. Prints one
     line when it is ready.
     """
-    from tablefold.server.launch import serve as launch
     from tablefold.server.options import Options
+    from tablefold.server.processes.launch import serve as launch
 
     launch(
         Options(
@@ -134,7 +134,7 @@ def show_footprint(server: str, *, tls_ca: Path | None, token_file: Path | None,
 
     from rich.console import Console
 
-    from tablefold.server.ask_footprint import ask_footprint, table_of
+    from tablefold.client.footprint import ask_footprint, table_of
 
     footprint = ask_footprint(server, tls_ca, token_file)
     if json:

@@ -10,9 +10,9 @@ from hypothesis import settings
 
 from tablefold.cli import main
 from tablefold.logs import read_splits
-from tablefold.trainer.checkpoint import Checkpoint
+from tablefold.trainer.checkpoint.files import Checkpoint
 from tablefold.trainer.config import TrainConfig
-from tablefold.trainer.train import train
+from tablefold.trainer.training.run import train
 
 # `pytest --hypothesis-profile=thorough` tries twenty times as many examples of every property.
 settings.register_profile("usual", max_examples=100, deadline=None)

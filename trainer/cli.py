@@ -102,14 +102,14 @@ def train(
     from tablefold.errors import UsageError
     from tablefold.logs import SplitRule
     from tablefold.logs.terminal import read_splits_with_bar
-    from tablefold.trainer.checkpoint import require_free
+    from tablefold.trainer.checkpoint.files import require_free
     from tablefold.trainer.config import config_of
-    from tablefold.trainer.method import Method
-    from tablefold.trainer.metrics_log import JsonLines, TensorBoard
-    from tablefold.trainer.network import import_factory
-    from tablefold.trainer.observer import Observer, Several
-    from tablefold.trainer.terminal import Terminal
-    from tablefold.trainer.train import train as run
+    from tablefold.trainer.methods.registry import Method
+    from tablefold.trainer.networks.registry import import_factory
+    from tablefold.trainer.progress.metrics_log import JsonLines, TensorBoard
+    from tablefold.trainer.progress.terminal import Terminal
+    from tablefold.trainer.training.observer import Observer, Several
+    from tablefold.trainer.training.run import train as run
 
     Method.parse(method)  # a wrong name is refused before the log is read
     import_factory(network)
@@ -165,9 +165,9 @@ def compress(
     from rich.table import Table
 
     from tablefold.errors import UsageError
-    from tablefold.trainer import checkpoint as checkpoints
-    from tablefold.trainer.compress import compress as run
-    from tablefold.trainer.network import import_factory
+    from tablefold.trainer.checkpoint.files import files as checkpoints
+    from tablefold.trainer.compression.compress import compress as run
+    from tablefold.trainer.networks.registry import import_factory
 
     if rank is None and row_ratio == 1:
         raise UsageError("nothing to do: give --rank, --row-ratio or both")
@@ -217,9 +217,9 @@ def neighbours(
     from rich.console import Console
     from rich.table import Table
 
-    from tablefold.trainer import checkpoint as checkpoints
-    from tablefold.trainer.neighbours import neighbours as find
-    from tablefold.trainer.network import import_factory
+    from tablefold.trainer.checkpoint.files import files as checkpoints
+    from tablefold.trainer.compression.neighbours import neighbours as find
+    from tablefold.trainer.networks.registry import import_factory
 
     found = find(checkpoints.load(checkpoint, import_factory(network)), feature, value, most=most)
     if json:

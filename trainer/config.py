@@ -45,7 +45,7 @@ class TrainConfig(BaseModel):
     seed: int = 0
     network: str = "dlrm"
     """`dlrm`, `dcnv2`, `deepfm`, or the `package.module:Factory` of the user's own (see
-    `tablefold.trainer.network`)."""
+    `tablefold.trainer.networks.registry`)."""
     bottom: tuple[Annotated[int, Field(ge=1)], ...] = (512, 256, 64)
     top: Annotated[tuple[Annotated[int, Field(ge=1)], ...], Field(min_length=1)] = (512, 256)
 

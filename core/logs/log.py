@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Self
 import numpy as np
 
 if TYPE_CHECKING:
-    from tablefold.logs.encoded import EncodedLog
+    from tablefold.logs.encoded.encoded import EncodedLog
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)

@@ -4,7 +4,7 @@ criteo:PATH | avazu:PATH     a file, or a folder that holds train, dev and test 
 movielens:PATH               a folder with ratings, users.dat and movies.dat
 frappe:PATH                  frappe.csv or the .zip with it, or a folder with frappe*.libfm files
 synthetic:ROWS               generated rows, the same for the same number
-SCHEMA.toml                  any CSV, TSV or Parquet log (see `tablefold.logs.custom`)
+SCHEMA.toml                  any CSV, TSV or Parquet log (see `tablefold.logs.formats.custom`)
 """
 
 from collections.abc import Callable
@@ -15,13 +15,13 @@ import numpy as np
 import polars as pl
 
 from tablefold.errors import LogError, UsageError
-from tablefold.logs import avazu, criteo, custom, frappe, movielens, synthetic
-from tablefold.logs import cache as caches
-from tablefold.logs.encode import OnRows, Source
+from tablefold.logs.encoded.encode import OnRows, Source
+from tablefold.logs.encoded.encoded import cache as caches
+from tablefold.logs.formats import avazu, criteo, custom, frappe, movielens, synthetic
+from tablefold.logs.formats.text import first_of
 from tablefold.logs.log import Log, Splits
 from tablefold.logs.log_file import LogFile
-from tablefold.logs.parts import HELD_OUT, PARTS, Part, SplitRule, cut_rows, held_out_rows, parts_of_files
-from tablefold.logs.text import first_of
+from tablefold.logs.splits import HELD_OUT, PARTS, Part, SplitRule, cut_rows, held_out_rows, parts_of_files
 from tablefold.schema import FeatureSchema
 
 FILE_NAMES: dict[Part, tuple[str, ...]] = {

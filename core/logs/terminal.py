@@ -6,8 +6,8 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from tablefold.logs.log import Splits
-from tablefold.logs.parts import SplitRule
 from tablefold.logs.source import read_splits
+from tablefold.logs.splits import SplitRule
 from tablefold.schema import FeatureSchema
 
 

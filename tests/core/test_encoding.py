@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from tablefold.encoding import encode, hash_string
 from tablefold.errors import LogError
-from tablefold.logs.parse import parse
+from tablefold.logs.formats.parse import parse
 from tablefold.schema import MISSING, CategoricalFeature, Encoding, FeatureSchema
 
 RAW = {

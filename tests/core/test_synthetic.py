@@ -3,7 +3,7 @@
 import numpy as np
 from sklearn.metrics import roc_auc_score
 
-from tablefold.logs import synthetic
+from tablefold.logs.formats import synthetic
 from tablefold.schema import MISSING
 
 

@@ -4,15 +4,15 @@ import numpy as np
 import pytest
 
 from tablefold.errors import TablefoldError
-from tablefold.exporter.compact_dictionary import CompactDictionary
-from tablefold.exporter.dictionary import DictionaryKind
+from tablefold.exporter.dictionaries.compact import CompactDictionary
+from tablefold.exporter.dictionaries.dictionary import DictionaryKind
+from tablefold.exporter.dictionaries.static_function import Layout, evaluate, solve
 from tablefold.exporter.graph import empty_model, parts_of
-from tablefold.exporter.lookup import BuildLookup, build_dictionary
-from tablefold.exporter.static_function import Layout, evaluate, solve
-from tablefold.logs.synthetic import SCHEMA
-from tablefold.trainer.hashing import mix
-from tablefold.trainer.lookup_columns import LookupColumns
-from tablefold.trainer.row_map import RowMap
+from tablefold.exporter.passes.lookup import BuildLookup, build_dictionary
+from tablefold.logs.formats.synthetic import SCHEMA
+from tablefold.trainer.embedding.hashing import mix
+from tablefold.trainer.embedding.lookup_columns import LookupColumns
+from tablefold.trainer.embedding.row_map import RowMap
 
 C = SCHEMA.id_columns
 COLUMNS = LookupColumns(
@@ -52,7 +52,7 @@ def test_another_salt_is_taken_where_a_static_function_does_not_work_out(
             assert np.array_equal(dictionary.row_maps[0](keys), rows)
 
     build_many()
-    monkeypatch.setattr("tablefold.exporter.compact_dictionary.ATTEMPTS", 1)
+    monkeypatch.setattr("tablefold.exporter.dictionaries.compact.ATTEMPTS", 1)
     with pytest.raises(TablefoldError, match="no static function of 5 ids was found in 1 attempts"):
         build_many()
 

@@ -16,18 +16,18 @@ import torch
 
 from tablefold.bundle import GRAPH, TOLERANCE, WEIGHTS, check_files, read_manifest
 from tablefold.errors import BundleError, CheckpointError, QualityError, UsageError, VerificationError
-from tablefold.exporter import static_function
-from tablefold.exporter.dictionary import DictionaryKind
+from tablefold.exporter.dictionaries import static_function
+from tablefold.exporter.dictionaries.dictionary import DictionaryKind
+from tablefold.exporter.dictionaries.static_function import Layout
 from tablefold.exporter.export import ExportOptions, export
-from tablefold.exporter.network_types import NetworkType
-from tablefold.exporter.probes import probe_rows
-from tablefold.exporter.row_types import RowType
-from tablefold.exporter.static_function import Layout
-from tablefold.exporter.verify import graph_of, require_equal
+from tablefold.exporter.passes.quantise_network import NetworkType
+from tablefold.exporter.passes.row_types import RowType
+from tablefold.exporter.proof.probes import probe_rows
+from tablefold.exporter.proof.verify import graph_of, require_equal
 from tablefold.logs import Log
-from tablefold.trainer import checkpoint as checkpoints
-from tablefold.trainer.checkpoint import Checkpoint, build_model
-from tablefold.trainer.collection import fuse
+from tablefold.trainer.checkpoint.files import Checkpoint, build_model
+from tablefold.trainer.checkpoint.files import files as checkpoints
+from tablefold.trainer.embedding.collection import fuse
 from tests.conftest import METHODS
 from tests.exporter.test_graph import ON_EVERY_DEVICE
 
@@ -156,7 +156,7 @@ def test_a_dictionary_that_is_wrong_about_an_id_is_not_written(
         words[0][layout.slots(h[:1])[0, 0]] += 1
         return words
 
-    monkeypatch.setattr("tablefold.exporter.static_function.solve", one_word_wrong)
+    monkeypatch.setattr("tablefold.exporter.dictionaries.static_function.solve", one_word_wrong)
     says = r"lookup, feature C\d+: id \S+ must have row \d+ and has"
     with pytest.raises(VerificationError, match=says):
         export(trained("lhf")[0], tmp_path, "m", options=ExportOptions(lookup=DictionaryKind.COMPACT))

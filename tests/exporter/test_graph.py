@@ -16,17 +16,17 @@ from onnx_ir.passes import PreconditionError
 from onnx_ir.passes import Sequential as Passes
 
 from tablefold.errors import TablefoldError
-from tablefold.exporter.dictionary import DictionaryKind
-from tablefold.exporter.element_gathers import QuickenElementGathers
+from tablefold.exporter.dictionaries.dictionary import DictionaryKind
 from tablefold.exporter.export import ExportOptions
 from tablefold.exporter.folded import GivenTable
 from tablefold.exporter.graph import empty_model, parts_of, value_named
-from tablefold.exporter.lookup import ROWS, BuildLookup, build_dictionary
-from tablefold.exporter.network import AttachNetwork, export_network
+from tablefold.exporter.passes.element_gathers import QuickenElementGathers
+from tablefold.exporter.passes.lookup import ROWS, BuildLookup, build_dictionary
+from tablefold.exporter.passes.network import AttachNetwork, export_network
+from tablefold.exporter.passes.row_types import RowType, pack
+from tablefold.exporter.passes.rows import VECTORS, AttachRows, StoredTable
 from tablefold.exporter.prediction import predict
-from tablefold.exporter.probes import EDGES
-from tablefold.exporter.row_types import RowType, pack
-from tablefold.exporter.rows import VECTORS, AttachRows, StoredTable
+from tablefold.exporter.proof.probes import EDGES
 from tablefold.schema import (
     MISSING,
     CategoricalFeature,
@@ -36,18 +36,18 @@ from tablefold.schema import (
     Pooling,
     Transform,
 )
-from tablefold.trainer.checkpoint import build_model
-from tablefold.trainer.collection import EmbeddingCollection, fuse
+from tablefold.trainer.checkpoint.files import build_model
 from tablefold.trainer.config import TrainConfig
-from tablefold.trainer.dcn_v2 import DCNv2
-from tablefold.trainer.deepfm import DeepFM
-from tablefold.trainer.dlrm import DLRM
-from tablefold.trainer.lookup_columns import LookupColumns
-from tablefold.trainer.method import ROW_MAPS, make_row_maps
-from tablefold.trainer.model import Head
-from tablefold.trainer.row_map import RowMap, RowsOf, num_rows
-from tablefold.trainer.row_map_method import FeatureSize
-from tablefold.trainer.vocabulary import Vocabulary
+from tablefold.trainer.embedding.collection import EmbeddingCollection, fuse
+from tablefold.trainer.embedding.lookup_columns import LookupColumns
+from tablefold.trainer.embedding.row_map import RowMap, RowsOf, num_rows
+from tablefold.trainer.embedding.vocabulary import Vocabulary
+from tablefold.trainer.methods.builder import FeatureSize
+from tablefold.trainer.methods.registry import ROW_MAPS, make_row_maps
+from tablefold.trainer.networks.ctr_model import Head
+from tablefold.trainer.networks.dcn_v2 import DCNv2
+from tablefold.trainer.networks.deepfm import DeepFM
+from tablefold.trainer.networks.dlrm import DLRM
 
 INT64 = st.integers(-(2**63), 2**63 - 1)
 

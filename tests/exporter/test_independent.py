@@ -14,16 +14,16 @@ import torch
 from onnx.reference.op_run import OpRun
 
 from tablefold.bundle import GRAPH, TOLERANCE
-from tablefold.exporter.dictionary import DictionaryKind
-from tablefold.exporter.element_gathers import QuickenElementGathers
+from tablefold.exporter.dictionaries.dictionary import DictionaryKind
 from tablefold.exporter.export import ExportOptions, export
-from tablefold.exporter.network import export_network
-from tablefold.exporter.network_types import NetworkType
-from tablefold.exporter.probes import probe_rows
-from tablefold.exporter.row_types import RowType
-from tablefold.exporter.verify import graph_of
-from tablefold.trainer.checkpoint import Checkpoint
-from tablefold.trainer.collection import fuse
+from tablefold.exporter.passes.element_gathers import QuickenElementGathers
+from tablefold.exporter.passes.network import export_network
+from tablefold.exporter.passes.quantise_network import NetworkType
+from tablefold.exporter.passes.row_types import RowType
+from tablefold.exporter.proof.probes import probe_rows
+from tablefold.exporter.proof.verify import graph_of
+from tablefold.trainer.checkpoint.files import Checkpoint
+from tablefold.trainer.embedding.collection import fuse
 
 Trained = Callable[..., tuple[Checkpoint, Path]]
 BUNDLES = {

@@ -10,14 +10,14 @@ import torch
 from onnx_ir.passes import PreconditionError
 from torch import Tensor, nn
 
-from tablefold.exporter.element_gathers import QuickenElementGathers
-from tablefold.exporter.network import export_network
-from tablefold.exporter.network_types import QuantiseNetwork, half
-from tablefold.logs.synthetic import SCHEMA
-from tablefold.trainer.dcn_v2 import DCNv2
-from tablefold.trainer.deepfm import DeepFM
-from tablefold.trainer.dlrm import DLRM
-from tablefold.trainer.model import Head
+from tablefold.exporter.passes.element_gathers import QuickenElementGathers
+from tablefold.exporter.passes.network import export_network
+from tablefold.exporter.passes.quantise_network import QuantiseNetwork, half
+from tablefold.logs.formats.synthetic import SCHEMA
+from tablefold.trainer.networks.ctr_model import Head
+from tablefold.trainer.networks.dcn_v2 import DCNv2
+from tablefold.trainer.networks.deepfm import DeepFM
+from tablefold.trainer.networks.dlrm import DLRM
 
 DIM, FEATURES, DENSE = 4, len(SCHEMA.categorical), len(SCHEMA.dense)
 

@@ -6,8 +6,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tablefold.errors import TablefoldError
-from tablefold.exporter.perfect_hash import build, slots_of
-from tablefold.trainer.hashing import mix, reduce_to
+from tablefold.exporter.dictionaries.perfect_hash import build, slots_of
+from tablefold.trainer.embedding.hashing import mix, reduce_to
 
 INT64 = st.integers(-(2**63), 2**63 - 1)
 

@@ -10,19 +10,19 @@ from typer.testing import CliRunner
 from tablefold.bundle import read_manifest
 from tablefold.cli import app
 from tablefold.errors import UsageError
-from tablefold.exporter.dictionary import DictionaryKind
+from tablefold.exporter.dictionaries.dictionary import DictionaryKind
 from tablefold.exporter.export import ExportOptions, export
-from tablefold.exporter.network_types import NetworkType
+from tablefold.exporter.passes.quantise_network import NetworkType
+from tablefold.exporter.passes.row_types import RowType
 from tablefold.exporter.prediction import parse_sizes, predict
-from tablefold.exporter.row_types import RowType
-from tablefold.exporter.verify import graph_of
-from tablefold.exporter.weigh import weigh
+from tablefold.exporter.proof.verify import graph_of
 from tablefold.logs import read_splits
-from tablefold.logs.synthetic import SCHEMA
+from tablefold.logs.formats.synthetic import SCHEMA
 from tablefold.metrics import auc
-from tablefold.trainer.checkpoint import Checkpoint
-from tablefold.trainer.row_map_method import FeatureSize
-from tablefold.trainer.vocabulary import count_vocabularies
+from tablefold.study.evaluate import weigh
+from tablefold.trainer.checkpoint.files import Checkpoint
+from tablefold.trainer.embedding.vocabulary import count_vocabularies
+from tablefold.trainer.methods.builder import FeatureSize
 
 OPTIONS = [
     ("full", ExportOptions()),

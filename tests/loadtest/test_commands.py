@@ -14,7 +14,7 @@ from typer.testing import CliRunner
 
 from tablefold.errors import UsageError
 from tablefold.loadtest.cli import loadtest
-from tablefold.loadtest.schema import schema
+from tablefold.loadtest.report.json_schema import schema
 
 app = typer.Typer()
 app.command()(loadtest)
@@ -75,7 +75,9 @@ def test_csv_has_a_line_a_run_named_as_in_the_json(written):
 
 def test_the_json_is_as_its_schema_in_the_docs_says(written):
     documented = json.loads((Path(__file__).parents[2] / "docs/loadtest.schema.json").read_text())
-    assert documented == schema(), "run python -m tablefold.loadtest.schema > docs/loadtest.schema.json"
+    assert documented == schema(), (
+        "run python -m tablefold.loadtest.report.json_schema > docs/loadtest.schema.json"
+    )
     run = documented["$defs"]["Result"]
     assert set(json.loads(written[0])) == set(run["properties"])
 

@@ -11,10 +11,10 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from tablefold.loadtest.cpu import SCHEDSTAT, CpuMeter
-from tablefold.loadtest.load import poisson
+from tablefold.loadtest.generator.arrivals import poisson
+from tablefold.loadtest.generator.cpu import SCHEDSTAT, CpuMeter
 from tablefold.loadtest.plan import Plan
-from tablefold.loadtest.result import WAITING_LIMIT, Result
+from tablefold.loadtest.results.result import WAITING_LIMIT, Result
 from tablefold.loadtest.target import run
 
 BASE = Plan(server="-", model="ctr", rows="5", rate=150.0, duration=1.5, warmup=0.2, processes=1)

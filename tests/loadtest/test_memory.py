@@ -9,11 +9,11 @@ from types import SimpleNamespace
 import psutil
 import pytest
 
-from tablefold.loadtest.connection import Address, connect
-from tablefold.loadtest.gpu import GpuMemory
-from tablefold.loadtest.memory import FootprintCall, MemoryWatch, find_memory
-from tablefold.loadtest.processes import LocalProcesses, ProcessMemory, read_process
-from tablefold.loadtest.summary import compare_footprints
+from tablefold.client.connection import Address, connect
+from tablefold.loadtest.observer.gpu import GpuMemory
+from tablefold.loadtest.observer.memory import FootprintCall, MemoryWatch, find_memory
+from tablefold.loadtest.observer.processes import LocalProcesses, ProcessMemory, read_process
+from tablefold.loadtest.results.summary import compare_footprints
 
 MIB = 2**20
 
@@ -58,7 +58,7 @@ def test_gpu_memory_is_the_servers_on_all_cards(monkeypatch):
         nvmlDeviceGetHandleByIndex=lambda index: index,
         nvmlDeviceGetComputeRunningProcesses=lambda card: cards[card],
     )
-    monkeypatch.setattr("tablefold.loadtest.gpu.pynvml", nvml)
+    monkeypatch.setattr("tablefold.loadtest.observer.gpu.pynvml", nvml)
     assert GpuMemory().of({1, 2}) == 150
     cards[1][0].usedGpuMemory = None
     assert GpuMemory().of({1, 2}) is None
@@ -160,5 +160,7 @@ async def test_nobody_can_tell(start_fake, monkeypatch):
 
 
 def test_a_forwarded_port_is_nobodys_memory(quick, monkeypatch):
-    monkeypatch.setattr("tablefold.loadtest.processes.FORWARDERS", {psutil.Process(quick.process.pid).name()})
+    monkeypatch.setattr(
+        "tablefold.loadtest.observer.processes.FORWARDERS", {psutil.Process(quick.process.pid).name()}
+    )
     assert LocalProcesses.find(Address.parse(quick.address)) is None

@@ -10,13 +10,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tablefold.errors import UsageError
-from tablefold.loadtest.card import doubts, step_table
 from tablefold.loadtest.compare import compare, names, versus
-from tablefold.loadtest.drift import trend, trends
 from tablefold.loadtest.figures import LatencyPoint, MemoryPoint
 from tablefold.loadtest.objective import Objective, cost_per_million
-from tablefold.loadtest.page import page
 from tablefold.loadtest.plan import Plan
+from tablefold.loadtest.report.card import doubts, step_table
+from tablefold.loadtest.report.page import page
+from tablefold.loadtest.results.drift import trend, trends
 from tablefold.loadtest.sweep import kept_up, sweep
 from tablefold.loadtest.target import run
 from tests.loadtest.simulated import Simulated

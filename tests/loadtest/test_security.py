@@ -5,10 +5,10 @@ from pathlib import Path
 
 import pytest
 
+from tablefold.client.credentials import Security
+from tablefold.client.score_log import predict
 from tablefold.errors import UsageError
 from tablefold.loadtest.plan import Plan
-from tablefold.loadtest.predict import predict
-from tablefold.loadtest.security import Security
 from tablefold.loadtest.target import run
 
 

@@ -10,11 +10,11 @@ import psutil
 import pytest
 
 from tablefold.errors import UsageError
-from tablefold.loadtest.load import CLIENT_LIMIT, open_loop
+from tablefold.loadtest.generator.arrivals import CLIENT_LIMIT, open_loop
+from tablefold.loadtest.generator.workers import WorkerDied
 from tablefold.loadtest.objective import Objective
 from tablefold.loadtest.plan import Plan
 from tablefold.loadtest.target import run
-from tablefold.loadtest.workers import WorkerDied
 
 BASE = Plan(server="-", model="ctr", rows="5", rate=100.0, duration=2.0, warmup=0.2, processes=1)
 
@@ -81,7 +81,7 @@ async def test_a_dead_server_is_not_hammered_by_the_closed_loop(start_fake):
 def worker():
     """The one client process."""
     alive = [each for each in psutil.Process().children() if each.status() != psutil.STATUS_ZOMBIE]
-    (found,) = [each for each in alive if "tablefold.loadtest.worker" in each.cmdline()]
+    (found,) = [each for each in alive if "tablefold.loadtest.generator.worker" in each.cmdline()]
     return found
 
 
@@ -100,7 +100,7 @@ async def test_ctrl_c_keeps_what_was_measured(quick, number):
 
 
 async def test_the_open_loop_bounds_its_calls_in_flight(monkeypatch):
-    monkeypatch.setattr("tablefold.loadtest.load.IN_FLIGHT_LIMIT", 3)
+    monkeypatch.setattr("tablefold.loadtest.generator.arrivals.IN_FLIGHT_LIMIT", 3)
     release, calls = asyncio.Event(), []
 
     async def send(due):

@@ -9,17 +9,17 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 
 from tablefold.bundle import GoldenRows, Manifest, Method
+from tablefold.client.codec import BadReply
+from tablefold.client.connection import Address, connect, open_wire
+from tablefold.client.oip import OipWire
+from tablefold.client.tablefold_v1 import NativeWire
 from tablefold.errors import UsageError
 from tablefold.footprint import Footprint, Parts
-from tablefold.loadtest.connection import Address, connect, open_wire
-from tablefold.loadtest.native import NativeWire
-from tablefold.loadtest.oip import OipWire
+from tablefold.loadtest.generator.traffic import random_rows, request_pool
 from tablefold.loadtest.plan import Plan
 from tablefold.loadtest.row_counts import RowCounts
 from tablefold.loadtest.target import run
-from tablefold.loadtest.traffic import random_rows, request_pool
-from tablefold.loadtest.wire import BadReply
-from tablefold.logs.criteo import SCHEMA as CRITEO
+from tablefold.logs.formats.criteo import SCHEMA as CRITEO
 from tablefold.protos import inference_pb2 as oip
 from tablefold.protos import tablefold_pb2 as own
 from tablefold.schema import CategoricalFeature, DenseFeature, FeatureSchema

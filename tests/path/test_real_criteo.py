@@ -14,10 +14,10 @@ import pytest
 
 from tablefold.bundle import TOLERANCE
 from tablefold.exporter.export import export
-from tablefold.exporter.probes import probe_rows
+from tablefold.exporter.proof.probes import probe_rows
 from tablefold.logs import Log, criteo
-from tablefold.trainer.checkpoint import Checkpoint
-from tablefold.trainer.collection import fuse
+from tablefold.trainer.checkpoint.files import Checkpoint
+from tablefold.trainer.embedding.collection import fuse
 from tests.path.conftest import serving
 
 METHODS = ("full", "hash", "mlet", "lhf")

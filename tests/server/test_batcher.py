@@ -16,10 +16,10 @@ from hypothesis import strategies as st
 
 from tablefold.errors import DeadlineExceeded, EngineFault, Overloaded, TooLate, Unavailable
 from tablefold.footprint import Parts
-from tablefold.server.batcher import Batcher
-from tablefold.server.lanes import Lanes
-from tablefold.server.metrics import Metrics
-from tablefold.server.pace import Pace, Throughput, measure_pace
+from tablefold.server.queue.batch_sizing import Pace, Throughput, measure_pace
+from tablefold.server.queue.batcher import Batcher
+from tablefold.server.queue.engine_threads import Lanes
+from tablefold.server.telemetry.metrics import Metrics
 
 
 class FakeEngine:

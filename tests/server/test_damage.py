@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from tablefold.bundle import WEIGHTS
-from tablefold.server import lease
+from tablefold.server.models import lease
 from tests.server.test_reload import damage, index, served_by
 
 OVERWRITE = "import sys; file = open(sys.argv[1], 'r+b'); file.write(bytes(388)); file.close()"

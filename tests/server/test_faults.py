@@ -19,7 +19,7 @@ import sys, threading
 from dataclasses import replace
 from pathlib import Path
 from tablefold.server.app import run
-from tablefold.server.engine import Device, OnnxEngine
+from tablefold.server.engines.onnx import Device, OnnxEngine
 from tablefold.server.options import Options
 
 class Hangs:

@@ -13,7 +13,7 @@ from tablefold.errors import BundleError
 from tablefold.footprint import Footprint, Parts
 from tablefold.protos import inference_pb2 as oip
 from tablefold.protos import tablefold_pb2 as pb
-from tablefold.server.memory import mapped_bytes, memory_of
+from tablefold.server.telemetry.memory import mapped_bytes, memory_of
 from tests.server.test_reload import index, served_by
 
 MB = 1_000_000
@@ -73,7 +73,7 @@ input()
 
 GROWTH = """
 import numpy as np
-from tablefold.server.memory import measured
+from tablefold.server.telemetry.memory import measured
 kept, grown = measured(lambda: np.ones(64_000_000, np.uint8))
 _, passed = measured(lambda: np.ones(400_000_000, np.uint8).sum())
 print(len(kept), grown.anonymous, passed.anonymous, passed.peak)

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from tablefold.server import lanes
+from tablefold.server.queue import engine_threads as lanes
 
 
 async def test_it_prints_one_line_with_its_real_ports_and_leaves_with_0_on_sigterm(repository, toy):

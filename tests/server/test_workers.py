@@ -10,9 +10,9 @@ import psutil
 import pytest
 
 from tablefold.protos import tablefold_pb2 as pb
-from tablefold.server import launch, supervisor
-from tablefold.server.joined import JoinedMetrics, _joined, _parse
 from tablefold.server.options import Options
+from tablefold.server.processes import launch, supervisor
+from tablefold.server.telemetry.joined import JoinedMetrics, _joined, _parse
 from tests.server.conftest import Client
 from tests.server.test_operations import get, samples
 
@@ -220,7 +220,7 @@ def test_counters_histograms_and_gauges_add_up_and_shared_bytes_count_once():
 
 
 def test_a_worker_that_ended_leaves_its_counts_but_not_its_gauges(monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr("tablefold.server.joined._get", lambda port, path: PAGE if port else None)
+    monkeypatch.setattr("tablefold.server.telemetry.joined._get", lambda port, path: PAGE if port else None)
     metrics = JoinedMetrics()
     for pid in (1, 2):
         metrics.add(pid, http_port=pid)

@@ -7,8 +7,8 @@ from torch import nn
 
 from tablefold.logs import Splits, synthetic
 from tablefold.trainer.config import TrainConfig
-from tablefold.trainer.loop import EpochResult
-from tablefold.trainer.observer import Observer, Stage
+from tablefold.trainer.training.loop import EpochResult
+from tablefold.trainer.training.observer import Observer, Stage
 
 SMALL = TrainConfig(dim=4, batch_rows=256, epochs=1, bottom=(8,), top=(8,))
 

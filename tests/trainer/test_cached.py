@@ -8,9 +8,9 @@ import torch
 
 from tablefold.cli import main
 from tablefold.logs import read_splits
-from tablefold.trainer import checkpoint as checkpoints
+from tablefold.trainer.checkpoint.files import files as checkpoints
 from tablefold.trainer.config import TrainConfig
-from tablefold.trainer.train import train
+from tablefold.trainer.training.run import train
 from tests.core.test_cache import shop
 from tests.trainer.runs import SMALL, StopAfter, Stopped
 

@@ -12,13 +12,13 @@ import torch
 from tablefold.bundle import read_manifest
 from tablefold.errors import UsageError
 from tablefold.exporter.export import ExportOptions, export
-from tablefold.exporter.row_types import RowType
+from tablefold.exporter.passes.row_types import RowType
 from tablefold.logs import Log
-from tablefold.trainer import checkpoint as checkpoints
 from tablefold.trainer import cli
-from tablefold.trainer.checkpoint import Checkpoint
-from tablefold.trainer.compress import cluster_rows, compress, low_rank
-from tablefold.trainer.feature_table import feature_tables
+from tablefold.trainer.checkpoint.files import Checkpoint
+from tablefold.trainer.checkpoint.files import files as checkpoints
+from tablefold.trainer.compression.compress import cluster_rows, compress, low_rank
+from tablefold.trainer.compression.feature_table import feature_tables
 
 Trained = Callable[..., tuple[Checkpoint, Path]]
 DIM = 8

@@ -8,14 +8,14 @@ import pytest
 import torch
 
 from tablefold.errors import TrainingError
-from tablefold.logs import synthetic
-from tablefold.trainer import checkpoint as checkpoints
-from tablefold.trainer.checkpoint import build_model
+from tablefold.logs.formats import synthetic
+from tablefold.trainer.checkpoint.files import build_model
+from tablefold.trainer.checkpoint.files import files as checkpoints
 from tablefold.trainer.config import TrainConfig
-from tablefold.trainer.culprit import find_culprit
-from tablefold.trainer.model import CTRModel
-from tablefold.trainer.row_map import RowMap
-from tablefold.trainer.train import train
+from tablefold.trainer.embedding.row_map import RowMap
+from tablefold.trainer.networks.ctr_model import CTRModel
+from tablefold.trainer.training.divergence import find_culprit
+from tablefold.trainer.training.run import train
 from tests.trainer.runs import SMALL, Diverging, splits
 
 

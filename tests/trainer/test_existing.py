@@ -12,11 +12,11 @@ from tablefold.errors import CheckpointError, UsageError
 from tablefold.exporter.export import export
 from tablefold.logs import Log, movielens
 from tablefold.schema import MISSING, CategoricalFeature, DenseFeature, Encoding, FeatureSchema
-from tablefold.trainer import checkpoint as checkpoints
-from tablefold.trainer.checkpoint import Checkpoint
-from tablefold.trainer.compress import compress
-from tablefold.trainer.existing import Array, adopt
-from tablefold.trainer.feature_table import feature_tables
+from tablefold.trainer.checkpoint.files import Checkpoint
+from tablefold.trainer.checkpoint.files import files as checkpoints
+from tablefold.trainer.compression.adopt import Array, adopt
+from tablefold.trainer.compression.compress import compress
+from tablefold.trainer.compression.feature_table import feature_tables
 
 Trained = Callable[..., tuple[Checkpoint, Path]]
 

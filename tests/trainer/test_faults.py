@@ -8,7 +8,7 @@ import pytest
 
 from tablefold.errors import UsageError
 from tablefold.logs import Log, synthetic
-from tablefold.trainer.train import train
+from tablefold.trainer.training.run import train
 from tests.conftest import METHODS
 from tests.trainer.runs import SMALL, splits
 

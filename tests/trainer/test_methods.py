@@ -10,11 +10,11 @@ from hypothesis import strategies as st
 from tablefold.errors import UsageError
 from tablefold.schema import CategoricalFeature, Encoding, FeatureSchema
 from tablefold.trainer.config import TrainConfig
-from tablefold.trainer.lookup_columns import LookupColumns
-from tablefold.trainer.method import ROW_MAPS, make_row_maps, require_settings, row_map_sizes
-from tablefold.trainer.row_map import num_rows
-from tablefold.trainer.row_map_method import FeatureSize, RowMapRequest
-from tablefold.trainer.vocabulary import Vocabulary
+from tablefold.trainer.embedding.lookup_columns import LookupColumns
+from tablefold.trainer.embedding.row_map import num_rows
+from tablefold.trainer.embedding.vocabulary import Vocabulary
+from tablefold.trainer.methods.builder import FeatureSize, RowMapRequest
+from tablefold.trainer.methods.registry import ROW_MAPS, make_row_maps, require_settings, row_map_sizes
 
 INT64 = st.integers(-(2**63), 2**63 - 1)
 FEATURE = CategoricalFeature(name="c", encoding=Encoding.INT)

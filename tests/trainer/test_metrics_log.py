@@ -7,10 +7,10 @@ from typing import Any
 
 import pytest
 
-from tablefold.logs import synthetic
-from tablefold.trainer.metrics_log import JsonLines, Recorder, TensorBoard
-from tablefold.trainer.observer import Observer, Several
-from tablefold.trainer.train import train
+from tablefold.logs.formats import synthetic
+from tablefold.trainer.progress.metrics_log import JsonLines, Recorder, TensorBoard
+from tablefold.trainer.training.observer import Observer, Several
+from tablefold.trainer.training.run import train
 from tests.trainer.runs import SMALL, StopAfter, Stopped, splits
 
 CONFIG = SMALL.model_copy(update={"batch_rows": 16, "epochs": 2, "patience": 2})

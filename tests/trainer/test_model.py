@@ -6,11 +6,11 @@ import torch
 
 from tablefold.logs import Log, movielens, synthetic
 from tablefold.schema import MISSING, DenseFeature, FeatureSchema, Pooling, Transform
-from tablefold.trainer.checkpoint import build_model
+from tablefold.trainer.checkpoint.files import build_model
 from tablefold.trainer.config import TrainConfig
-from tablefold.trainer.model import CTRModel, DenseTransform
-from tablefold.trainer.row_map import RowMap
-from tablefold.trainer.table import MLET, PADDING_ROWS
+from tablefold.trainer.embedding.row_map import RowMap
+from tablefold.trainer.embedding.table import MLET, PADDING_ROWS
+from tablefold.trainer.networks.ctr_model import CTRModel, DenseTransform
 
 
 def model_of(schema: FeatureSchema, method: str, summed: int = 1) -> CTRModel:

@@ -13,9 +13,9 @@ from tablefold.cli import app
 from tablefold.encoding import decode, encode
 from tablefold.errors import UsageError
 from tablefold.schema import Encoding
-from tablefold.trainer.checkpoint import Checkpoint
-from tablefold.trainer.compress import compress
-from tablefold.trainer.neighbours import neighbours
+from tablefold.trainer.checkpoint.files import Checkpoint
+from tablefold.trainer.compression.compress import compress
+from tablefold.trainer.compression.neighbours import neighbours
 
 Trained = Callable[..., tuple[Checkpoint, Path]]
 

@@ -12,12 +12,12 @@ from torch import nn
 from tablefold.errors import CheckpointError, UsageError
 from tablefold.exporter.export import export
 from tablefold.logs import Splits, synthetic
-from tablefold.trainer import checkpoint as checkpoints
+from tablefold.trainer.checkpoint.files import files as checkpoints
 from tablefold.trainer.config import TrainConfig
-from tablefold.trainer.dcn_v2 import DCNv2
-from tablefold.trainer.deepfm import DeepFM
-from tablefold.trainer.network import OURS, build_network, import_factory
-from tablefold.trainer.train import train
+from tablefold.trainer.networks.dcn_v2 import DCNv2
+from tablefold.trainer.networks.deepfm import DeepFM
+from tablefold.trainer.networks.registry import OURS, build_network, import_factory
+from tablefold.trainer.training.run import train
 
 CONFIG = TrainConfig(dim=4, batch_rows=256, epochs=1, row_ratio=4, method="lhf", network="shop_network:Net")
 CODE = """

@@ -15,11 +15,11 @@ from rich.console import Console
 from tablefold.cli import main
 from tablefold.errors import UsageError
 from tablefold.logs import Splits, synthetic
-from tablefold.trainer import checkpoint as checkpoints
+from tablefold.trainer.checkpoint.files import files as checkpoints
 from tablefold.trainer.config import FIRST_STAGE_EPOCHS, TrainConfig
-from tablefold.trainer.observer import Observer
-from tablefold.trainer.terminal import Terminal
-from tablefold.trainer.train import train
+from tablefold.trainer.progress.terminal import Terminal
+from tablefold.trainer.training.observer import Observer
+from tablefold.trainer.training.run import train
 from tests.full_disk import files_at_most
 from tests.trainer.runs import SMALL, StopAfter, Stopped, Watching, splits
 
@@ -35,11 +35,11 @@ KILLED = """
 import os, signal, sys
 from pathlib import Path
 import torch
-from tablefold.logs import synthetic
+from tablefold.logs.formats import synthetic
 from tablefold.trainer.config import TrainConfig
-from tablefold.trainer.observer import Observer
-from tablefold.trainer.terminal import Terminal
-from tablefold.trainer.train import train
+from tablefold.trainer.training.observer import Observer
+from tablefold.trainer.progress.terminal import Terminal
+from tablefold.trainer.training.run import train
 from tests.full_disk import files_at_most
 from tests.trainer.runs import splits
 

@@ -7,8 +7,8 @@ from hypothesis import strategies as st
 
 from tablefold.errors import CheckpointError
 from tablefold.schema import MISSING, CategoricalFeature, Encoding, FeatureSchema
-from tablefold.trainer.collection import fuse
-from tablefold.trainer.row_map import RowMap
+from tablefold.trainer.embedding.collection import fuse
+from tablefold.trainer.embedding.row_map import RowMap
 
 INT64 = st.integers(-(2**63), 2**63 - 1)
 

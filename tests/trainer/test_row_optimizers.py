@@ -7,8 +7,8 @@ import torch
 from torch import nn
 from torch.optim import SGD, Optimizer, SparseAdam
 
-from tablefold.trainer.row_adam import RowAdam
-from tablefold.trainer.row_sgd import RowSGD
+from tablefold.trainer.training.row_adam import RowAdam
+from tablefold.trainer.training.row_sgd import RowSGD
 
 Make = Callable[..., Optimizer]
 

@@ -6,10 +6,10 @@ import torch
 
 from tablefold.logs import EncodedLog, Log
 from tablefold.schema import MISSING, CategoricalFeature, Encoding, FeatureSchema
-from tablefold.trainer import shuffle
-from tablefold.trainer.lookup_columns import LookupColumns
-from tablefold.trainer.row_map import RowMap
-from tablefold.trainer.shuffle import ShuffledRows
+from tablefold.trainer.embedding.lookup_columns import LookupColumns
+from tablefold.trainer.embedding.row_map import RowMap
+from tablefold.trainer.training import shuffle
+from tablefold.trainer.training.shuffle import ShuffledRows
 
 SCHEMA = FeatureSchema(
     name="shop",

@@ -13,12 +13,12 @@ from tablefold.cli import app
 from tablefold.errors import TrainingError, UsageError
 from tablefold.footprint import Parts
 from tablefold.logs import Splits, synthetic
-from tablefold.trainer import study as studies
+from tablefold.study import study as studies
+from tablefold.study.curves import auc_at, budgets, family, fronts, width_saved
+from tablefold.study.study import Result, Study, StudyRun, Weighed, read_study
+from tablefold.study.summary import summarise, verdict
 from tablefold.trainer.config import TrainConfig
-from tablefold.trainer.observer import Observer
-from tablefold.trainer.study import Result, Study, StudyRun, Weighed, read_study
-from tablefold.trainer.study_curves import auc_at, budgets, family, fronts, width_saved
-from tablefold.trainer.study_report import summarise, verdict
+from tablefold.trainer.training.observer import Observer
 
 STUDY = Study(
     data="synthetic:200",

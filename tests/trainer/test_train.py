@@ -9,12 +9,12 @@ import pytest
 import torch
 
 from tablefold.errors import CheckpointError, UsageError
-from tablefold.logs import synthetic
-from tablefold.trainer import checkpoint as checkpoints
-from tablefold.trainer.checkpoint import Checkpoint
-from tablefold.trainer.learned_hash import brute_force, cluster, in_cells
-from tablefold.trainer.method import ROW_MAPS, Method
-from tablefold.trainer.train import train
+from tablefold.logs.formats import synthetic
+from tablefold.trainer.checkpoint.files import Checkpoint
+from tablefold.trainer.checkpoint.files import files as checkpoints
+from tablefold.trainer.methods.clustering import brute_force, cluster, in_cells
+from tablefold.trainer.methods.registry import ROW_MAPS, Method
+from tablefold.trainer.training.run import train
 from tests.conftest import METHODS
 from tests.trainer.runs import SMALL, Watching, splits
 

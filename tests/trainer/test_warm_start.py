@@ -6,16 +6,16 @@ import numpy as np
 import pytest
 
 from tablefold.errors import UsageError
-from tablefold.logs import synthetic
-from tablefold.trainer import checkpoint as checkpoints
-from tablefold.trainer.checkpoint import Checkpoint
+from tablefold.logs.formats import synthetic
+from tablefold.trainer.checkpoint.files import Checkpoint
+from tablefold.trainer.checkpoint.files import files as checkpoints
+from tablefold.trainer.compression.feature_table import feature_tables
 from tablefold.trainer.config import TrainConfig
-from tablefold.trainer.feature_table import feature_tables
-from tablefold.trainer.method import make_row_maps
-from tablefold.trainer.row_map import num_rows
-from tablefold.trainer.row_map_method import LEARN_FROM
-from tablefold.trainer.train import train
-from tablefold.trainer.warm_start import full_stage, gentle, merged
+from tablefold.trainer.embedding.row_map import num_rows
+from tablefold.trainer.methods.builder import LEARN_FROM
+from tablefold.trainer.methods.registry import make_row_maps
+from tablefold.trainer.training.run import train
+from tablefold.trainer.training.warm_start import full_stage, gentle, merged
 from tests.trainer.runs import Watching, splits
 
 WARM = TrainConfig(

@@ -1,0 +1,90 @@
+"""Scoring a log through a server, and how good the scores are.
+
+Knows a wire and labels. Does not know time.
+"""
+
+import asyncio
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+
+from tablefold.client.codec import BadReply, Connection, Wire
+from tablefold.client.connection import Address, check_columns, connect, open_wire, plain_words
+from tablefold.client.credentials import Security
+from tablefold.errors import UsageError
+from tablefold.logs import Log, read_rows
+from tablefold.metrics import auc, logloss
+
+IN_FLIGHT = 4
+DEADLINE = 60.0
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Scores:
+    """Probabilities of every row, in the log's order, and their quality."""
+
+    probability: np.ndarray
+    """float32 [rows]"""
+    auc: float | None
+    """None without labels, or where all are the same."""
+    logloss: float | None
+    """None without labels."""
+
+
+async def predict(
+    server: str,
+    model: str,
+    data: str,
+    *,
+    security: Security,
+    rows: int,
+    progress: Callable[[int, int], None],
+) -> Scores:
+    """Score all rows of a log, `rows` a call; `progress` is told rows done of rows. Raises UsageError."""
+    if rows < 1:
+        raise UsageError(f"--rows must be above 0, not {rows}")
+    address = Address.parse(server)
+    async with connect(address, security.keys()) as connection:
+        wire = await open_wire(connection, address, "oip", model)
+        schema, log = read_rows(data)
+        check_columns(wire, schema, data, model)
+        with plain_words(address, "oip", model):
+            try:
+                probability = await score(wire, connection, log, rows, progress)
+            except BadReply as error:
+                raise UsageError(f"model {model!r} does not answer as it should: {error}") from error
+    if log.label is None or not len(log):
+        return Scores(probability=probability, auc=None, logloss=None)
+    return Scores(
+        probability=probability, auc=auc(log.label, probability), logloss=logloss(log.label, probability)
+    )
+
+
+async def score(
+    wire: Wire, connection: Connection, log: Log, rows: int, progress: Callable[[int, int], None]
+) -> np.ndarray:
+    """float32 [len(log)]: the log's rows in order. Raises grpc.aio.AioRpcError or BadReply of the first
+    call that failed."""
+    call = connection.call(wire.method)
+    probability = np.empty(len(log), dtype=np.float32)
+    starts = iter(range(0, len(log), rows))
+    done = 0
+
+    async def one() -> None:
+        nonlocal done
+        for start in starts:  # shared by all: each takes the next chunk
+            part = log.take(slice(start, start + rows))
+            reply = await call(wire.request(part.dense, part.ids), DEADLINE)
+            probability[start : start + rows] = wire.answer(reply, len(part)).probability
+            done += len(part)
+            progress(done, len(log))
+
+    workers = [asyncio.create_task(one()) for _ in range(IN_FLIGHT)]
+    try:
+        await asyncio.gather(*workers)
+    finally:
+        for worker in workers:
+            worker.cancel()
+        await asyncio.gather(*workers, return_exceptions=True)
+    return probability

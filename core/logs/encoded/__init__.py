@@ -1,0 +1,1 @@
+"""Keeps logs encoded, in memory or on disk."""

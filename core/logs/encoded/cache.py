@@ -1,0 +1,186 @@
+"""A cache: a folder that holds one log as arrays, encoded once and mapped into memory by every later run.
+
+Written beside its name and renamed: a cache that a kill or a full disk cut off is never seen. It says what
+it was made from, and each array's checksum is compared when it is opened: one of other files, or a damaged
+one, is refused by name, never used and never removed.
+"""
+
+import fcntl
+import os
+import shutil
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, Literal, Self
+
+import numpy as np
+import xxhash
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from tablefold.errors import CacheError
+from tablefold.logs.encoded.encode import OnRows, Source, encode
+from tablefold.logs.encoded.encoded import EncodedLog
+from tablefold.logs.log import Log, Splits
+from tablefold.logs.log_file import LogFile
+from tablefold.logs.splits import PARTS
+from tablefold.schema import FeatureSchema
+
+DESCRIPTION = "cache.json"
+
+
+class Origin(BaseModel):
+    """What a cache is made from."""
+
+    model_config = ConfigDict(frozen=True)
+
+    feature_schema: FeatureSchema
+    cut: str
+    """How rows became parts."""
+    files: dict[str, tuple[int, int]]
+    """By name: bytes, and when they were changed, ns."""
+
+    @classmethod
+    def of(cls, schema: FeatureSchema, files: Sequence[LogFile], cut: str) -> Self:
+        """Of files as they are now."""
+        found = {file.path.name: file.path.stat() for file in files}
+        times = {name: (stat.st_size, stat.st_mtime_ns) for name, stat in found.items()}
+        return cls(feature_schema=schema, cut=cut, files=times)
+
+    def difference(self, was: Self) -> str | None:
+        """What is no longer as it was."""
+        if list(was.files) != list(self.files):
+            return f"of {', '.join(was.files)}, not of {', '.join(self.files)}"
+        for name, (size, changed) in self.files.items():
+            before, then = was.files[name]
+            if before != size:
+                return f"when {name} had {before:,} bytes, and it has {size:,}"
+            if changed != then:
+                return f"before {name} was last changed"
+        if was.cut != self.cut:
+            return f"of rows cut {was.cut}, not {self.cut}"
+        return None if was.feature_schema == self.feature_schema else "by another feature schema"
+
+
+class Description(BaseModel):
+    """What a cache says of itself."""
+
+    model_config = ConfigDict(frozen=True)
+
+    format: Literal[1] = 1
+    origin: Origin
+    rows: dict[str, int]
+    ids: tuple[int, ...]
+    """Distinct ones of each feature."""
+    checksums: dict[str, str]
+    """XXH3 of each array's file."""
+
+
+def is_cache(folder: Path) -> bool:
+    """Whether something stands there. Raises CacheError if it is no cache."""
+    if folder.is_file() or (
+        folder.is_dir() and any(folder.iterdir()) and not (folder / DESCRIPTION).is_file()
+    ):
+        raise CacheError(f"{folder} exists and is no cache; give another --cache, or remove it")
+    return (folder / DESCRIPTION).is_file()
+
+
+@contextmanager
+def alone(folder: Path) -> Iterator[None]:
+    """Runs that want the same cache make it one after another: the second finds what the first has made."""
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    with (folder.parent / f".{folder.name}.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
+
+
+def write(source: Source, origin: Origin, folder: Path, on_rows: OnRows) -> None:
+    """Encode into a folder of that name. Raises LogError for rows that cannot be read, CacheError where the
+    disk is full."""
+    temporary = folder.with_name(f".{folder.name}.writing")
+    shutil.rmtree(temporary, ignore_errors=True)  # of a run that was killed
+    try:
+        temporary.mkdir()
+        encode(source, temporary, on_rows)
+        paths = sorted(temporary.iterdir())
+        description = Description(
+            origin=origin,
+            rows=dict(zip(PARTS, np.bincount(source.part_of_row, minlength=3).tolist(), strict=True)),
+            ids=tuple(
+                (temporary / f"{feature}.ids").stat().st_size // 8
+                for feature in range(len(source.schema.categorical))
+            ),
+            checksums={path.name: _checksum(path) for path in paths},
+        )
+        (temporary / DESCRIPTION).write_text(description.model_dump_json(indent=1) + "\n")
+        for path in (*paths, temporary / DESCRIPTION):
+            _sync(path)
+        if folder.is_dir():
+            folder.rmdir()  # an empty one
+        temporary.rename(folder)
+        _sync(folder.parent)
+    except OSError as error:
+        raise CacheError(
+            f"{folder} could not be written ({error}); make room, or give another --cache"
+        ) from error
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
+
+
+def read(folder: Path, origin: Origin) -> Splits:
+    """What `write` wrote, mapped into memory; training rows encoded.
+
+    Raises CacheError for one that is damaged, or of other files, schema or cut than `origin`.
+    """
+    try:
+        made = Description.model_validate_json((folder / DESCRIPTION).read_bytes())
+    except (OSError, ValidationError) as error:
+        raise CacheError(f"the cache {folder} is damaged: {DESCRIPTION} cannot be read; remove it") from error
+    difference = origin.difference(made.origin)
+    if difference is not None:
+        raise CacheError(f"the cache {folder} was made {difference}; remove it, or give another --cache")
+    for name, checksum in made.checksums.items():
+        if not (folder / name).is_file() or _checksum(folder / name) != checksum:
+            raise CacheError(f"the cache {folder} is damaged: {name} is not as it was written; remove it")
+    schema = origin.feature_schema
+    sizes = range(len(made.ids))
+
+    def array(name: str, dtype: Any, *shape: int) -> np.ndarray:
+        if 0 in shape:
+            return np.empty(shape, dtype)  # nothing cannot be mapped
+        # Copy on write: torch wants arrays that could be written, and the file stays as it is.
+        return np.memmap(folder / name, dtype, "c", shape=shape)
+
+    def held_out(name: str) -> Log:
+        rows = made.rows[name]
+        return Log(
+            dense=array(f"{name}.dense", np.float32, len(schema.dense), rows).T,
+            ids=array(f"{name}.ids", np.int64, schema.id_columns, rows).T,
+            label=array(f"{name}.label", np.float32, rows),
+        )
+
+    train = EncodedLog(
+        dense=array("train.dense", np.float32, len(schema.dense), made.rows["train"]),
+        codes=array("train.codes", np.int32, schema.id_columns, made.rows["train"]),
+        labels=array("train.label", np.float32, made.rows["train"]),
+        ids=tuple(array(f"{feature}.ids", np.int64, made.ids[feature]) for feature in sizes),
+        counts=tuple(array(f"{feature}.counts", np.int64, made.ids[feature]) for feature in sizes),
+        feature_of_column=schema.feature_of_column,
+        digest=xxhash.xxh3_128_hexdigest(repr(sorted(made.checksums.items())).encode()),
+    )
+    return Splits(train=train, validation=held_out("validation"), test=held_out("test"))
+
+
+def _checksum(path: Path) -> str:
+    hashed = xxhash.xxh3_128()
+    with path.open("rb") as file:
+        while piece := file.read(1 << 22):
+            hashed.update(piece)
+    return hashed.hexdigest()
+
+
+def _sync(path: Path) -> None:
+    opened = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(opened)
+    finally:
+        os.close(opened)

@@ -1,0 +1,1 @@
+"""Reads logs: one format a file."""

@@ -1,0 +1,1 @@
+"""Known ids as arrays, and their rows as nodes of a graph."""

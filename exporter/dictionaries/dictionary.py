@@ -1,0 +1,52 @@
+"""Dictionaries: which raw ids are known, and their rows, as arrays and as nodes of a graph.
+
+    exact      a perfect hash with the keys beside the rows: no unknown id passes; about 13 bytes an id
+    compact    a static function without keys: an unknown id passes now and then, at a stated rate, and gets
+               the row of some known one; 2.3 or 3.4 bytes an id
+
+Both give every known id its own row. Only operators that ONNX Runtime has on CPU and CUDA alike.
+"""
+
+from collections.abc import Sequence
+from enum import StrEnum
+from typing import Protocol
+
+import numpy as np
+import onnx_ir as ir
+from onnx_ir.tape import Tape
+
+from tablefold.trainer.embedding.row_map import RowsOf
+
+
+class DictionaryKind(StrEnum):
+    """How known ids are told from unknown ones."""
+
+    EXACT = "exact"
+    COMPACT = "compact"
+
+
+class Dictionary(Protocol):
+    """The known ids of all row maps, ready to be put into a graph."""
+
+    @staticmethod
+    def predicted_bytes(known: Sequence[int], rows: Sequence[int]) -> tuple[int, int]:
+        """Bytes of vocabulary and of row maps, but for a few constants, before the dictionary exists: of
+        row maps with so many known ids, and rows of those."""
+
+    @property
+    def row_maps(self) -> Sequence[RowsOf]:
+        """The row maps as they are stored: those of the checkpoint, for every known id at least."""
+
+    @property
+    def false_hit_rate(self) -> float:
+        """The largest share of a feature's unknown ids that pass for known ones."""
+
+    def attach(self, tape: Tape, ids: ir.Value, otherwise: ir.Value) -> ir.Value:
+        """Nodes from ids int64 [batch, L] to rows int32 [batch, L], each column by its row map; unknown ids
+        have `otherwise`."""
+
+
+def per_column(map_of_column: np.ndarray, values: Sequence[int] | np.ndarray, dtype: type) -> np.ndarray:
+    """One value a row map to one a column, [L]."""
+    column: np.ndarray = np.asarray(values, dtype)[map_of_column]
+    return column

@@ -1,0 +1,89 @@
+"""The lookup pass: raw ids int64 [batch, C] -> rows int32 [batch, L], for all features at once.
+
+Known ids have the rows of a dictionary, all others those of their row map's stateless hash; with one such
+row, that is the out-of-vocabulary row. Total for every int64.
+"""
+
+from collections.abc import Sequence
+
+import numpy as np
+import onnx_ir as ir
+from onnx_ir.passes import InPlacePass, PassResult, PostconditionError, PreconditionError
+from onnx_ir.tape import Tape
+
+from tablefold.exporter.dictionaries import graph_hash
+from tablefold.exporter.dictionaries.compact import CompactDictionary
+from tablefold.exporter.dictionaries.dictionary import Dictionary, DictionaryKind, per_column
+from tablefold.exporter.dictionaries.exact import ExactDictionary
+from tablefold.exporter.graph import constant, value_named
+from tablefold.trainer.embedding.lookup_columns import LookupColumns
+from tablefold.trainer.embedding.row_map import RowMap
+
+ROWS = "rows"
+DICTIONARIES: dict[DictionaryKind, type[ExactDictionary] | type[CompactDictionary]] = {
+    DictionaryKind.EXACT: ExactDictionary,
+    DictionaryKind.COMPACT: CompactDictionary,
+}
+
+
+def build_dictionary(kind: DictionaryKind, row_maps: Sequence[RowMap], columns: LookupColumns) -> Dictionary:
+    """A dictionary of the ids that the row maps know; they may know none."""
+    return DICTIONARIES[kind](row_maps, columns.row_map)
+
+
+class BuildLookup(InPlacePass):
+    """Adds the lookup of `ids` and leaves the value `rows`."""
+
+    def __init__(self, row_maps: Sequence[RowMap], columns: LookupColumns, dictionary: Dictionary) -> None:
+        super().__init__()
+        self.row_maps = row_maps
+        self.columns = columns
+        self.dictionary = dictionary
+
+    def requires(self, model: ir.Model) -> None:
+        """The graph has the input `ids`, and rows fit into 32 bits."""
+        if "ids" not in [value.name for value in model.graph.inputs]:
+            raise PreconditionError("the graph has no input `ids`")
+        if max(row_map.num_rows for row_map in self.row_maps) >= 2**31:
+            raise PreconditionError("rows of the fused table do not fit into 32 bits")
+
+    def call(self, model: ir.Model) -> PassResult:
+        """Append the nodes."""
+        tape = Tape(model.graph)
+        ids = self._looked_up(tape, value_named(model, "ids"))
+        if not any(len(row_map.keys) for row_map in self.row_maps):
+            rows = self._hashed_rows(tape, ids)
+        elif all(row_map.hashed_rows == 1 for row_map in self.row_maps):
+            rows = self.dictionary.attach(tape, ids, otherwise=self._first_rows(tape))
+        else:
+            rows = self.dictionary.attach(tape, ids, otherwise=self._hashed_rows(tape, ids))
+        rows.name, rows.dtype = ROWS, ir.DataType.INT32
+        return PassResult(model, modified=True)
+
+    def ensures(self, model: ir.Model) -> None:
+        """The value `rows` is there."""
+        if value_named(model, ROWS).producer() is None:
+            raise PostconditionError("nothing makes `rows`")
+
+    def _looked_up(self, tape: Tape, ids: ir.Value) -> ir.Value:
+        """int64 [batch, L]: an id once for each of its feature's row maps."""
+        if len(self.columns.id_column) == len(np.unique(self.columns.id_column)):
+            return ids
+        columns = constant(tape, "row_maps/id_columns", self.columns.id_column.astype(np.int32))
+        return tape.op("Gather", [ids, columns], {"axis": 1})
+
+    def _first_rows(self, tape: Tape) -> ir.Value:
+        first = [row_map.hashed_first for row_map in self.row_maps]
+        return constant(tape, "row_maps/hashed_first", per_column(self.columns.row_map, first, np.int32))
+
+    def _hashed_rows(self, tape: Tape, ids: ir.Value) -> ir.Value:
+        salts, sizes, first = (
+            per_column(self.columns.row_map, values, np.int64)
+            for values in (
+                [row_map.salt for row_map in self.row_maps],
+                [row_map.hashed_rows for row_map in self.row_maps],
+                [row_map.hashed_first for row_map in self.row_maps],
+            )
+        )
+        mixed = graph_hash.mix(tape, ids, constant(tape, "row_maps/salt", salts))
+        return graph_hash.reduce(tape, "row_maps/hashed", mixed, sizes, first)

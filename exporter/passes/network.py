@@ -1,0 +1,104 @@
+"""The network as a graph of its own, and the pass that puts it behind the lookup.
+
+    dense float32 [batch, N], vectors float32 [batch, F, d] -> logit float32 [batch]
+
+torch.onnx exports the head: dense transform and any `torch.nn.Module`, our own or the user's.
+"""
+
+import logging
+import warnings
+
+import onnx_ir as ir
+import torch
+from onnx_ir.passes import InPlacePass, PassResult, PostconditionError, PreconditionError
+from onnx_ir.passes.common import ClearMetadataAndDocStringPass
+from onnx_ir.tape import Tape
+
+from tablefold.exporter.graph import OPSET, value_named
+from tablefold.exporter.passes.rows import VECTORS
+from tablefold.trainer.networks.ctr_model import Head
+
+PROBABILITY = "probability"
+
+
+def export_network(head: Head, num_dense: int, num_features: int, dim: int) -> ir.Model:
+    """The head in ONNX: inputs `dense` and `vectors`, output `logit`."""
+    # Two example rows: a batch of one would be taken for a constant.
+    example = (torch.zeros(2, num_dense), torch.zeros(2, num_features, dim))
+    batch = torch.export.Dim("batch", min=1)
+    quiet = logging.getLogger("torch.onnx")
+    level = quiet.level
+    quiet.setLevel(logging.ERROR)  # it names every torchvision operator that is not installed
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of torch's own making; the result is verified row by row
+            program = torch.onnx.export(
+                head.eval(),
+                example,
+                dynamo=True,
+                dynamic_shapes={"dense": {0: batch}, "vectors": {0: batch}},
+                input_names=["dense", "vectors"],
+                output_names=["logit"],
+                opset_version=OPSET,
+                verbose=False,
+            )
+    finally:
+        quiet.setLevel(level)
+    assert program is not None
+    # Traces of the exporting machine: paths in them would make bundles differ.
+    ClearMetadataAndDocStringPass()(program.model)
+    return program.model
+
+
+class AttachNetwork(InPlacePass):
+    """Moves a network behind `dense` and `vectors` and makes `probability` the graph's output.
+
+    The network's own graph is empty afterwards.
+    """
+
+    def __init__(self, network: ir.Model) -> None:
+        super().__init__()
+        self.network = network
+
+    def requires(self, model: ir.Model) -> None:
+        """The value `vectors` is there, of the shape that the network takes."""
+        try:
+            vectors = value_named(model, VECTORS)
+        except KeyError:
+            raise PreconditionError("the graph has no `vectors`: attach the rows first") from None
+        takes = self.network.graph.inputs[1]
+        assert vectors.shape is not None
+        assert takes.shape is not None
+        if vectors.shape[1:] != takes.shape[1:]:
+            raise PreconditionError(f"the network takes vectors {takes.shape}, the rows are {vectors.shape}")
+
+    def call(self, model: ir.Model) -> PassResult:
+        """Move the network's nodes and weights over, add the sigmoid."""
+        graph, network = model.graph, self.network.graph
+        dense, vectors = value_named(model, "dense"), value_named(model, VECTORS)
+        logit = network.outputs[0]
+        for value, ours in zip(network.inputs, (dense, vectors), strict=True):
+            ir.convenience.replace_all_uses_with(value, ours)
+        initializers, nodes = list(network.initializers.values()), list(network)
+        network.initializers.clear()
+        network.outputs.clear()
+        network.remove(nodes)
+        for value in [*initializers, *(output for node in nodes for output in node.outputs)]:
+            value.name = f"network/{value.name}"  # the graph has a `val_1` of its own
+        for node in nodes:
+            node.name = f"network/{node.name}"
+        for value in initializers:
+            graph.register_initializer(value)
+        graph.extend(nodes)
+        probability = Tape(graph).op("Sigmoid", [logit])
+        probability.name, probability.dtype = PROBABILITY, ir.DataType.FLOAT
+        probability.shape = ir.Shape(("batch",))
+        graph.outputs.append(probability)
+        return PassResult(model, modified=True)
+
+    def ensures(self, model: ir.Model) -> None:
+        """The graph has its one output, and nothing in it refers to the network's own graph any more."""
+        if [value.name for value in model.graph.outputs] != [PROBABILITY]:
+            raise PostconditionError("the graph's output is not `probability` alone")
+        if not all(node.graph is model.graph for node in model.graph):
+            raise PostconditionError("a node of the network was left behind")

@@ -1,0 +1,146 @@
+"""How the network computes: fp32; fp16 for GPUs; int8 for CPUs.
+
+fp16   weights and everything between them in half precision; the dense transform stays in float32, since raw
+       values may be large
+int8   weights and the inputs of matrix products in 8 bits, with scales fixed at export from validation rows
+       (static quantisation). Scales made from each batch instead would let a row's probability depend on its
+       neighbours. Weights use 7 of the 8 bits: CPUs without VNNI add two products in 16 bits, which would
+       saturate, and the same bundle would give another probability there.
+"""
+
+import logging
+from collections.abc import Iterator
+from copy import deepcopy
+from enum import StrEnum
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import numpy as np
+import onnx_ir as ir
+from onnx_ir.passes import FunctionalPass, PassResult, PostconditionError, PreconditionError
+from onnxruntime.quantization import CalibrationDataReader, QuantFormat, QuantType, quantize_static
+from torch import Tensor, nn
+
+from tablefold.trainer.networks.ctr_model import Head
+
+CALIBRATION_BATCH = 1024
+PRODUCTS = ("Gemm", "MatMul")
+
+
+class NetworkType(StrEnum):
+    """What the network computes in."""
+
+    FP32 = "fp32"
+    FP16 = "fp16"
+    INT8 = "int8"
+
+    @property
+    def tolerance(self) -> float:
+        """How far a probability may differ between machines, devices and batch sizes."""
+        return {NetworkType.FP32: 1e-5, NetworkType.FP16: 2e-3, NetworkType.INT8: 2e-3}[self]
+
+
+class HalfNetwork(nn.Module):
+    """A network in float16, float32 outside."""
+
+    def __init__(self, network: nn.Module) -> None:
+        super().__init__()
+        self.network = deepcopy(network).half()
+
+    def forward(self, dense: Tensor, vectors: Tensor) -> Tensor:
+        """dense float32 [B, N], vectors float32 [B, F, d] -> logit float32 [B]."""
+        logit: Tensor = self.network(dense.half(), vectors.half())
+        return logit.float()
+
+
+def half(head: Head) -> Head:
+    """The head with its network in float16."""
+    copy = deepcopy(head)
+    copy.network = HalfNetwork(head.network)
+    return copy
+
+
+class QuantiseNetwork(FunctionalPass):
+    """Static int8 of every matrix product with constant weights, but the last one, which makes the logit.
+
+    `dense` float32 [rows, N] and `vectors` float32 [rows, F, d] are validation rows: they fix the scales.
+    """
+
+    def __init__(self, dense: np.ndarray, vectors: np.ndarray) -> None:
+        super().__init__()
+        self.dense = dense
+        self.vectors = vectors
+
+    def requires(self, model: ir.Model) -> None:
+        """There is something to quantise."""
+        if not _products(model):
+            raise PreconditionError("the network has no matrix product with constant weights: use fp32")
+
+    def call(self, model: ir.Model) -> PassResult:
+        """Quantise a copy with ONNX Runtime's quantiser."""
+        products = _products(model)
+        quiet = logging.getLogger()
+        level = quiet.level
+        quiet.setLevel(logging.ERROR)  # it recommends a preprocessing that this graph does not need
+        try:
+            with TemporaryDirectory() as folder:
+                path = Path(folder, "network.onnx")
+                quantize_static(
+                    ir.to_proto(model),
+                    path,
+                    _Rows(self.dense, self.vectors),
+                    quant_format=QuantFormat.QDQ,
+                    activation_type=QuantType.QUInt8,
+                    weight_type=QuantType.QInt8,
+                    reduce_range=True,
+                    op_types_to_quantize=[*PRODUCTS, "Relu"],
+                    nodes_to_quantize=[*products, *_rectifiers(model)],
+                )
+                return PassResult(ir.from_proto(ir.to_proto(ir.load(path))), modified=True)
+        finally:
+            quiet.setLevel(level)
+
+    def ensures(self, model: ir.Model) -> None:
+        """Weights are 8 bits wide."""
+        if not any(node.op_type == "QuantizeLinear" for node in model.graph):
+            raise PostconditionError("nothing was quantised")
+
+
+def _products(model: ir.Model) -> list[str]:
+    """The names of the matrix products with constant weights and more than one output column."""
+    names = []
+    for node in model.graph:
+        if node.op_type not in PRODUCTS:
+            continue
+        weight = node.inputs[1]
+        assert weight is not None
+        transposed = node.op_type == "Gemm" and node.attributes.get_int("transB", False)
+        if weight.const_value is not None and weight.const_value.shape.numpy()[0 if transposed else -1] > 1:
+            names.append(str(node.name))
+    return names
+
+
+def _rectifiers(model: ir.Model) -> list[str]:
+    """The names of the Relu nodes right behind a product: rounding to unsigned numbers does their work."""
+    behind = [node for node in model.graph if node.op_type == "Relu"]
+    makers = [node.inputs[0].producer() if node.inputs[0] is not None else None for node in behind]
+    return [
+        str(node.name)
+        for node, maker in zip(behind, makers, strict=True)
+        if maker is not None and maker.op_type in PRODUCTS
+    ]
+
+
+class _Rows(CalibrationDataReader):  # type: ignore[misc]
+    def __init__(self, dense: np.ndarray, vectors: np.ndarray) -> None:
+        starts = range(0, len(dense), CALIBRATION_BATCH)
+        self._batches: Iterator[dict[str, np.ndarray]] = (
+            {
+                "dense": dense[start : start + CALIBRATION_BATCH],
+                "vectors": vectors[start : start + CALIBRATION_BATCH],
+            }
+            for start in starts
+        )
+
+    def get_next(self) -> dict[str, np.ndarray] | None:
+        return next(self._batches, None)

@@ -1,0 +1,154 @@
+"""The row pass: rows int32 [batch, L] -> vectors float32 [batch, F, d].
+
+Gathers stored rows, makes floats of them, pools those of a feature that has several, and widens vectors that
+are stored narrower than d.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Self
+
+import numpy as np
+import onnx_ir as ir
+from onnx_ir.passes import InPlacePass, PassResult, PostconditionError, PreconditionError
+from onnx_ir.tape import Tape
+
+from tablefold.exporter.graph import cast, constant, value_named
+from tablefold.exporter.passes.lookup import ROWS
+from tablefold.exporter.passes.row_types import PackedRows, RowType, pack
+from tablefold.trainer.embedding.lookup_columns import LookupColumns
+from tablefold.trainer.embedding.table import PADDING_ROWS
+
+VECTORS = "vectors"
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class _Part:
+    """The rows of all features that are stored in one type, the padding row first."""
+
+    features: np.ndarray
+    """int64: which features, ascending."""
+    shift: np.ndarray
+    """int32 [F]: a row of the fused table less this is the row in this part."""
+    fused: np.ndarray | slice
+    """int64 [rows]: the fused row of each row of this part."""
+    packed: PackedRows
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class StoredTable:
+    """A fused table as it is stored: one part for each row type in use."""
+
+    parts: tuple[_Part, ...]
+    rows: int
+
+    @classmethod
+    def of(cls, table: np.ndarray, feature_rows: Sequence[int], row_types: Sequence[RowType]) -> Self:
+        """`table` float32 [R, w]; the number of rows and the row type of each feature.
+
+        Raises TablefoldError for values that a row type cannot hold.
+        """
+        features = np.arange(len(row_types))
+        if len(set(row_types)) == 1:  # the usual case copies nothing
+            packed = pack(table, row_types[0])
+            shift = np.zeros(len(features), np.int32)
+            one = _Part(features=features, shift=shift, fused=slice(None), packed=packed)
+            return cls(parts=(one,), rows=len(table))
+        starts = PADDING_ROWS + np.cumsum([0, *feature_rows])
+        parts = []
+        for row_type in sorted(set(row_types)):
+            its = features[[each is row_type for each in row_types]]
+            ranges = [np.arange(starts[feature], starts[feature + 1]) for feature in its]
+            fused = np.concatenate([np.arange(PADDING_ROWS), *ranges])
+            shift = (starts[:-1] - np.searchsorted(fused, starts[:-1])).astype(np.int32)
+            parts.append(_Part(features=its, shift=shift, fused=fused, packed=pack(table[fused], row_type)))
+        return cls(parts=tuple(parts), rows=len(table))
+
+    def vectors(self) -> np.ndarray:
+        """float32 [R, w]: what the stored rows stand for."""
+        if len(self.parts) == 1:  # of fp32 rows this is the table itself, not a copy
+            return self.parts[0].packed.vectors()
+        vectors = np.empty((self.rows, self.parts[0].packed.width), np.float32)
+        for part in self.parts:
+            vectors[part.fused] = part.packed.vectors()
+        return vectors
+
+
+class AttachRows(InPlacePass):
+    """Adds the table behind `rows` and leaves the value `vectors`.
+
+    `projection` float32 [F, w, d], if any, makes each feature's w-wide vectors d wide.
+    """
+
+    def __init__(
+        self,
+        table: StoredTable,
+        columns: LookupColumns,
+        projection: np.ndarray | None = None,
+    ) -> None:
+        super().__init__()
+        self.table = table
+        self.columns = columns
+        self.projection = projection
+
+    def requires(self, model: ir.Model) -> None:
+        """The value `rows` is there."""
+        try:
+            value_named(model, ROWS)
+        except KeyError:
+            raise PreconditionError("the graph has no `rows`: build the lookup first") from None
+
+    def call(self, model: ir.Model) -> PassResult:
+        """Append the nodes."""
+        tape = Tape(model.graph)
+        rows = value_named(model, ROWS)
+        vectors, columns = self._looked_up(tape, rows)
+        if self.columns.pools:
+            pools = self.columns.feature[columns] == np.arange(self.columns.num_features)[:, None]
+            vectors = tape.op("MatMul", [constant(tape, "tables/pools", pools.astype(np.float32)), vectors])
+        elif (columns[1:] < columns[:-1]).any():
+            order = constant(tape, "tables/order", np.argsort(columns).astype(np.int32))
+            vectors = tape.op("Gather", [vectors, order], {"axis": 1})
+        if (shares := self.columns.shares) is not None:
+            vectors = tape.op("Div", [vectors, _values(tape, rows, shares)])
+        width = self.table.parts[0].packed.width
+        if self.projection is not None:
+            width = self.projection.shape[2]
+            by_feature = tape.op("Transpose", [vectors], {"perm": [1, 0, 2]})
+            wide = tape.op("MatMul", [by_feature, constant(tape, "tables/projection", self.projection)])
+            vectors = tape.op("Transpose", [wide], {"perm": [1, 0, 2]})
+        vectors.name, vectors.dtype = VECTORS, ir.DataType.FLOAT
+        vectors.shape = ir.Shape(("batch", self.columns.num_features, width))
+        return PassResult(model, modified=True)
+
+    def ensures(self, model: ir.Model) -> None:
+        """The value `vectors` is there, and `rows` is read."""
+        if value_named(model, VECTORS).producer() is None or not value_named(model, ROWS).uses():
+            raise PostconditionError("nothing makes `vectors` out of `rows`")
+
+    def _looked_up(self, tape: Tape, rows: ir.Value) -> tuple[ir.Value, np.ndarray]:
+        """float32 [batch, L, w], and which column of `rows` each of the L is."""
+        if len(self.table.parts) == 1:
+            every = np.arange(len(self.columns.feature))
+            return self.table.parts[0].packed.lookup(tape, rows), every
+        pieces, columns, feature = [], [], self.columns.feature
+        for part in self.table.parts:
+            its = np.flatnonzero(np.isin(feature, part.features))
+            row_type = part.packed.row_type
+            some = constant(tape, f"tables/{row_type}_columns", its.astype(np.int32))
+            shift = constant(tape, f"tables/{row_type}_shift", part.shift[feature[its]])
+            own = tape.op("Sub", [tape.op("Gather", [rows, some], {"axis": 1}), shift])
+            if self.columns.pools:  # the padding row, 0, stays 0
+                own = tape.op("Max", [own, constant(tape, "tables/padding", np.int32(0))])
+            pieces.append(part.packed.lookup(tape, own))
+            columns.append(its)
+        return tape.op("Concat", pieces, {"axis": 1}), np.concatenate(columns)
+
+
+def _values(tape: Tape, rows: ir.Value, shares: np.ndarray) -> ir.Value:
+    """float32 [batch, F, 1]: how many values a vector is the mean of, at least 1."""
+    padding = constant(tape, "tables/padding", np.int32(0))
+    present = cast(tape, tape.op("Less", [padding, rows]), ir.DataType.FLOAT)
+    values = tape.op("MatMul", [present, constant(tape, "tables/shares", shares)])
+    values = tape.op("Max", [values, constant(tape, "tables/one", np.float32(1))])
+    return tape.op("Unsqueeze", [values, constant(tape, "tables/last", np.array([2]))])

@@ -1,0 +1,1 @@
+"""The bundle equals the checkpoint."""

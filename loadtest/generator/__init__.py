@@ -1,0 +1,1 @@
+"""Sends calls on time."""

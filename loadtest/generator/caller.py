@@ -1,0 +1,69 @@
+"""One call: sent, awaited, checked, and told as a record.
+
+Knows a wire and its connections. Does not know why it is called just now.
+"""
+
+import time
+from collections.abc import Sequence
+from itertools import cycle
+from typing import NamedTuple
+
+import grpc.aio
+import numpy as np
+from google.protobuf.message import DecodeError
+
+from tablefold.bundle import TOLERANCE
+from tablefold.client.codec import BadReply, Connection, Request, Wire
+
+OK = "OK"
+BAD_REPLY = "BAD_REPLY"
+"""The server said OK, but the reply is not one finite probability a row."""
+WRONG_ANSWER = "WRONG_ANSWER"
+"""The reply to golden rows is not what their bundle says: other rows' answers, or another model's."""
+CLIENT_LIMIT = "CLIENT_LIMIT"
+"""Never sent: this client already had as many calls in flight as it allows itself."""
+
+
+class Call(NamedTuple):
+    """What became of a call; moments by `time.perf_counter()`."""
+
+    due: float
+    """When it should have been sent."""
+    sent: float
+    done: float
+    code: str
+    """gRPC's name of the status, or one of those above."""
+    rows: int = 0
+    queue_seconds: float | None = None
+    compute_seconds: float | None = None
+
+
+class Caller:
+    """Sends the requests of a pool in turn, over connections in turn."""
+
+    def __init__(
+        self, wire: Wire, connections: Sequence[Connection], pool: Sequence[Request], *, deadline: float
+    ) -> None:
+        self._wire = wire
+        self._deadline = deadline
+        self._calls = cycle([connection.call(wire.method) for connection in connections])
+        self._pool = cycle(pool)
+
+    async def __call__(self, due: float | None = None) -> Call:
+        """Send the next request now; `due` is when it should have been sent, if not now."""
+        (message, rows, expected), call = next(self._pool), next(self._calls)
+        sent = time.perf_counter()
+        if due is None:
+            due = sent
+        try:
+            reply = await call(message, self._deadline)
+        except grpc.aio.AioRpcError as error:
+            return Call(due, sent, time.perf_counter(), error.code().name, rows)
+        done = time.perf_counter()
+        try:
+            answer = self._wire.answer(reply, rows)
+        except (BadReply, DecodeError):
+            return Call(due, sent, done, BAD_REPLY, rows)
+        if expected is not None and np.abs(answer.probability - expected).max() > TOLERANCE:
+            return Call(due, sent, done, WRONG_ANSWER, rows)
+        return Call(due, sent, done, OK, rows, answer.queue_seconds, answer.compute_seconds)

@@ -1,0 +1,1 @@
+"""Versions of models, on disk and in memory."""

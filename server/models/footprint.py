@@ -1,0 +1,101 @@
+"""What the server's processes and the models in them take, and whether one more would fit.
+
+Knows models and the kernel's figures. Does not know the wire.
+"""
+
+import os
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from tablefold.bundle import WEIGHTS, Manifest
+from tablefold.errors import OverLimit
+from tablefold.server.models.model import Model
+from tablefold.server.telemetry.memory import ProcessMemory, mapped_bytes, memory_of, process_memory
+
+
+@dataclass(frozen=True)
+class Processes:
+    """The processes of one server."""
+
+    workers: Sequence[int]
+    """Each serves the same models, and maps the same files."""
+    supervisor: int | None = None
+    """Serves none."""
+
+    @classmethod
+    def only_this(cls) -> "Processes":
+        """The server is one process."""
+        return cls([os.getpid()])
+
+    @property
+    def all(self) -> Sequence[int]:
+        """The supervisor last."""
+        return [*self.workers] if self.supervisor is None else [*self.workers, self.supervisor]
+
+
+@dataclass(frozen=True)
+class Loaded:
+    """One version in the memory of all processes, in bytes."""
+
+    mapped: int
+    """Of its weights' file, now."""
+    anonymous: int
+    """Its share of what the workers have written since they were empty: graphs, arenas, buffers of calls."""
+    peak: int
+    """The highest so far, its loading included."""
+
+
+class ServerMemory:
+    """The memory of all processes of the server; every page counts once.
+
+    To be made before the first model is loaded: what a worker has written by then is no model's.
+    """
+
+    def __init__(
+        self, processes: Callable[[], Processes] = Processes.only_this, limit: int | None = None
+    ) -> None:
+        self._processes, self._limit = processes, limit
+        self._empty = process_memory().anonymous
+
+    def of_processes(self) -> dict[int, ProcessMemory]:
+        """Of each by its number. Takes milliseconds a process."""
+        return memory_of(self._processes().all)
+
+    def of_models(self, models: Iterable[Model]) -> dict[Model, Loaded]:
+        """What each takes now. Takes milliseconds a process.
+
+        The kernel does not tell which model a page was written for: each has a share by what loading it
+        added.
+        """
+        files = {model: str(model.folder / WEIGHTS) for model in models}
+        workers = self._processes().workers
+        mapped = mapped_bytes(workers, set(files.values()))
+        written = sum(max(0, each.anonymous - self._empty) for each in memory_of(workers).values())
+        added = sum(model.growth.anonymous for model in files)
+        found = {}
+        for model, file in files.items():
+            share = model.growth.anonymous / added if added else 1 / len(files)
+            anonymous = round(share * written)
+            model.peak = max(model.peak, mapped[file] + anonymous)
+            found[model] = Loaded(mapped[file], anonymous, model.peak)
+        return found
+
+    def check(self, folder: Path, manifest: Manifest, models: Iterable[Model]) -> None:
+        """There is room for one more beside `models`, with all their weights in memory.
+
+        Raises OverLimit with both figures.
+        """
+        if self._limit is None:
+            return
+        used = sum(memory.proportional for memory in self.of_processes().values())
+        coming = sum(
+            max(0, model.manifest.footprint.parts.total - now.mapped)
+            for model, now in self.of_models(models).items()
+        )
+        wanted = manifest.footprint.parts.total
+        if used + coming + wanted > self._limit:
+            raise OverLimit(
+                f"{folder} takes {wanted:,} bytes, and {used + coming:,} of the {self._limit:,} that "
+                "--memory-limit allows are taken: unload a model, or allow more"
+            )

@@ -1,0 +1,1 @@
+"""Figures out: metrics, memory, the HTTP port."""

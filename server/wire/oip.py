@@ -1,0 +1,197 @@
+"""The Open Inference Protocol, version 2, with Triton's extensions: two tensors, `dense` and `ids`.
+
+Knows that protocol's calls. Does not know feature names or batches.
+"""
+# ruff: noqa: N802 (gRPC names the methods)
+
+import asyncio
+import logging
+import time
+from collections.abc import AsyncIterator
+
+from tablefold import __version__
+from tablefold.errors import InvalidRequest, NotOffered, RequestError
+from tablefold.protos import inference_pb2 as pb
+from tablefold.protos.inference_pb2_grpc import GRPCInferenceServiceServicer
+from tablefold.server.models.repository import Repository
+from tablefold.server.telemetry.metrics import Metrics
+from tablefold.server.wire import triton
+from tablefold.server.wire.health import Health
+from tablefold.server.wire.score import Context, score
+from tablefold.server.wire.tensors import read_inputs
+
+log = logging.getLogger(__name__)
+
+STREAMED = "/inference.GRPCInferenceService/ModelStreamInfer/request"
+"""What the metrics call one request of a stream."""
+
+STREAM_IN_FLIGHT = 64
+"""Requests of one stream that are answered at once; the next is read when the first of them is answered."""
+
+
+class InferenceService(GRPCInferenceServiceServicer):
+    """`max_rows`: of one request; `admin`: whether load and unload are offered."""
+
+    def __init__(
+        self, repository: Repository, health: Health, metrics: Metrics, *, max_rows: int, admin: bool
+    ) -> None:
+        self._repository, self._health, self._metrics = repository, health, metrics
+        self._max_rows, self._admin = max_rows, admin
+
+    async def ServerLive(self, request: pb.ServerLiveRequest, context: Context) -> pb.ServerLiveResponse:
+        """The process answers."""
+        return pb.ServerLiveResponse(live=True)
+
+    async def ServerReady(self, request: pb.ServerReadyRequest, context: Context) -> pb.ServerReadyResponse:
+        """Models are loaded and warm, and the server is not draining."""
+        return pb.ServerReadyResponse(ready=self._health.serving)
+
+    async def ModelReady(self, request: pb.ModelReadyRequest, context: Context) -> pb.ModelReadyResponse:
+        """Raises ModelNotFound for a model or version that is not served."""
+        self._repository.find(request.name, request.version)
+        return pb.ModelReadyResponse(ready=self._health.serving)
+
+    async def ServerMetadata(
+        self, request: pb.ServerMetadataRequest, context: Context
+    ) -> pb.ServerMetadataResponse:
+        """Name and version."""
+        return pb.ServerMetadataResponse(
+            name="tablefold",
+            version=__version__,
+            extensions=["model_configuration", "model_repository", "statistics"],
+        )
+
+    async def ModelMetadata(
+        self, request: pb.ModelMetadataRequest, context: Context
+    ) -> pb.ModelMetadataResponse:
+        """Names, datatypes and shapes. Raises ModelNotFound."""
+        model = self._repository.find(request.name, request.version)
+        schema = model.manifest.feature_schema
+        tensor = pb.ModelMetadataResponse.TensorMetadata
+        inputs = [tensor(name="ids", datatype="INT64", shape=[-1, schema.id_columns])]
+        if schema.dense:
+            inputs.insert(0, tensor(name="dense", datatype="FP32", shape=[-1, len(schema.dense)]))
+        return pb.ModelMetadataResponse(
+            name=model.name,
+            versions=[str(each.version) for each in self._repository.models[model.name].served],
+            platform="onnxruntime_onnx",
+            inputs=inputs,
+            outputs=[tensor(name="probability", datatype="FP32", shape=[-1])],
+        )
+
+    async def ModelInfer(self, request: pb.ModelInferRequest, context: Context) -> pb.ModelInferResponse:
+        """Probabilities. Raises ModelNotFound, InvalidRequest and what `score` raises."""
+        model = self._repository.find(request.model_name, request.model_version)
+        for wanted in request.outputs:
+            if wanted.name != "probability":
+                raise InvalidRequest(f"there is no output {wanted.name!r}; the only one is 'probability'")
+        dense, ids = read_inputs(request, model.manifest.feature_schema)
+        probability = (await score(model, dense, ids, context)).probability
+        response = pb.ModelInferResponse(
+            model_name=model.name, model_version=str(model.version), id=request.id
+        )
+        output = response.outputs.add(name="probability", datatype="FP32", shape=[len(probability)])
+        if request.raw_input_contents:
+            response.raw_output_contents.append(probability.tobytes())
+        else:
+            output.contents.fp32_contents.extend(probability.tolist())
+        return response
+
+    async def ModelStreamInfer(
+        self, requests: AsyncIterator[pb.ModelInferRequest], context: Context
+    ) -> AsyncIterator[pb.ModelStreamInferResponse]:
+        """The answers in the order of the requests; a refused request leaves the stream open."""
+        answers: asyncio.Queue[asyncio.Future[pb.ModelStreamInferResponse] | None]
+        answers = asyncio.Queue(STREAM_IN_FLIGHT)
+
+        async def read() -> None:
+            try:
+                async for request in requests:
+                    await answers.put(asyncio.create_task(self._answer(request, context)))
+            except Exception as error:  # a message that cannot be parsed ends the stream, after the others
+                failure = asyncio.get_running_loop().create_future()
+                failure.set_exception(error)
+                await answers.put(failure)
+            await answers.put(None)
+
+        reading = asyncio.create_task(read())
+        try:
+            while (answer := await answers.get()) is not None:
+                yield await answer
+        finally:  # the client may have left
+            reading.cancel()
+            while not answers.empty():
+                if (left := answers.get_nowait()) is not None:
+                    left.cancel()
+
+    async def _answer(self, request: pb.ModelInferRequest, context: Context) -> pb.ModelStreamInferResponse:
+        """One request of a stream; its status goes before the error's text, for the call itself has none."""
+        started, status, reason, text = time.monotonic(), "OK", None, ""
+        response = pb.ModelInferResponse(id=request.id)
+        try:
+            response = await self.ModelInfer(request, context)
+        except RequestError as error:
+            status, reason, text = error.status, error.reason, str(error)
+        except Exception:
+            log.exception("a request of a stream failed")
+            status, reason, text = "INTERNAL", "internal", "internal error; the server's log says more"
+        self._metrics.call(STREAMED, status, reason, time.monotonic() - started)
+        return pb.ModelStreamInferResponse(
+            error_message=f"{status}: {text}" if text else "", infer_response=response
+        )
+
+    async def ModelConfig(self, request: pb.ModelConfigRequest, context: Context) -> pb.ModelConfigResponse:
+        """Names, datatypes and the largest request, as Triton says it. Raises ModelNotFound."""
+        model = self._repository.find(request.name, request.version)
+        return pb.ModelConfigResponse(config=triton.configuration(model, self._max_rows))
+
+    async def ModelStatistics(
+        self, request: pb.ModelStatisticsRequest, context: Context
+    ) -> pb.ModelStatisticsResponse:
+        """Counts and times of a model, or of all without a name. Raises ModelNotFound."""
+        if request.name and request.version:
+            models = [self._repository.find(request.name, request.version)]
+        elif request.name:
+            self._repository.find(request.name)
+            models = self._repository.models[request.name].served
+        else:
+            models = list(self._repository.served())
+        return pb.ModelStatisticsResponse(model_stats=[triton.statistics(model) for model in models])
+
+    async def RepositoryIndex(
+        self, request: pb.RepositoryIndexRequest, context: Context
+    ) -> pb.RepositoryIndexResponse:
+        """Every version with its state, and the reason where it is refused."""
+        lines = [
+            pb.RepositoryIndexResponse.ModelIndex(
+                name=name, version=entry.version, state=entry.state, reason=entry.reason
+            )
+            for name, entry in self._repository.index()
+            if entry.state == "READY" or not request.ready
+        ]
+        return pb.RepositoryIndexResponse(models=lines)
+
+    async def RepositoryModelLoad(
+        self, request: pb.RepositoryModelLoadRequest, context: Context
+    ) -> pb.RepositoryModelLoadResponse:
+        """Raises NotOffered without a token, InvalidRequest, and what `Repository.load` does."""
+        self._check_admin()
+        if request.parameters:
+            raise InvalidRequest(
+                f"load takes no parameters, not {', '.join(sorted(request.parameters))}: "
+                "the model's folder says what is loaded"
+            )
+        await self._repository.load(request.model_name)
+        return pb.RepositoryModelLoadResponse()
+
+    async def RepositoryModelUnload(
+        self, request: pb.RepositoryModelUnloadRequest, context: Context
+    ) -> pb.RepositoryModelUnloadResponse:
+        """Raises NotOffered without a token, ModelNotFound."""
+        self._check_admin()
+        await self._repository.unload(request.model_name)
+        return pb.RepositoryModelUnloadResponse()
+
+    def _check_admin(self) -> None:
+        if not self._admin:
+            raise NotOffered("load and unload are off: they need --token-file and one worker")

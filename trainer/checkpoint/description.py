@@ -1,0 +1,58 @@
+"""What a checkpoint says of itself in words and numbers, beside its arrays: `checkpoint.json`."""
+
+from collections.abc import Sequence
+from typing import Annotated, Literal, Self
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from tablefold.schema import FeatureSchema
+from tablefold.trainer.config import TrainConfig
+from tablefold.trainer.embedding.row_map import RowMap
+
+
+class RowMapRecord(BaseModel):
+    """What a row map is besides its arrays."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    hashed_first: Annotated[int, Field(ge=0)]
+    hashed_rows: Annotated[int, Field(ge=1)]
+    salt: int
+
+    @classmethod
+    def of(cls, row_map: RowMap) -> Self:
+        """Of a row map."""
+        return cls(hashed_first=row_map.hashed_first, hashed_rows=row_map.hashed_rows, salt=row_map.salt)
+
+
+class FeatureRecord(BaseModel):
+    """What is known of a categorical feature besides arrays."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    distinct_ids: Annotated[int, Field(ge=0)]
+    """How many ids the training rows showed."""
+    row_maps: Annotated[tuple[RowMapRecord, ...], Field(min_length=1)]
+
+    @classmethod
+    def of(cls, row_maps: Sequence[RowMap], distinct_ids: int) -> Self:
+        """Of a feature's row maps."""
+        return cls(distinct_ids=distinct_ids, row_maps=tuple(RowMapRecord.of(each) for each in row_maps))
+
+
+class Description(BaseModel):
+    """Everything about a checkpoint but its arrays."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    format: Literal[2] = 2
+    feature_schema: FeatureSchema
+    config: TrainConfig
+    features: tuple[FeatureRecord, ...]
+    metrics: dict[str, float] = {}
+    provenance: dict[str, str] = {}
+
+    @property
+    def distinct_ids(self) -> int:
+        """Of all features together."""
+        return sum(feature.distinct_ids for feature in self.features)

@@ -1,0 +1,222 @@
+"""The checkpoint: a trained model, how it was made, and a sample of validation rows.
+
+    <folder>/checkpoint.json           schema, settings, row maps' scalars, metrics, provenance
+            /model.safetensors         weights, each row map's keys and rows, how often rows and ids were
+                                       accessed
+            /validation.safetensors    up to 20,000 raw validation rows: the exporter proves itself on them;
+                                       and the first ones' probabilities, which loading must give again
+
+Written to a temporary name and renamed. Arrays are read without running code from them (safetensors).
+"""
+
+import shutil
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from pydantic import ValidationError
+from safetensors import SafetensorError
+from safetensors.numpy import load_file, save_file
+from safetensors.torch import load_file as load_tensors
+from safetensors.torch import save_file as save_tensors
+
+from tablefold.errors import CheckpointError, UsageError
+from tablefold.logs import Log
+from tablefold.schema import FeatureSchema
+from tablefold.trainer.checkpoint.description import Description
+from tablefold.trainer.checkpoint.id_arrays import (
+    row_map_arrays,
+    take_row_maps,
+    take_vocabularies,
+    vocabulary_arrays,
+)
+from tablefold.trainer.config import TrainConfig
+from tablefold.trainer.embedding.collection import EmbeddingCollection, fuse
+from tablefold.trainer.embedding.lookup_columns import LookupColumns
+from tablefold.trainer.embedding.row_map import RowMap
+from tablefold.trainer.embedding.vocabulary import Vocabulary
+from tablefold.trainer.methods.registry import Method
+from tablefold.trainer.networks.ctr_model import CTRModel
+from tablefold.trainer.networks.registry import NetworkFactory, build_network
+
+ROW_COUNTS = "row_counts"
+DESCRIPTION, ARRAYS, VALIDATION = "checkpoint.json", "model.safetensors", "validation.safetensors"
+VALIDATION_ROWS = 20_000
+REPLAYED_ROWS = 32
+REPLAY_TOLERANCE = 1e-4
+"""Above what another machine's rounding does to a probability, below what another network does."""
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Checkpoint:
+    """A trained model in memory with everything the exporter needs."""
+
+    description: Description
+    row_maps: tuple[tuple[RowMap, ...], ...]
+    """Those of each feature, not yet fused."""
+    model: CTRModel
+    validation: Log
+    row_counts: np.ndarray | None = None
+    """int64 [R]: how many training values reached each row of the fused table, where that is known."""
+    vocabularies: tuple[Vocabulary, ...] | None = None
+    """One a feature: how often training rows showed each id, where that is known."""
+
+
+def build_model(
+    schema: FeatureSchema,
+    config: TrainConfig,
+    row_maps: Sequence[Sequence[RowMap]],
+    *,
+    network: NetworkFactory | None = None,
+    table_device: str = "cpu",
+) -> CTRModel:
+    """An untrained model of the given settings, weights drawn from `config.seed`; on the device `meta` the
+    table is a shape without weights. `network` makes any network that is not ours."""
+    torch.manual_seed(config.seed)
+    with torch.device(table_device):
+        table = Method.parse(config.method).make_table(row_maps, config.dim, config.inner_dim)
+    made = build_network(config, len(schema.dense), len(schema.categorical), network)
+    columns = LookupColumns.of(schema, row_maps)
+    return CTRModel(EmbeddingCollection(schema, columns, fuse(schema, row_maps), table), made)
+
+
+def require_free(folder: Path) -> None:
+    """Nothing but an older checkpoint may stand where one is to be written. Raises UsageError."""
+    occupied = folder.is_file() or (folder.is_dir() and any(folder.iterdir()))
+    if occupied and not (folder / DESCRIPTION).is_file():
+        raise UsageError(f"{folder} exists and is not a checkpoint; give another --out, or remove it")
+
+
+def save(checkpoint: Checkpoint, folder: Path) -> None:
+    """Write a checkpoint; an older one of the same name is replaced only once the new one is whole.
+
+    Raises UsageError rather than replace anything else, and where the disk is full.
+    """
+    require_free(folder)
+    temporary = folder.with_name(f".{folder.name}.writing")
+    shutil.rmtree(temporary, ignore_errors=True)
+    try:
+        temporary.mkdir(parents=True)
+        _write(checkpoint, temporary)
+    except (OSError, SafetensorError) as error:
+        shutil.rmtree(temporary, ignore_errors=True)
+        raise _not_written(folder, error) from error
+    older = folder.with_name(f".{folder.name}.older")
+    shutil.rmtree(older, ignore_errors=True)
+    if folder.exists():
+        folder.rename(older)
+    temporary.rename(folder)
+    shutil.rmtree(older, ignore_errors=True)
+
+
+def describe(description: Description, folder: Path) -> None:
+    """Give a checkpoint another description. Raises UsageError where the disk is full."""
+    temporary = folder / f".{DESCRIPTION}.writing"
+    try:
+        temporary.write_text(description.model_dump_json(indent=2) + "\n")
+        temporary.replace(folder / DESCRIPTION)
+    except OSError as error:
+        temporary.unlink(missing_ok=True)
+        raise _not_written(folder, error) from error
+
+
+def _not_written(folder: Path, error: Exception) -> UsageError:
+    return UsageError(f"{folder} could not be written ({error}); what stood there before is whole")
+
+
+def _write(checkpoint: Checkpoint, temporary: Path) -> None:
+    tensors = {name: tensor.contiguous() for name, tensor in checkpoint.model.state_dict().items()}
+    for name in [name for name in tensors if name.startswith("head.")]:
+        tensors[name] = tensors[name].clone()  # a network may tie weights, safetensors may not
+    tensors |= row_map_arrays(checkpoint.row_maps) | vocabulary_arrays(checkpoint.vocabularies or ())
+    if checkpoint.row_counts is not None:
+        tensors[ROW_COUNTS] = torch.from_numpy(checkpoint.row_counts)
+    save_tensors(tensors, temporary / ARRAYS)
+    rows = checkpoint.validation.take(slice(0, VALIDATION_ROWS))
+    save_file(
+        {
+            "dense": np.ascontiguousarray(rows.dense),
+            "ids": np.ascontiguousarray(rows.ids),
+            "label": np.ascontiguousarray(rows.labels),
+            "probability": checkpoint.model.predict(rows.take(slice(0, REPLAYED_ROWS))),
+        },
+        temporary / VALIDATION,
+    )
+    (temporary / DESCRIPTION).write_text(checkpoint.description.model_dump_json(indent=2) + "\n")
+
+
+def load(folder: Path, network: NetworkFactory | None = None) -> Checkpoint:
+    """Read a checkpoint back; `network` makes any network that is not ours, since no code is imported for
+    what a checkpoint says.
+
+    Raises CheckpointError for one that is absent, damaged or contradicts itself (wrong shapes, an id twice in
+    a vocabulary, weights that are not numbers), and where its network is missing or another than it was.
+    """
+    try:
+        description = Description.model_validate_json((folder / DESCRIPTION).read_bytes())
+        tensors = load_tensors(folder / ARRAYS)
+        sample = load_file(folder / VALIDATION)
+    except FileNotFoundError as error:
+        raise CheckpointError(
+            f"{folder} is not a checkpoint: {error.filename or error} is missing"
+        ) from error
+    except (ValidationError, SafetensorError, OSError) as error:
+        raise CheckpointError(f"the checkpoint {folder} is damaged: {error}") from error
+    try:
+        row_maps = tuple(
+            take_row_maps(tensors, index, record, description.feature_schema.categorical[index].name)
+            for index, record in enumerate(description.features)
+        )
+        validation = Log(dense=sample["dense"], ids=sample["ids"], label=sample["label"])
+        # Weights stay where safetensors mapped them: no second table in memory, nothing drawn for nothing.
+        row_counts = tensors.pop(ROW_COUNTS, None)
+        vocabularies = take_vocabularies(tensors, description)
+        model = build_model(
+            description.feature_schema, description.config, row_maps, network=network, table_device="meta"
+        )
+        model.load_state_dict(tensors, assign=True)
+        if row_counts is not None and row_counts.shape != (model.collection.table.vectors.num_embeddings,):
+            raise ValueError(f"{tuple(row_counts.shape)} {ROW_COUNTS}, not one a row")
+        require_rows(description.feature_schema, validation)
+    except (KeyError, IndexError, ValueError, RuntimeError) as error:
+        raise CheckpointError(f"the checkpoint {folder} does not fit its description: {error}") from error
+    for name, tensor in tensors.items():
+        if not tensor.is_floating_point() or tensor.numel() == 0:  # a network may keep counters
+            continue
+        if not all(torch.isfinite(extreme) for extreme in tensor.aminmax()):  # one is NaN if any value is
+            raise CheckpointError(f"the checkpoint {folder} holds values that are not numbers in {name}")
+    if "probability" in sample:
+        _replay(model, validation, sample["probability"], folder)
+    return Checkpoint(
+        description=description,
+        row_maps=row_maps,
+        model=model,
+        validation=validation,
+        row_counts=None if row_counts is None else row_counts.numpy(),
+        vocabularies=vocabularies,
+    )
+
+
+def require_rows(schema: FeatureSchema, log: Log) -> None:
+    """Raises ValueError unless these are labelled rows of the schema: float32 [rows, N], int64 [rows, C] and
+    labels of 0 and 1 [rows]."""
+    shapes = (log.dense.shape, log.ids.shape, None if log.label is None else log.label.shape)
+    if len(log) == 0 or shapes != ((len(log), len(schema.dense)), (len(log), schema.id_columns), (len(log),)):
+        raise ValueError(
+            f"validation rows need dense [rows, {len(schema.dense)}], ids [rows, {schema.id_columns}] and "
+            f"label [rows], and have {', '.join(map(str, shapes))}"
+        )
+    if log.dense.dtype != np.float32 or log.ids.dtype != np.int64 or not np.isin(log.labels, (0, 1)).all():
+        raise ValueError("validation rows need float32 dense values, int64 ids and labels of 0 and 1")
+
+
+def _replay(model: CTRModel, validation: Log, probability: np.ndarray, folder: Path) -> None:
+    """Weights fit a network of the same shapes that computes something else; its probabilities do not."""
+    off = np.abs(model.predict(validation.take(slice(0, REPLAYED_ROWS))) - probability[:REPLAYED_ROWS])
+    if not off.max(initial=0) <= REPLAY_TOLERANCE:
+        raise CheckpointError(
+            f"the checkpoint {folder} no longer gives the probabilities it was saved with (off by "
+            f"{off.max():.2g}): its network's code has changed, or --network names another one"
+        )

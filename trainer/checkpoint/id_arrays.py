@@ -1,0 +1,78 @@
+"""The arrays of ids in a checkpoint, as named tensors and back: row maps and vocabularies.
+
+row_maps.<feature>.<index>.keys, .rows      int64 [known]
+vocabularies.<feature>.ids, .counts         int64 [n]
+"""
+
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+
+from tablefold.errors import CheckpointError
+from tablefold.trainer.checkpoint.description import Description, FeatureRecord
+from tablefold.trainer.embedding.row_map import RowMap
+from tablefold.trainer.embedding.vocabulary import Vocabulary
+
+
+def row_map_arrays(row_maps: Sequence[Sequence[RowMap]]) -> dict[str, torch.Tensor]:
+    """The tensors of every feature's row maps."""
+    tensors = {}
+    for feature, its in enumerate(row_maps):
+        for index, row_map in enumerate(its):
+            name = f"row_maps.{feature}.{index}"
+            tensors[f"{name}.keys"] = torch.tensor(row_map.keys)  # a copy: others may hold the same array
+            tensors[f"{name}.rows"] = torch.from_numpy(np.ascontiguousarray(row_map.rows))
+    return tensors
+
+
+def vocabulary_arrays(vocabularies: Sequence[Vocabulary]) -> dict[str, torch.Tensor]:
+    """The tensors of every feature's vocabulary."""
+    tensors = {}
+    for feature, vocabulary in enumerate(vocabularies):
+        tensors[f"vocabularies.{feature}.ids"] = torch.from_numpy(vocabulary.ids)
+        tensors[f"vocabularies.{feature}.counts"] = torch.from_numpy(vocabulary.counts)
+    return tensors
+
+
+def take_row_maps(
+    tensors: dict[str, torch.Tensor], feature: int, record: FeatureRecord, name: str
+) -> tuple[RowMap, ...]:
+    """The row maps of the feature of that number and name, out of a checkpoint's tensors.
+
+    Raises KeyError where one is missing, CheckpointError naming the feature for one that cannot be.
+    """
+    try:
+        return tuple(
+            RowMap(
+                keys=tensors.pop(f"row_maps.{feature}.{index}.keys").numpy(),
+                rows=tensors.pop(f"row_maps.{feature}.{index}.rows").numpy(),
+                hashed_first=each.hashed_first,
+                hashed_rows=each.hashed_rows,
+                salt=each.salt,
+            )
+            for index, each in enumerate(record.row_maps)
+        )
+    except CheckpointError as error:
+        raise CheckpointError(f"feature {name}: {error}") from error
+
+
+def take_vocabularies(
+    tensors: dict[str, torch.Tensor], description: Description
+) -> tuple[Vocabulary, ...] | None:
+    """All features' vocabularies, out of a checkpoint's tensors; None where it has none.
+
+    Raises KeyError where one of them is missing.
+    """
+    if "vocabularies.0.ids" not in tensors:
+        return None
+    features = zip(description.feature_schema.categorical, description.features, strict=True)
+    return tuple(
+        Vocabulary(
+            feature=feature,
+            ids=tensors.pop(f"vocabularies.{index}.ids").numpy(),
+            counts=tensors.pop(f"vocabularies.{index}.counts").numpy(),
+            distinct=record.distinct_ids,
+        )
+        for index, (feature, record) in enumerate(features)
+    )

@@ -1,0 +1,1 @@
+"""Makes a trained model smaller without training it again."""

@@ -1,0 +1,183 @@
+"""Compression without retraining: fewer values a row, fewer rows; and what that costs on validation rows.
+
+    low_rank       rows [n, d] -> inner rows [n, k] and a projection [k, d], as an MLET table has them
+    cluster_rows   alike ids share a row: a learned hash made of the trained vectors themselves
+
+Each takes any checkpoint and returns another; neither trains anything. Rows that were accessed more weigh
+more; a row that was never counted counts one.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from math import ceil
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from tablefold.errors import UsageError
+from tablefold.metrics import auc, logloss
+from tablefold.trainer.checkpoint.files import Checkpoint
+from tablefold.trainer.compression.feature_table import FeatureTable, feature_tables, rebuild
+from tablefold.trainer.methods.clustering import cluster
+from tablefold.trainer.methods.registry import Method
+
+ROWS_AT_ONCE = 1 << 18
+
+OnStep = Callable[[str], None]
+"""Told what is being done, before it is."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Quality:
+    """What a checkpoint weighs and how good it is on its validation rows."""
+
+    rows: int
+    row_bytes: int
+    """Of the folded table in fp32, projections included; fewer bits are the exporter's."""
+    auc: float | None
+    logloss: float
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Compressed:
+    """A compressed checkpoint, and what that cost."""
+
+    checkpoint: Checkpoint
+    before: Quality
+    after: Quality
+    largest_change: float
+    """Of a validation row's probability."""
+
+
+def compress(
+    checkpoint: Checkpoint,
+    *,
+    rank: int | None = None,
+    row_ratio: float = 1.0,
+    on_step: OnStep = lambda step: None,
+) -> Compressed:
+    """`low_rank`, then `cluster_rows`, judged together against `checkpoint`.
+
+    The new checkpoint's metrics are its own; `compress_*` among them say what was lost. Raises UsageError for
+    a rank or a row ratio that cannot be.
+    """
+    on_step("judging the model as it is")
+    log, trained = checkpoint.validation, checkpoint.model.predict(checkpoint.validation)
+    small = checkpoint
+    if rank is not None:
+        small = low_rank(small, rank, on_step=on_step)
+    if row_ratio > 1:
+        small = cluster_rows(small, row_ratio, on_step=on_step)
+    on_step("judging the compressed model")
+    stored = small.model.predict(log)
+    before, after = _quality(checkpoint, trained), _quality(small, stored)
+    largest_change = float(np.abs(stored - trained).max())
+    metrics = {
+        "validation_logloss": after.logloss,
+        "compress_logloss_increase": after.logloss - before.logloss,
+        "compress_largest_change": largest_change,
+    }
+    if before.auc is not None and after.auc is not None:
+        metrics |= {"validation_auc": after.auc, "compress_auc_loss": before.auc - after.auc}
+    description = small.description.model_copy(update={"metrics": metrics})
+    return Compressed(
+        checkpoint=replace(small, description=description),
+        before=before,
+        after=after,
+        largest_change=largest_change,
+    )
+
+
+def low_rank(checkpoint: Checkpoint, rank: int, *, on_step: OnStep = lambda step: None) -> Checkpoint:
+    """Every feature's rows on the `rank` directions that lose least: sum of count x squared error of a row is
+    the least that any factorisation of that rank can have (Eckart-Young, on rows scaled by sqrt(count)).
+
+    Raises UsageError for a rank below 1 or above the width that rows already have.
+    """
+    features = feature_tables(checkpoint)
+    width = features[0].rows.shape[1]
+    if not 1 <= rank <= width:
+        raise UsageError(f"--rank {rank}: rows are {width} values wide; give 1 to {width}")
+    narrow = []
+    for feature in features:
+        on_step(f"low rank of {feature.name}: {len(feature.rows):,} rows")
+        directions = _directions(feature, rank)
+        inner = feature.vectors @ directions.T
+        narrow.append(replace(feature, rows=inner, projection=directions))
+    row_map = Method.parse(checkpoint.description.config.method).row_map
+    return rebuild(checkpoint, narrow, row_map, f"rank {rank}")
+
+
+def cluster_rows(
+    checkpoint: Checkpoint, row_ratio: float, *, on_step: OnStep = lambda step: None
+) -> Checkpoint:
+    """`row_ratio` times fewer rows in every feature that has more than a few: k-means of its vectors,
+    weighted by counts (see `learned_hash`); a cluster's row is its weighted mean. Rows of unknown ids stay.
+
+    Raises UsageError for a ratio below 1, and where no feature has rows to merge.
+    """
+    features, config = feature_tables(checkpoint), checkpoint.description.config
+    if not row_ratio >= 1:
+        raise UsageError(f"--row-ratio {row_ratio:g}: give 1 or more")
+    if not any(feature.can_merge.sum() > config.full_below for feature in features):
+        raise UsageError(
+            f"--row-ratio {row_ratio:g}: no feature has more than {config.full_below} rows that belong to "
+            "known ids; there is nothing to merge"
+        )
+    merged = []
+    for feature in features:
+        own = int(feature.can_merge.sum())
+        rows = own if own <= config.full_below else ceil(own / row_ratio)
+        on_step(f"merging rows of {feature.name}: {own:,} to {rows:,}")
+        merged.append(merge_rows(feature, rows, config.seed))
+    return rebuild(checkpoint, merged, "lhf", f"row ratio {row_ratio:g}")
+
+
+def merge_rows(feature: FeatureTable, rows: int, seed: int) -> FeatureTable:
+    """At most `rows` rows for the known ids, each the mean of its ids' rows by their access counts; rows of
+    unknown ids behind them in the order they had."""
+    own, weights = feature.can_merge, feature.weights
+    row_of = np.empty(len(own), np.int64)
+    row_of[own] = cluster(feature.vectors[own].numpy(), weights[own, 0].numpy(), rows, seed=seed)
+    used = int(row_of[own].max(initial=-1)) + 1
+    row_of[~own] = used + np.arange((~own).sum())
+    place = torch.from_numpy(row_of)
+    size = int(row_of.max()) + 1
+    sums = torch.zeros(size, feature.rows.shape[1], dtype=torch.float64)
+    sums.index_add_(0, place, feature.rows * weights)
+    total = torch.zeros(size, 1, dtype=torch.float64).index_add_(0, place, weights)
+    return replace(
+        feature,
+        row_maps=tuple(
+            replace(row_map, rows=row_of[row_map.rows], hashed_first=int(row_of[row_map.hashed_first]))
+            for row_map in feature.row_maps
+        ),
+        rows=(sums / total).float(),
+        counts=torch.zeros(size, dtype=torch.int64).index_add_(0, place, feature.counts),
+    )
+
+
+def _directions(feature: FeatureTable, rank: int) -> Tensor:
+    """float32 [rank, d]: the first right singular vectors of the feature's vectors scaled by sqrt(count),
+    orthonormal, so that distances between inner rows are those between the vectors they stand for."""
+    vectors, weights = feature.vectors, feature.weights
+    moments = torch.zeros(vectors.shape[1], vectors.shape[1], dtype=torch.float64)
+    for part, its_weights in zip(
+        torch.split(vectors, ROWS_AT_ONCE), torch.split(weights, ROWS_AT_ONCE), strict=True
+    ):
+        wide = part.double()
+        moments += wide.T @ (wide * its_weights)
+    directions: Tensor = torch.linalg.eigh(moments).eigenvectors[:, -rank:].T.float()
+    return directions
+
+
+def _quality(checkpoint: Checkpoint, probability: np.ndarray) -> Quality:
+    rows, projection = checkpoint.model.collection.table.fold()
+    labels = checkpoint.validation.labels
+    return Quality(
+        rows=len(rows),
+        row_bytes=rows.nbytes + (0 if projection is None else projection.nbytes),
+        auc=auc(labels, probability),
+        logloss=logloss(labels, probability),
+    )

@@ -1,0 +1,76 @@
+"""The CTR model: embedding collection + network, from rows and raw dense values to a logit."""
+
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from tablefold.logs import Log
+from tablefold.schema import DenseFeature, FeatureSchema, Transform
+from tablefold.trainer.embedding.collection import EmbeddingCollection
+
+
+class DenseTransform(nn.Module):
+    """What the schema says becomes of raw dense values float32 [B, N]; a missing one (NaN) becomes 0."""
+
+    _is_log: Tensor
+
+    def __init__(self, features: Sequence[DenseFeature]) -> None:
+        super().__init__()
+        logs = torch.tensor([f.transform is Transform.LOG1P for f in features], dtype=torch.bool)
+        self.any_log, self.all_log = bool(logs.any()), bool(logs.all())
+        self.register_buffer("_is_log", logs, persistent=False)
+
+    def forward(self, dense: Tensor) -> Tensor:
+        """float32 [B, N] -> float32 [B, N], finite for finite or missing values."""
+        # Only NaN differs from itself; the comparison is an operator that every provider has.
+        known = torch.where(dense == dense, dense, 0.0)  # noqa: PLR0124
+        if not self.any_log:
+            return known
+        logarithm = torch.log(torch.relu(known) + 1)
+        return logarithm if self.all_log else torch.where(self._is_log, logarithm, known)
+
+
+class Head(nn.Module):
+    """Everything behind the lookup: dense transform and network. What the exporter hands to torch.onnx."""
+
+    def __init__(self, schema: FeatureSchema, network: nn.Module) -> None:
+        super().__init__()
+        self.transform = DenseTransform(schema.dense)
+        self.network = network
+
+    def forward(self, dense: Tensor, vectors: Tensor) -> Tensor:
+        """dense float32 [B, N] (raw), vectors float32 [B, F, d] -> logit float32 [B]."""
+        logit: Tensor = self.network(self.transform(dense), vectors)
+        return logit
+
+
+class CTRModel(nn.Module):
+    """rows int64 [B, C] and raw dense float32 [B, N] -> logit float32 [B].
+
+    `network` is any module from dense [B, N] and vectors [B, F, d] to a logit [B].
+    """
+
+    def __init__(self, collection: EmbeddingCollection, network: nn.Module) -> None:
+        super().__init__()
+        self.collection = collection
+        self.head = Head(collection.schema, network)
+
+    def forward(self, dense: Tensor, rows: Tensor) -> Tensor:
+        """The logit of each row."""
+        logit: Tensor = self.head(dense, self.collection(rows))
+        return logit
+
+    @torch.inference_mode()
+    def predict(self, log: Log, *, batch_rows: int = 8192) -> np.ndarray:
+        """float32 [rows]: the click probability of raw rows, as the served graph must give it."""
+        was_training = self.training
+        self.eval()
+        parts = []
+        for start in range(0, len(log), batch_rows):
+            batch = log.take(slice(start, start + batch_rows))
+            rows = torch.from_numpy(self.collection.rows(batch.ids).astype(np.int64))
+            parts.append(torch.sigmoid(self(torch.from_numpy(batch.dense), rows)))
+        self.train(was_training)
+        return torch.cat(parts).numpy() if parts else np.zeros(0, np.float32)

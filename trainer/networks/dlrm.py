@@ -1,0 +1,49 @@
+"""DLRM: bottom MLP for the dense values, dot products between all vectors, top MLP to a logit.
+
+Naumov et al., arXiv 1906.00091; layer sizes and the interaction as MLET's authors use them on Criteo.
+"""
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+
+from tablefold.trainer.networks.mlp import mlp
+
+
+class DLRM(nn.Module):
+    """dense float32 [B, N], vectors float32 [B, F, d] -> logit float32 [B]. Without dense values (N = 0)
+    there is no bottom MLP, and only the features' vectors interact."""
+
+    _pairs: Tensor
+
+    def __init__(
+        self,
+        num_dense: int,
+        num_features: int,
+        dim: int,
+        *,
+        bottom: Sequence[int] = (512, 256, 64),
+        top: Sequence[int] = (512, 256),
+    ) -> None:
+        super().__init__()
+        self.has_dense = num_dense > 0
+        self.bottom = mlp([num_dense, *bottom, dim]) if self.has_dense else nn.Identity()
+        n = num_features + self.has_dense
+        left, right = torch.tril_indices(n, n, offset=-1)
+        # Gathering from the flattened products is one cheap node in the graph.
+        self.register_buffer("_pairs", left * n + right, persistent=False)
+        self.top = mlp([self.has_dense * dim + len(left), *top])
+        self.logit = nn.Linear(top[-1], 1)
+
+    def forward(self, dense: Tensor, vectors: Tensor) -> Tensor:
+        """The logit of each row."""
+        parts = []
+        if self.has_dense:
+            bottom = self.bottom(dense)
+            vectors = torch.cat([bottom.unsqueeze(1), vectors], dim=1)
+            parts.append(bottom)
+        products = torch.bmm(vectors, vectors.transpose(1, 2)).flatten(1)
+        parts.append(products.index_select(1, self._pairs))
+        logit: Tensor = self.logit(self.top(torch.cat(parts, dim=1)))
+        return logit.squeeze(1)

@@ -1,0 +1,86 @@
+"""Which network stands behind the vectors: one of ours by name, or any module of the user's own.
+
+Code is imported only here, and only for a name that the caller gives: a checkpoint records the name of its
+network but never chooses what runs.
+"""
+
+import importlib
+import sys
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+
+import torch
+from torch import nn
+
+from tablefold.errors import CheckpointError, UsageError
+from tablefold.trainer.config import TrainConfig
+from tablefold.trainer.networks.dcn_v2 import DCNv2
+from tablefold.trainer.networks.deepfm import DeepFM
+from tablefold.trainer.networks.dlrm import DLRM
+
+NetworkFactory = Callable[[int, int, int], nn.Module]
+"""(N dense values, F features, d) -> a module from dense float32 [B, N] and vectors float32 [B, F, d] to a
+logit float32 [B]."""
+OURS: dict[str, Callable[[TrainConfig], NetworkFactory]] = {
+    "dlrm": lambda config: partial(DLRM, bottom=config.bottom, top=config.top),
+    "dcnv2": lambda config: partial(DCNv2, top=config.top),
+    "deepfm": lambda config: partial(DeepFM, top=config.top),
+}
+"""Tablefold's own networks, by name."""
+
+
+def import_factory(name: str) -> NetworkFactory | None:
+    """The factory that `package.module:Factory` names, None for a network of ours; the current folder is
+    looked in last.
+
+    Raises UsageError for a name that leads nowhere.
+    """
+    if name in OURS:
+        return None
+    module, _, attribute = name.partition(":")
+    if not module or not attribute.isidentifier():
+        raise UsageError(f"--network {name!r} is not known: give {', '.join(OURS)} or package.module:Factory")
+    here = str(Path.cwd())
+    if here not in sys.path:  # the installed command, unlike `python -m`, starts without it
+        sys.path.append(here)
+    try:
+        factory: NetworkFactory = getattr(importlib.import_module(module), attribute)
+    except (ModuleNotFoundError, AttributeError) as error:
+        raise UsageError(f"--network {name}: {error}") from error
+    return factory
+
+
+def build_network(
+    config: TrainConfig, num_dense: int, num_features: int, factory: NetworkFactory | None
+) -> nn.Module:
+    """The network of the given settings, untrained; `factory` makes any that is not ours.
+
+    Raises CheckpointError where it is needed and not given, UsageError where it makes something else.
+    """
+    if factory is None:
+        if config.network not in OURS:
+            raise CheckpointError(
+                f"the checkpoint's network is {config.network}, which is not Tablefold's: name its factory "
+                "again (--network package.module:Factory, or load(folder, factory)); a checkpoint never "
+                "chooses what code runs"
+            )
+        factory = OURS[config.network](config)
+    network = factory(num_dense, num_features, config.dim)
+    require_logit(network, num_dense, num_features, config.dim)
+    return network
+
+
+@torch.no_grad()
+def require_logit(network: nn.Module, num_dense: int, num_features: int, dim: int) -> None:
+    """Raises UsageError for anything but a module that gives float32 [B] for float32 [B, N] and [B, F, d]."""
+    if not isinstance(network, nn.Module):
+        raise UsageError(f"the network is {type(network).__name__}, and must be a torch.nn.Module")
+    was_training = network.training
+    logit = network.eval()(torch.zeros(2, num_dense), torch.zeros(2, num_features, dim))
+    network.train(was_training)
+    if not isinstance(logit, torch.Tensor) or logit.shape != (2,) or logit.dtype != torch.float32:
+        got = (
+            f"{logit.dtype} {list(logit.shape)}" if isinstance(logit, torch.Tensor) else type(logit).__name__
+        )
+        raise UsageError(f"the network gives {got} for 2 rows, and must give a logit, torch.float32 [2]")

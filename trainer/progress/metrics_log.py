@@ -1,0 +1,117 @@
+"""What a run measures, for the programs that draw and compare: JSON lines, or TensorBoard's event files.
+
+Every hundred steps rows_per_second and train_logloss since the last time, after every epoch all validation
+metrics, at the end all test metrics; `stage` tells a learned hash's first stage from its second.
+"""
+
+import json
+import logging
+import time
+from abc import abstractmethod
+from pathlib import Path
+
+from tablefold.trainer.training.loop import EpochResult
+from tablefold.trainer.training.observer import Observer, Stage
+
+STEPS_A_RECORD = 100
+
+logger = logging.getLogger(__name__)
+
+
+class Recorder(Observer):
+    """Counts, and leaves writing to others."""
+
+    @abstractmethod
+    def write(self, measured: dict[str, float]) -> None:
+        """Keep what was measured after `self.steps` steps."""
+
+    def started(self, stage: Stage) -> None:
+        """Go on at the stage's step."""
+        self.stage, self.steps, self._epoch = stage.name, stage.step, stage.epoch
+        self._begin()
+
+    def step(self, rows: int, loss: float) -> None:
+        """Every hundredth one is a record."""
+        self.steps += 1
+        self._rows += rows
+        self._loss += rows * loss
+        if self.steps % STEPS_A_RECORD == 0:
+            seconds = time.perf_counter() - self._began
+            self.write(
+                {
+                    "epoch": self._epoch,
+                    "rows_per_second": self._rows / seconds,
+                    "train_logloss": self._loss / self._rows,
+                }
+            )
+            self._begin()
+
+    def epoch(self, result: EpochResult) -> None:
+        """A record."""
+        measured = {f"validation_{name}": value for name, value in result.validation.items()}
+        self.write({"epoch": result.epoch, "epoch_train_logloss": result.train_logloss, **measured})
+        self._epoch = result.epoch + 1
+        self._begin()
+
+    def tested(self, test: dict[str, float]) -> None:
+        """The last record."""
+        self.write({f"test_{name}": value for name, value in test.items()})
+
+    def _begin(self) -> None:
+        self._began, self._rows, self._loss = time.perf_counter(), 0, 0.0
+
+
+class JsonLines(Recorder):
+    """One line a record in `<out>.metrics.jsonl`. A run that is resumed goes on in the same file: lines of
+    steps that it does again are taken out first."""
+
+    def __init__(self, out: Path, *, resume: bool) -> None:
+        self.path = out.with_name(f"{out.name}.metrics.jsonl")
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        if not resume:
+            self.path.unlink(missing_ok=True)
+
+    def started(self, stage: Stage) -> None:
+        """Keep the lines of what is done already."""
+        super().started(stage)
+        if self.path.exists():
+            lines = self.path.read_text().splitlines(keepends=True)
+            self.path.write_text("".join(line for line in lines if _is_done(line, stage)))
+
+    def write(self, measured: dict[str, float]) -> None:
+        """One line; a disk that is full costs lines, not the run."""
+        line = {"stage": self.stage, "step": self.steps, **measured}
+        try:
+            with self.path.open("a") as file:
+                file.write(json.dumps(line) + "\n")
+        except OSError as error:
+            logger.warning("a line of %s is lost: %s", self.path, error.strerror)
+
+
+class TensorBoard(Recorder):
+    """Scalars over steps in a folder of event files (tensorboardX: no TensorBoard, no gRPC needed to write
+    them); one tag a metric under the stage's name; a context manager."""
+
+    def __init__(self, folder: Path) -> None:
+        from tensorboardX import SummaryWriter
+
+        self._writer = SummaryWriter(str(folder))
+
+    def __enter__(self) -> "TensorBoard":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._writer.close()
+
+    def write(self, measured: dict[str, float]) -> None:
+        """One scalar a metric."""
+        for name, value in measured.items():
+            self._writer.add_scalar(f"{self.stage}/{name}", value, self.steps)
+
+
+def _is_done(line: str, stage: Stage) -> bool:
+    try:
+        content = json.loads(line)
+    except ValueError:  # the line that was being written when the run was killed
+        return False
+    return bool(content["stage"] != stage.name or content["step"] <= stage.step)

@@ -1,0 +1,105 @@
+"""A person at a terminal who watches a training run: rows a second, time left, what each epoch came to."""
+
+import time
+from pathlib import Path
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
+
+from tablefold.trainer.training.loop import EpochResult
+from tablefold.trainer.training.observer import Observer, Stage
+
+DRAW_SECONDS = 0.1
+
+
+class Terminal(Observer):
+    """A progress bar an epoch, then a line; a context manager."""
+
+    _bar: TaskID
+    _began: float
+    _drawn: float
+
+    def __init__(self, console: Console) -> None:
+        self._progress = Progress(
+            TextColumn("{task.description}"),
+            BarColumn(),
+            MofNCompleteColumn(),
+            TextColumn("rows  {task.fields[rate]}  logloss {task.fields[loss]:.4f}"),
+            TimeRemainingColumn(),
+            console=console,
+            transient=True,
+        )
+
+    def __enter__(self) -> "Terminal":
+        self._progress.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._progress.stop()
+
+    def started(self, stage: Stage) -> None:
+        """Say so, and begin a bar."""
+        self._stage = stage
+        resumed = f", resumed after {stage.rows_done:,} rows of epoch {stage.epoch}" if stage.resumed else ""
+        self._print(f"{stage.name}: a table of {stage.table_rows:,} rows{resumed}")
+        self._new_bar(stage.epoch, stage.rows_done)
+
+    def step(self, rows: int, loss: float) -> None:
+        """Move the bar, ten times a second at most: a step may be shorter than drawing it."""
+        self._rows += rows
+        now = time.perf_counter()
+        self._rate = self._rows / (now - self._began)
+        if now - self._drawn >= DRAW_SECONDS:
+            done, rate = self._rows_before + self._rows, f"{self._rate:,.0f} rows/s"
+            self._progress.update(self._bar, completed=done, loss=loss, rate=rate)
+            self._drawn = now
+
+    def epoch(self, result: EpochResult) -> None:
+        """Replace the bar by a line."""
+        self._progress.remove_task(self._bar)
+        self._print(
+            f"  epoch {result.epoch} of {self._stage.epochs}, {self._rate:,.0f} rows/s: training logloss "
+            f"{result.train_logloss:.4f}; validation {summary(result.validation)}"
+            f"{' (best so far)' if result.best else ''}"
+        )
+        self._new_bar(result.epoch + 1)
+
+    def tested(self, test: dict[str, float]) -> None:
+        """Two lines; the stage's last bar goes."""
+        self._progress.remove_task(self._bar)
+        deciles = [f"{value:.3f}" for name, value in test.items() if name.startswith("logloss_decile_")]
+        self._print(f"  test {summary(test)}")
+        self._print(f"  test logloss by how frequent a row's ids are, rarest first: {' '.join(deciles)}")
+
+    def reused(self, stage: str, folder: Path) -> None:
+        """A line."""
+        self._print(f"{stage}: done before, from {folder}")
+
+    def warned(self, message: str) -> None:
+        """A line that stays."""
+        self._progress.console.print(message, style="yellow", highlight=False, soft_wrap=True, markup=False)
+
+    def _print(self, line: str) -> None:
+        self._progress.console.print(line, highlight=False, soft_wrap=True, markup=False)
+
+    def _new_bar(self, epoch: int, rows_done: int = 0) -> None:
+        self._rows_before, self._rows, self._rate = rows_done, 0, 0.0
+        self._began = time.perf_counter()
+        self._drawn = self._began
+        self._bar = self._progress.add_task(
+            f"epoch {epoch} of {self._stage.epochs}",
+            total=self._stage.epoch_rows,
+            completed=rows_done,
+            visible=epoch <= self._stage.epochs,
+            loss=0.0,
+            rate="",
+        )
+
+
+NAMES = {"auc": "AUC", "normalised_entropy": "normalised entropy"}
+
+
+def summary(measured: dict[str, float]) -> str:
+    """The metrics of all rows in one line."""
+    of_all = {name: value for name, value in measured.items() if "decile" not in name}
+    return ", ".join(f"{NAMES.get(name, name)} {value:.4f}" for name, value in of_all.items())

@@ -1,0 +1,31 @@
+"""How frequent a row's ids are: what tells quality on rare ids from quality on frequent ones."""
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from tablefold.logs import Log
+from tablefold.schema import MISSING, FeatureSchema
+from tablefold.trainer.embedding.vocabulary import Vocabulary
+
+
+def id_frequency(schema: FeatureSchema, vocabularies: Sequence[Vocabulary], log: Log) -> np.ndarray:
+    """float64 [rows]: the mean over a row's ids of log(1 + n), n being how often training rows showed the id.
+
+    0 where all of them are unknown. The rarest id alone would not tell rows apart: with tens of features most
+    rows hold one that was never seen. Unused slots of multi-valued features do not count.
+    """
+    total, ids = np.zeros(len(log)), np.zeros(len(log))
+    for column, index in enumerate(schema.feature_of_column):
+        vocabulary, values = vocabularies[index], log.ids[:, column]
+        used = values != MISSING if vocabulary.feature.slots > 1 else np.ones(len(log), bool)
+        total += np.where(used, np.log1p(_counts(vocabulary, values)), 0)
+        ids += used
+    return total / np.maximum(ids, 1)
+
+
+def _counts(vocabulary: Vocabulary, values: np.ndarray) -> np.ndarray:
+    if len(vocabulary) == 0:
+        return np.zeros(len(values), np.int64)
+    place = np.minimum(np.searchsorted(vocabulary.ids, values), len(vocabulary) - 1)
+    return np.where(vocabulary.ids[place] == values, vocabulary.counts[place], 0)

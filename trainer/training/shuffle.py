@@ -1,0 +1,121 @@
+"""Training rows in random order, batch by batch, however many there are.
+
+A log is cut into blocks of neighbouring rows. An epoch draws the blocks in random order, as many at a time as
+a buffer holds, and shuffles the rows of the buffer; a log that fits into one buffer is shuffled outright.
+
+Why that is random enough: each row is as likely to be anywhere. A batch's mean of anything differs from that
+of all rows by what a batch is small (variance s^2 / batch rows) and by what its buffer's blocks are few (at
+most s^2 / 256 blocks, where rows of a block are all alike; r s^2 / 256, where r is how much neighbours
+correlate). Neighbours of a click log hardly do, so the second is small beside the first.
+
+Where a run stands in an epoch is how the epoch's drawing began, and how many batches are done: blocks that
+only those needed are not read again.
+"""
+
+from collections.abc import Iterator, Sequence
+from math import ceil
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from tablefold.logs import EncodedLog
+from tablefold.trainer.embedding.lookup_columns import LookupColumns
+
+BLOCK_ROWS = 4096
+BUFFER_BLOCKS = 256
+"""A million rows: 1/6 GB for Criteo's columns."""
+
+
+class Batch(NamedTuple):
+    """Training rows, as a step or a buffer of them."""
+
+    numbers: Tensor
+    """int64 [b]: their places in the log."""
+    dense: Tensor
+    """float32 [b, N]"""
+    rows: Tensor
+    """int32 [b, L]: of the fused table."""
+    label: Tensor
+    """float32 [b]"""
+
+    def take(self, places: Tensor) -> "Batch":
+        """The rows at these places int64 [n]."""
+        return Batch(*(tensor.index_select(0, places) for tensor in self))
+
+    def join(self, other: "Batch") -> "Batch":
+        """These rows, then others."""
+        return Batch(*(torch.cat(pair) for pair in zip(self, other, strict=True)))
+
+
+class ShuffledRows:
+    """A log whose ids have become rows of the fused table.
+
+    `places` are, of each row map int32 [n], the rows of its feature's distinct ids.
+    """
+
+    def __init__(
+        self, log: EncodedLog, columns: LookupColumns, places: Sequence[np.ndarray], batch_rows: int
+    ) -> None:
+        self.log, self._columns, self._places, self._batch_rows = log, columns, places, batch_rows
+        self.batches = ceil(len(log) / batch_rows)
+        self._blocks = ceil(len(log) / BLOCK_ROWS)
+        self._whole: Batch | None = None
+
+    def epoch(self, order: torch.Generator, done: int = 0) -> Iterator[Batch]:
+        """The batches of one epoch drawn from `order`, without the first `done`."""
+        skipped = done * self._batch_rows
+        waiting: Batch | None = None  # too few rows of a buffer to be a batch
+        for blocks in self._buffers(order):
+            shuffled = torch.randperm(self._rows_in(blocks), generator=order)
+            if skipped >= len(shuffled):
+                skipped -= len(shuffled)
+                continue
+            shuffled, skipped = shuffled[skipped:], 0
+            buffer = self._read(blocks)
+            first = self._batch_rows - (0 if waiting is None else len(waiting.label))
+            for places in (shuffled[:first], *torch.split(shuffled[first:], self._batch_rows)):
+                batch = buffer.take(places)
+                batch = batch if waiting is None else waiting.join(batch)
+                waiting = batch if len(batch.label) < self._batch_rows else None
+                if waiting is None:
+                    yield batch
+        if waiting is not None and len(waiting.label):
+            yield waiting
+
+    def _buffers(self, order: torch.Generator) -> Sequence[Tensor]:
+        if self._blocks <= BUFFER_BLOCKS:
+            return [torch.arange(self._blocks)]
+        # Of the same size, rather than a small one at the end.
+        drawn = torch.randperm(self._blocks, generator=order)
+        return torch.tensor_split(drawn, ceil(self._blocks / BUFFER_BLOCKS))
+
+    def _rows_in(self, blocks: Tensor) -> int:
+        missing = self._blocks * BLOCK_ROWS - len(self.log) if self._blocks - 1 in blocks else 0
+        return len(blocks) * BLOCK_ROWS - missing
+
+    def _read(self, blocks: Tensor) -> Batch:
+        if len(blocks) < self._blocks:
+            return self._buffer(blocks)
+        if self._whole is None:
+            self._whole = self._buffer(blocks)
+        return self._whole
+
+    def _buffer(self, blocks: Tensor) -> Batch:
+        slices = [slice(first, first + BLOCK_ROWS) for first in (BLOCK_ROWS * blocks).tolist()]
+
+        def column(of: np.ndarray) -> np.ndarray:
+            return np.concatenate([of[its] for its in slices])
+
+        label = column(self.log.labels)
+        dense = np.empty((len(label), len(self.log.dense)), np.float32)
+        for index, values in enumerate(self.log.dense):
+            dense[:, index] = column(values)
+        rows = np.empty((len(label), len(self._columns.row_map)), np.int32)
+        for index, (id_column, row_map) in enumerate(
+            zip(self._columns.id_column, self._columns.row_map, strict=True)
+        ):
+            rows[:, index] = self._places[row_map][column(self.log.codes[id_column])]
+        numbers = np.concatenate([np.arange(its.start, min(its.stop, len(self.log))) for its in slices])
+        return Batch(*(torch.from_numpy(array) for array in (numbers, dense, rows, label)))

@@ -1,0 +1,78 @@
+"""A learned hash that begins warm: a full table is trained first, alike rows are merged, and training goes on
+gently from there, with the network as it is.
+
+What a cold start (a cheap first stage, then training from nothing) cannot know, a full table has learned; it
+pays with a full table's memory while it trains. The bundle is the same in kind and in bytes.
+"""
+
+from dataclasses import replace
+
+import numpy as np
+import torch
+
+from tablefold.trainer.checkpoint.files import Checkpoint
+from tablefold.trainer.compression.compress import merge_rows
+from tablefold.trainer.compression.feature_table import FeatureTable, feature_tables, rebuild
+from tablefold.trainer.config import TrainConfig
+from tablefold.trainer.embedding.row_map import RowMap
+from tablefold.trainer.embedding.vocabulary import Vocabulary
+from tablefold.trainer.methods.builder import LEARN_FROM
+from tablefold.trainer.methods.registry import rows_of_feature
+
+GENTLE_ROWS, GENTLE_NETWORK = 0.1, 0.005
+"""Of the learning rates: steps that move merged rows a little and the network hardly, since it has seen all
+training rows before and would now learn them by heart."""
+
+
+def full_stage(config: TrainConfig) -> TrainConfig:
+    """The same settings with a row for every id: shared by all sizes of the second stage."""
+    usual = TrainConfig.model_fields["row_ratio"].default
+    return config.model_copy(
+        update={"method": "full", "warm_start": False, "row_ratio": usual, "row_ratio_of": {}}
+    )
+
+
+def gentle(config: TrainConfig) -> TrainConfig:
+    """The settings with which merged rows are tuned: one epoch of small steps."""
+    return config.model_copy(
+        update={"epochs": 1, "lr": config.lr * GENTLE_NETWORK, "table_lr": config.table_lr * GENTLE_ROWS}
+    )
+
+
+def merged(full: Checkpoint, config: TrainConfig) -> Checkpoint:
+    """The full stage's model with as many rows as a learned hash of `config` has: of each feature, ids too
+    rare to learn from share the row of unknown ids, the others are clustered by their rows (see
+    `learned_hash`), and a shared row is the mean of its ids' rows, by their access counts."""
+    assert full.vocabularies is not None  # it was trained just before
+    tables = []
+    for feature, vocabulary in zip(feature_tables(full), full.vocabularies, strict=True):
+        if len(vocabulary) <= config.full_below:
+            tables.append(feature)
+            continue
+        known = _without_rare(feature, vocabulary)
+        rows = rows_of_feature(config, feature.name, vocabulary.distinct)
+        tables.append(merge_rows(known, max(1, rows - 1), config.seed))
+    return rebuild(full, tables, "lhf", f"row ratio {config.row_ratio:g}")
+
+
+def _without_rare(feature: FeatureTable, vocabulary: Vocabulary) -> FeatureTable:
+    """Ids that are too rare leave the dictionary; the row of unknown ids becomes the mean of theirs."""
+    often = vocabulary.counts >= LEARN_FROM
+    if often.all():
+        return feature
+    (row_map,) = feature.row_maps
+    kept, rare = (torch.from_numpy(row_map.rows[which]) for which in (often, ~often))
+    unknown = np.average(feature.rows[rare].numpy(), axis=0, weights=vocabulary.counts[~often])
+    return replace(
+        feature,
+        row_maps=(
+            RowMap(
+                keys=row_map.keys[often],
+                rows=np.arange(len(kept)),
+                hashed_first=len(kept),
+                hashed_rows=1,
+            ),
+        ),
+        rows=torch.cat([feature.rows[kept], torch.from_numpy(unknown.astype(np.float32))[None]]),
+        counts=torch.cat([feature.counts[kept], feature.counts[rare].sum()[None]]),
+    )
