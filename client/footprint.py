@@ -9,10 +9,10 @@ from typing import Any
 import grpc
 from rich.table import Table
 
+from tablefold.client.credentials import Security
 from tablefold.errors import UsageError
 from tablefold.protos import tablefold_pb2 as pb
 from tablefold.protos.tablefold_pb2_grpc import TablefoldStub
-from tablefold.server.wire.security import read_token
 
 SECONDS = 10.0
 PARTS = ("tables", "scales", "row_maps", "vocabulary", "network")
@@ -20,11 +20,14 @@ PARTS = ("tables", "scales", "row_maps", "vocabulary", "network")
 
 def ask_footprint(server: str, tls_ca: Path | None, token_file: Path | None) -> dict[str, Any]:
     """Bytes of every version and of the server. Raises UsageError in plain words."""
-    metadata = None if token_file is None else (("authorization", f"Bearer {read_token(token_file)}"),)
+    keys = Security(tls_ca=tls_ca, token_file=token_file).keys()
+    credentials = keys.credentials
     try:
-        with _channel(server, tls_ca) as channel:
+        with (
+            grpc.insecure_channel(server) if credentials is None else grpc.secure_channel(server, credentials)
+        ) as channel:
             reply: pb.GetFootprintResponse = TablefoldStub(channel).GetFootprint(
-                pb.GetFootprintRequest(), timeout=SECONDS, metadata=metadata
+                pb.GetFootprintRequest(), timeout=SECONDS, metadata=keys.metadata
             )
     except grpc.RpcError as error:
         raise UsageError(
@@ -43,15 +46,6 @@ def ask_footprint(server: str, tls_ca: Path | None, token_file: Path | None) -> 
             "peak": sum(each.resident_peak_bytes for each in reply.processes),
         },
     }
-
-
-def _channel(server: str, tls_ca: Path | None) -> grpc.Channel:
-    if tls_ca is None:
-        return grpc.insecure_channel(server)
-    try:
-        return grpc.secure_channel(server, grpc.ssl_channel_credentials(tls_ca.read_bytes()))
-    except OSError as error:
-        raise UsageError(f"--tls-ca {tls_ca} cannot be read: {error.strerror}") from error
 
 
 def _model(told: pb.GetFootprintResponse.Model) -> dict[str, Any]:

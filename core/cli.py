@@ -17,11 +17,11 @@ from rich.text import Text
 
 from tablefold.bundle import read_manifest
 from tablefold.errors import TablefoldError, UsageError
-from tablefold.exporter.cli import export, export_options, predict_footprint, weigher
+from tablefold.exporter.cli import export, export_options, predict_footprint
 from tablefold.footprint import Footprint
 from tablefold.loadtest.cli import loadtest, predict
 from tablefold.server.cli import serve, show_footprint
-from tablefold.study.cli import run_study
+from tablefold.study.cli import study
 from tablefold.trainer.cli import compress, neighbours, train
 
 app = typer.Typer(
@@ -33,30 +33,12 @@ app = typer.Typer(
 )
 app.command()(train)
 app.command()(compress)
+app.command()(study)
 app.command()(neighbours)
 app.command()(export)
 app.command()(serve)
 app.command()(predict)
 app.command()(loadtest)
-
-
-@app.command()
-def study(
-    file: Annotated[Path, typer.Argument(help="What to compare (TOML), such as studies/quick.toml.")],
-    out: Annotated[Path, typer.Option(help="The folder that keeps every run and result.")],
-    data: Annotated[
-        str | None, typer.Option(help="Another log than the file names.", show_default=False)
-    ] = None,
-    cache: Annotated[
-        Path | None, typer.Option(metavar="FOLDER", help="As for `train`.", show_default=False)
-    ] = None,
-    json: Annotated[bool, typer.Option("--json", help="One line for machines.")] = False,
-) -> None:
-    """Compare methods and sizes: AUC per byte over several seeds, every arm tuned on validation rows.
-
-    A run that was stopped goes on with the same command; what is done is not done again.
-    """
-    run_study(file, out, data, weigher, cache=cache, json=json)
 
 
 PREDICT = "Predict, before training"

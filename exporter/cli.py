@@ -3,7 +3,6 @@
 import re
 from collections.abc import Mapping, Sequence
 from enum import StrEnum
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 
@@ -12,7 +11,6 @@ import typer
 if TYPE_CHECKING:
     from tablefold.exporter.export import ExportOptions
     from tablefold.footprint import Footprint
-    from tablefold.study.study import Weigh
 
 
 def export(
@@ -89,12 +87,12 @@ def export_options(
     from tablefold.exporter.passes.row_types import RowType
 
     given = [each.rpartition("=") for each in row_type or []]
-    types = {feature: _one_of(RowType, "--row-type", value) for feature, _, value in given}
+    types = {feature: one_of(RowType, "--row-type", value) for feature, _, value in given}
     return ExportOptions(
         row_type=types.pop("", RowType.FP32),
         row_type_of=types,
-        network_type=_one_of(NetworkType, "--network-type", network_type),
-        lookup=_one_of(DictionaryKind, "--lookup", lookup),
+        network_type=one_of(NetworkType, "--network-type", network_type),
+        lookup=one_of(DictionaryKind, "--lookup", lookup),
         max_logloss_increase=max_logloss_increase,
     )
 
@@ -126,20 +124,10 @@ def predict_footprint(
     return predict(described, sizes, config_of(**config), options)
 
 
-def weigher(row_types: Sequence[str], lookup: str) -> "Weigh":
-    """The scales of a study. Raises UsageError for a type that is not known."""
-    from tablefold.exporter.dictionaries.dictionary import DictionaryKind
-    from tablefold.exporter.passes.row_types import RowType
-    from tablefold.study.evaluate import weigh
-
-    types = [_one_of(RowType, "row_types", row_type) for row_type in row_types]
-    return partial(weigh, row_types=types, lookup=_one_of(DictionaryKind, "lookup", lookup))
-
-
 Choice = TypeVar("Choice", bound=StrEnum)
 
 
-def _one_of(choices: type[Choice], option: str, value: str) -> Choice:
+def one_of(choices: type[Choice], option: str, value: str) -> Choice:
     """The choice of that name. Raises UsageError listing all of them."""
     from tablefold.errors import UsageError
 

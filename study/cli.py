@@ -1,27 +1,31 @@
-"""`tablefold study`: what the command shows while it runs and at its end."""
+"""`tablefold study`: the command and what it shows while it runs and at its end."""
 
 import json as lines
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Annotated
+
+import typer
 
 if TYPE_CHECKING:
     from tablefold.study.study import Weigh
 
 
-def run_study(
-    file: Path,
-    out: Path,
-    data: str | None,
-    weigher: "Callable[[Sequence[str], str], Weigh]",
-    *,
-    cache: Path | None = None,
-    json: bool,
+def study(
+    file: Annotated[Path, typer.Argument(help="What to compare (TOML), such as studies/quick.toml.")],
+    out: Annotated[Path, typer.Option(help="The folder that keeps every run and result.")],
+    data: Annotated[
+        str | None, typer.Option(help="Another log than the file names.", show_default=False)
+    ] = None,
+    cache: Annotated[
+        Path | None, typer.Option(metavar="FOLDER", help="As for `train`.", show_default=False)
+    ] = None,
+    json: Annotated[bool, typer.Option("--json", help="One line for machines.")] = False,
 ) -> None:
-    """Run what is not done yet, print the table, write `results.json`, `study.html` and `study.svg`.
+    """Compare methods and sizes: AUC per byte over several seeds, every arm tuned on validation rows.
 
-    `weigher` makes the scales for row types and a kind of dictionary. Raises UsageError for a study that
-    cannot be, TrainingError for an arm that cannot be trained.
+    A run that was stopped goes on with the same command; what is done is not done again.
     """
     from rich.console import Console
     from rich.table import Table
@@ -33,23 +37,23 @@ def run_study(
     from tablefold.study.summary import summarise, verdict
     from tablefold.trainer.progress.terminal import Terminal
 
-    study = read_study(file)
+    settings = read_study(file)
     if data is not None:
-        study = study.model_copy(update={"data": data})
-    arms, weigh = study.contenders(), weigher(study.row_types, study.lookup)
+        settings = settings.model_copy(update={"data": data})
+    arms, weigh = settings.contenders(), _weigher(settings.row_types, settings.lookup)
     console = Console(stderr=True)
-    schema, splits = read_splits_with_bar(console, study.data, cache=cache)
+    schema, splits = read_splits_with_bar(console, settings.data, cache=cache)
     console.print(
-        f"{len(arms)} arms, {study.seeds} seeds, {len(splits.train):,} training rows of {study.data}; "
+        f"{len(arms)} arms, {settings.seeds} seeds, {len(splits.train):,} training rows of {settings.data}; "
         f"{out} keeps every run, and the same command goes on where this one ends",
         highlight=False,
         soft_wrap=True,
     )
     results = []
     with Terminal(console) as terminal:
-        for result in StudyRun(study, schema, splits, out, weigh, terminal).results():
+        for result in StudyRun(settings, schema, splits, out, weigh, terminal).results():
             results.append(result)
-            if result.row_type == study.row_types[0]:
+            if result.row_type == settings.row_types[0]:
                 console.print(
                     f"[green]{result.arm}[/green], seed {result.seed}: test AUC {result.auc:.4f}",
                     highlight=False,
@@ -57,12 +61,12 @@ def run_study(
     summaries = summarise(results)
     repeat = f"tablefold study {file} --out {out}" + (f" --data {data}" if data else "")
     write_text(out / "results.json", lines.dumps([each.model_dump() for each in results], indent=1) + "\n")
-    page(summaries, results, study.data, repeat).write(out / "study.html")
+    page(summaries, results, settings.data, repeat).write(out / "study.html")
     picture(summaries).write(out / "study.svg")
     if json:
         print(lines.dumps([each.model_dump() for each in results]))
         return
-    table = Table(title=f"{study.data}, {study.seeds} seeds")
+    table = Table(title=f"{settings.data}, {settings.seeds} seeds")
     for column in HEADER:
         table.add_column(column, justify="left" if column in ("arm", "rows", "tuned") else "right")
     for summary in summaries:
@@ -70,3 +74,14 @@ def run_study(
     Console(width=None if Console().is_terminal else 160).print(table)
     print(verdict(summaries))
     console.print(f"[green]wrote[/green] {out / 'study.html'}", highlight=False, soft_wrap=True)
+
+
+def _weigher(row_types: Sequence[str], lookup: str) -> "Weigh":
+    """The scales of a study. Raises UsageError for a type that is not known."""
+    from tablefold.exporter.cli import one_of
+    from tablefold.exporter.dictionaries.dictionary import DictionaryKind
+    from tablefold.exporter.passes.row_types import RowType
+    from tablefold.study.evaluate import weigh
+
+    types = [one_of(RowType, "row_types", row_type) for row_type in row_types]
+    return partial(weigh, row_types=types, lookup=one_of(DictionaryKind, "lookup", lookup))

@@ -21,8 +21,8 @@ from tablefold.errors import TrainingError, UsageError
 from tablefold.footprint import Parts
 from tablefold.logs import EncodedLog, Log, Splits
 from tablefold.schema import FeatureSchema
+from tablefold.trainer.checkpoint import files as checkpoints
 from tablefold.trainer.checkpoint.files import Checkpoint
-from tablefold.trainer.checkpoint.files import files as checkpoints
 from tablefold.trainer.config import TrainConfig
 from tablefold.trainer.training.observer import Observer
 from tablefold.trainer.training.run import train

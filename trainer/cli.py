@@ -165,7 +165,7 @@ def compress(
     from rich.table import Table
 
     from tablefold.errors import UsageError
-    from tablefold.trainer.checkpoint.files import files as checkpoints
+    from tablefold.trainer.checkpoint import files as checkpoints
     from tablefold.trainer.compression.compress import compress as run
     from tablefold.trainer.networks.registry import import_factory
 
@@ -217,7 +217,7 @@ def neighbours(
     from rich.console import Console
     from rich.table import Table
 
-    from tablefold.trainer.checkpoint.files import files as checkpoints
+    from tablefold.trainer.checkpoint import files as checkpoints
     from tablefold.trainer.compression.neighbours import neighbours as find
     from tablefold.trainer.networks.registry import import_factory
 

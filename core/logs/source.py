@@ -15,8 +15,8 @@ import numpy as np
 import polars as pl
 
 from tablefold.errors import LogError, UsageError
+from tablefold.logs.encoded import cache as caches
 from tablefold.logs.encoded.encode import OnRows, Source
-from tablefold.logs.encoded.encoded import cache as caches
 from tablefold.logs.formats import avazu, criteo, custom, frappe, movielens, synthetic
 from tablefold.logs.formats.text import first_of
 from tablefold.logs.log import Log, Splits

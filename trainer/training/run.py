@@ -19,9 +19,9 @@ from tablefold.errors import TrainingError, UsageError
 from tablefold.logs import EncodedLog, Log, Splits
 from tablefold.metrics import quality
 from tablefold.schema import FeatureSchema
+from tablefold.trainer.checkpoint import files as checkpoints
 from tablefold.trainer.checkpoint.description import Description, FeatureRecord
 from tablefold.trainer.checkpoint.files import Checkpoint, build_model
-from tablefold.trainer.checkpoint.files import files as checkpoints
 from tablefold.trainer.config import TrainConfig, cheap_stage
 from tablefold.trainer.embedding.collection import EmbeddingCollection
 from tablefold.trainer.embedding.row_map import RowMap

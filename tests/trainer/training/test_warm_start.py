@@ -7,8 +7,8 @@ import pytest
 
 from tablefold.errors import UsageError
 from tablefold.logs.formats import synthetic
+from tablefold.trainer.checkpoint import files as checkpoints
 from tablefold.trainer.checkpoint.files import Checkpoint
-from tablefold.trainer.checkpoint.files import files as checkpoints
 from tablefold.trainer.compression.feature_table import feature_tables
 from tablefold.trainer.config import TrainConfig
 from tablefold.trainer.embedding.row_map import num_rows

@@ -12,8 +12,8 @@ from tablefold.errors import CheckpointError, UsageError
 from tablefold.exporter.export import export
 from tablefold.logs import Log, movielens
 from tablefold.schema import MISSING, CategoricalFeature, DenseFeature, Encoding, FeatureSchema
+from tablefold.trainer.checkpoint import files as checkpoints
 from tablefold.trainer.checkpoint.files import Checkpoint
-from tablefold.trainer.checkpoint.files import files as checkpoints
 from tablefold.trainer.compression.adopt import Array, adopt
 from tablefold.trainer.compression.compress import compress
 from tablefold.trainer.compression.feature_table import feature_tables

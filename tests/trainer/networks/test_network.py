@@ -12,7 +12,7 @@ from torch import nn
 from tablefold.errors import CheckpointError, UsageError
 from tablefold.exporter.export import export
 from tablefold.logs import Splits, synthetic
-from tablefold.trainer.checkpoint.files import files as checkpoints
+from tablefold.trainer.checkpoint import files as checkpoints
 from tablefold.trainer.config import TrainConfig
 from tablefold.trainer.networks.dcn_v2 import DCNv2
 from tablefold.trainer.networks.deepfm import DeepFM

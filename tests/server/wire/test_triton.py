@@ -5,7 +5,7 @@ import asyncio
 import numpy as np
 
 from tablefold.protos import inference_pb2 as pb
-from tests.server.test_process import run_python
+from tests.server.processes.test_process import run_python
 from tests.server.test_serving import gated
 
 

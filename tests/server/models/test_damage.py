@@ -11,7 +11,7 @@ import pytest
 
 from tablefold.bundle import WEIGHTS
 from tablefold.server.models import lease
-from tests.server.test_reload import damage, index, served_by
+from tests.server.models.test_reload import damage, index, served_by
 
 OVERWRITE = "import sys; file = open(sys.argv[1], 'r+b'); file.write(bytes(388)); file.close()"
 CUT_OFF = "import os, sys; os.truncate(sys.argv[1], 0)"

@@ -15,8 +15,8 @@ from tablefold.exporter.export import ExportOptions, export
 from tablefold.exporter.passes.row_types import RowType
 from tablefold.logs import Log
 from tablefold.trainer import cli
+from tablefold.trainer.checkpoint import files as checkpoints
 from tablefold.trainer.checkpoint.files import Checkpoint
-from tablefold.trainer.checkpoint.files import files as checkpoints
 from tablefold.trainer.compression.compress import cluster_rows, compress, low_rank
 from tablefold.trainer.compression.feature_table import feature_tables
 

@@ -10,8 +10,8 @@ import torch
 
 from tablefold.errors import CheckpointError, UsageError
 from tablefold.logs.formats import synthetic
+from tablefold.trainer.checkpoint import files as checkpoints
 from tablefold.trainer.checkpoint.files import Checkpoint
-from tablefold.trainer.checkpoint.files import files as checkpoints
 from tablefold.trainer.methods.clustering import brute_force, cluster, in_cells
 from tablefold.trainer.methods.registry import ROW_MAPS, Method
 from tablefold.trainer.training.run import train

@@ -14,10 +14,10 @@ from tablefold.protos import tablefold_pb2
 from tablefold.server.app import Server
 from tablefold.server.options import Options
 from tests.server.conftest import Client
-from tests.server.test_process import run_python
-from tests.server.test_reload import served_by
+from tests.server.models.test_reload import served_by
+from tests.server.processes.test_process import run_python
 
-TLS = Path(__file__).parent / "tls"
+TLS = Path(__file__).parents[1] / "tls"
 SERVER = {"tls_cert": TLS / "server.pem", "tls_key": TLS / "server.key"}
 TOKEN = "s3cret-token"
 BEARER = (("authorization", f"Bearer {TOKEN}"),)

@@ -14,7 +14,7 @@ from tablefold.footprint import Footprint, Parts
 from tablefold.protos import inference_pb2 as oip
 from tablefold.protos import tablefold_pb2 as pb
 from tablefold.server.telemetry.memory import mapped_bytes, memory_of
-from tests.server.test_reload import index, served_by
+from tests.server.models.test_reload import index, served_by
 
 MB = 1_000_000
 

@@ -15,7 +15,7 @@ from rich.console import Console
 from tablefold.cli import main
 from tablefold.errors import UsageError
 from tablefold.logs import Splits, synthetic
-from tablefold.trainer.checkpoint.files import files as checkpoints
+from tablefold.trainer.checkpoint import files as checkpoints
 from tablefold.trainer.config import FIRST_STAGE_EPOCHS, TrainConfig
 from tablefold.trainer.progress.terminal import Terminal
 from tablefold.trainer.training.observer import Observer
@@ -23,7 +23,7 @@ from tablefold.trainer.training.run import train
 from tests.full_disk import files_at_most
 from tests.trainer.runs import SMALL, StopAfter, Stopped, Watching, splits
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[3]
 TWO_STAGES = TrainConfig(
     method="lhf+mlet", dim=4, inner_dim=8, batch_rows=128, epochs=3, patience=3,
     network="tests.trainer.runs:Dropping",

@@ -8,7 +8,7 @@ import torch
 
 from tablefold.cli import main
 from tablefold.logs import read_splits
-from tablefold.trainer.checkpoint.files import files as checkpoints
+from tablefold.trainer.checkpoint import files as checkpoints
 from tablefold.trainer.config import TrainConfig
 from tablefold.trainer.training.run import train
 from tests.core.test_cache import shop
