@@ -12,7 +12,7 @@ demo: .venv/.installed
 
 # Side by side what only computes, then one after the other what keeps time.
 test: .venv/.installed
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses=auto --dist=loadfile tests/core tests/trainer tests/exporter tests/study tests/path
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses=auto --dist=loadfile tests/core tests/trainer tests/exporter tests/study tests/path tests/formats
 	$(BIN)/python -m pytest tests/server tests/loadtest
 
 check: .venv/.installed
