@@ -18,8 +18,7 @@ from typing import cast
 import grpc
 import grpc.aio
 from grpc_health.v1 import health_pb2, health_pb2_grpc
-from grpc_reflection.v1alpha import reflection, reflection_pb2_grpc
-from grpc_reflection.v1alpha._async import ReflectionServicer
+from grpc_reflection.v1alpha import reflection, reflection_pb2, reflection_pb2_grpc
 
 from tablefold.bundle import Manifest
 from tablefold.errors import UsageError
@@ -39,6 +38,7 @@ from tablefold.server.telemetry.monitoring import Monitoring
 from tablefold.server.wire.guard import Guard
 from tablefold.server.wire.health import Health
 from tablefold.server.wire.oip import InferenceService
+from tablefold.server.wire.reflection import reflection_service
 from tablefold.server.wire.security import TokenCheck, read_token, tls_credentials
 from tablefold.server.wire.tablefold_v1 import PredictService
 
@@ -49,6 +49,13 @@ SERVICES = (
     tablefold_pb2.DESCRIPTOR.services_by_name["Tablefold"].full_name,
     health_pb2.DESCRIPTOR.services_by_name["Health"].full_name,
     reflection.SERVICE_NAME,
+)
+
+PROTOS = (
+    inference_pb2.DESCRIPTOR,
+    tablefold_pb2.DESCRIPTOR,
+    health_pb2.DESCRIPTOR,
+    reflection_pb2.DESCRIPTOR,
 )
 
 LAME_DUCK = 1.0
@@ -124,7 +131,9 @@ class Server:
             PredictService(self.repository, self._memory), guard
         )
         health_pb2_grpc.add_HealthServicer_to_server(self._health, guard)
-        reflection_pb2_grpc.add_ServerReflectionServicer_to_server(ReflectionServicer(SERVICES), guard)
+        reflection_pb2_grpc.add_ServerReflectionServicer_to_server(
+            reflection_service(SERVICES, PROTOS), guard
+        )
         self._grpc.add_generic_rpc_handlers([self._guard])
         self.port = self._listen()
         gc.collect()

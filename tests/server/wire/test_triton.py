@@ -3,6 +3,7 @@
 import asyncio
 
 import numpy as np
+import pytest
 
 from tablefold.protos import inference_pb2 as pb
 from tests.server.processes.test_process import run_python
@@ -154,6 +155,7 @@ async def test_bytes_that_are_no_message_end_a_stream_after_the_answers_before_t
 TRITONCLIENT = """
 import asyncio, queue, sys
 import numpy as np
+import pytest
 import tritonclient.grpc as triton
 import tritonclient.grpc.aio as aio
 
@@ -220,3 +222,22 @@ async def test_tritonclient_sync_aio_and_streams_drive_it_unmodified(repository,
     np.savez(tmp_path / "rows.npz", dense=dense, ids=ids, expected=toy.probability(dense, ids))
     async with toy.there(repository) as client:
         await run_python(TRITONCLIENT, client.address, str(tmp_path / "rows.npz"))
+
+
+@pytest.mark.parametrize(
+    "modules",
+    [
+        "tritonclient.grpc, tablefold.protos.inference_pb2_grpc",
+        "tablefold.protos.inference_pb2_grpc, tritonclient.grpc",
+        "tritonclient.grpc, tablefold.client, tablefold.client.connection, tablefold.server.app",
+        "tablefold.client, tablefold.client.connection, tritonclient.grpc, tritonclient.grpc.aio",
+    ],
+)
+async def test_tritonclient_and_our_modules_live_in_one_process_in_any_order(modules):
+    await run_python(
+        f"import {modules}\n"
+        "import tritonclient.grpc.service_pb2 as theirs\n"
+        "from tablefold.protos import inference_pb2 as ours\n"
+        "sent = theirs.ModelInferRequest(model_name='m', id='7')\n"
+        "assert ours.ModelInferRequest.FromString(sent.SerializeToString()).id == '7'\n"
+    )
