@@ -19,7 +19,7 @@ from rich.console import Console
 from rich.table import Table
 from served import Served, serving, touch
 
-from tablefold.client.footprint import ask_footprint
+from tablefold.client.footprint import fetch_footprint
 
 SIZES = {"tiny": 3_000, "small": 2_000_000, "middle": 4_000_000, "large": 8_000_000}
 CALLS, ROWS, IN_FLIGHT = 200, 1000, 8
@@ -37,7 +37,7 @@ async def measure(repository: Path, model: str, ids: Ids, workers: int) -> dict[
     async with serving(repository, *options) as served:
         for _ in range(workers):  # a connection each: the kernel deals them out
             await touch(served.address, model, ids, calls=CALLS, rows=ROWS, in_flight=IN_FLIGHT)
-        told = await asyncio.to_thread(ask_footprint, served.address, None, None)
+        told = await asyncio.to_thread(fetch_footprint, served.address, None, None)
         [found] = told["models"]
         return {
             "predicted": found["predicted"],

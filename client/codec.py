@@ -32,7 +32,7 @@ class Connection:
         metadata = self._metadata
         return lambda request, seconds: stub(request, timeout=seconds, metadata=metadata)
 
-    async def ask(self, method: str, request: Message, reply: type[Reply], seconds: float) -> Reply:
+    async def exchange(self, method: str, request: Message, reply: type[Reply], seconds: float) -> Reply:
         """One call of messages. Raises grpc.aio.AioRpcError."""
         return reply.FromString(await self.call(method)(request.SerializeToString(), seconds))
 
@@ -50,7 +50,7 @@ class Request(NamedTuple):
     """float32 [rows]: the probabilities that only a right answer holds; None where nobody knows them."""
 
 
-class Answer(NamedTuple):
+class Prediction(NamedTuple):
     """What a reply says."""
 
     probability: np.ndarray
@@ -61,7 +61,7 @@ class Answer(NamedTuple):
     """How long the engine took; None where the protocol does not tell."""
 
 
-class Wire(Protocol):
+class Codec(Protocol):
     """One model of one server, spoken to in one protocol."""
 
     method: str
@@ -73,10 +73,10 @@ class Wire(Protocol):
     id_columns: int
     """C, the columns of `ids`."""
 
-    def request(self, dense: np.ndarray, ids: np.ndarray) -> bytes:
+    def encode(self, dense: np.ndarray, ids: np.ndarray) -> bytes:
         """The serialised call that scores float32 [rows, N] and int64 [rows, C]."""
 
-    def answer(self, reply: bytes, rows: int) -> Answer:
+    def decode(self, reply: bytes, rows: int) -> Prediction:
         """What a serialised reply says. Raises BadReply unless it holds `rows` finite numbers."""
 
 

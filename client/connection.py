@@ -10,14 +10,14 @@ from typing import NamedTuple, Self
 import grpc
 import grpc.aio
 
-from tablefold.client.codec import Connection, Wire
-from tablefold.client.credentials import Keys
-from tablefold.client.oip import OipWire
-from tablefold.client.tablefold_v1 import NativeWire
+from tablefold.client.codec import Codec, Connection
+from tablefold.client.credentials import Credentials
+from tablefold.client.oip import OipCodec
+from tablefold.client.tablefold_v1 import TablefoldCodec
 from tablefold.errors import UsageError
 from tablefold.schema import FeatureSchema
 
-PROTOCOLS: dict[str, type[OipWire] | type[NativeWire]] = {"oip": OipWire, "tablefold": NativeWire}
+PROTOCOLS: dict[str, type[OipCodec] | type[TablefoldCodec]] = {"oip": OipCodec, "tablefold": TablefoldCodec}
 SETUP_SECONDS = 10.0
 OPTIONS = [
     ("grpc.max_send_message_length", -1),
@@ -50,19 +50,22 @@ class Address(NamedTuple):
 
 
 @asynccontextmanager
-async def connect(address: Address, keys: Keys = Keys()) -> AsyncIterator[Connection]:  # noqa: B008 (frozen)
+async def connect(
+    address: Address,
+    credentials: Credentials = Credentials(),  # noqa: B008 (frozen)
+) -> AsyncIterator[Connection]:
     """A connection of its own; opened by its first call."""
-    credentials = keys.credentials
-    if credentials is None:
+    tls = credentials.channel_credentials
+    if tls is None:
         channel = grpc.aio.insecure_channel(str(address), options=OPTIONS)
     else:
-        channel = grpc.aio.secure_channel(str(address), credentials, options=OPTIONS)
+        channel = grpc.aio.secure_channel(str(address), tls, options=OPTIONS)
     async with channel:
-        yield Connection(channel, keys.metadata)
+        yield Connection(channel, credentials.metadata)
 
 
 @contextmanager
-def plain_words(address: Address, protocol: str, model: str) -> Iterator[None]:
+def explain_refusals(address: Address, protocol: str, model: str) -> Iterator[None]:
     """Turn gRPC's refusals into UsageErrors that say what to do."""
     try:
         yield
@@ -89,17 +92,17 @@ def plain_words(address: Address, protocol: str, model: str) -> Iterator[None]:
         raise UsageError(message) from error
 
 
-async def open_wire(on: Connection, address: Address, protocol: str, model: str) -> Wire:
+async def open_codec(on: Connection, address: Address, protocol: str, model: str) -> Codec:
     """The model, ready to be spoken to. Raises UsageError."""
-    with plain_words(address, protocol, model):
+    with explain_refusals(address, protocol, model):
         return await PROTOCOLS[protocol].open(on, model, SETUP_SECONDS)
 
 
-def check_columns(wire: Wire, schema: FeatureSchema, data: str, model: str) -> None:
+def check_columns(codec: Codec, schema: FeatureSchema, data: str, model: str) -> None:
     """Rows of this schema fit the model. Raises UsageError with both counts."""
     dense, ids = len(schema.dense), schema.id_columns
-    if (dense, ids) != (wire.dense_columns, wire.id_columns):
+    if (dense, ids) != (codec.dense_columns, codec.id_columns):
         raise UsageError(
             f"{data} has {dense} dense and {ids} id columns, but model {model!r} reads "
-            f"{wire.dense_columns} and {wire.id_columns}; give the log the model was made for"
+            f"{codec.dense_columns} and {codec.id_columns}; give the log the model was made for"
         )

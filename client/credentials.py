@@ -1,7 +1,4 @@
-"""How a client proves who it is and whom it trusts: TLS and a bearer token.
-
-Knows files and gRPC's credentials. Does not know servers.
-"""
+"""TLS and the bearer token of a client: which files hold them, and what they hold."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,17 +9,20 @@ from tablefold.errors import UsageError
 
 
 @dataclass(frozen=True, kw_only=True)
-class Security:
-    """Files of the command line; none: plain gRPC and no token. Raises UsageError for half a key pair."""
+class CredentialFiles:
+    """The files that the command line names; none of them: plain gRPC without a token.
+
+    Raises UsageError for half a key pair.
+    """
 
     tls_ca: Path | None = None
-    """Certificates (PEM) that the server's must be signed by; asks for TLS."""
+    """Certificates (PEM) to trust; the connection then speaks TLS."""
     tls_cert: Path | None = None
     """This client's own certificate (PEM), for servers that ask for one."""
     tls_key: Path | None = None
-    """Its key (PEM)."""
+    """The key (PEM) of `tls_cert`."""
     token_file: Path | None = None
-    """Holds the token sent as `authorization: Bearer TOKEN` with every call."""
+    """Holds the token that every call carries as `authorization: Bearer TOKEN`."""
 
     def __post_init__(self) -> None:
         if (self.tls_cert is None) != (self.tls_key is None):
@@ -31,20 +31,22 @@ class Security:
             raise UsageError("--tls-cert asks for TLS; say whom to trust with --tls-ca")
 
     @property
-    def words(self) -> list[str]:
-        """The options that say the same on a command line; the token itself is not among them."""
-        given = {
+    def arguments(self) -> list[str]:
+        """These files as options of a command line. The token itself is not among them."""
+        files = {
             "--tls-ca": self.tls_ca,
             "--tls-cert": self.tls_cert,
             "--tls-key": self.tls_key,
             "--token-file": self.token_file,
         }
-        return [word for option, path in given.items() if path is not None for word in (option, str(path))]
+        return [
+            argument for option, path in files.items() if path is not None for argument in (option, str(path))
+        ]
 
-    def keys(self) -> "Keys":
-        """The files' contents. Raises UsageError for one that cannot be read."""
+    def load(self) -> "Credentials":
+        """Read the files. Raises UsageError for one that cannot be read."""
         token = _read(self.token_file)
-        return Keys(
+        return Credentials(
             ca=_read(self.tls_ca),
             cert=_read(self.tls_cert),
             key=_read(self.tls_key),
@@ -53,8 +55,8 @@ class Security:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Keys:
-    """What the files hold; goes to client processes over a pipe, never on a command line."""
+class Credentials:
+    """What the files hold. Client processes get it through a pipe, never on a command line."""
 
     ca: bytes | None = None
     cert: bytes | None = None
@@ -62,15 +64,15 @@ class Keys:
     token: str | None = None
 
     @property
-    def credentials(self) -> grpc.ChannelCredentials | None:
-        """None for plain gRPC."""
+    def channel_credentials(self) -> grpc.ChannelCredentials | None:
+        """TLS as gRPC wants it; None for a plain connection."""
         if self.ca is None:
             return None
         return grpc.ssl_channel_credentials(self.ca, self.key, self.cert)
 
     @property
     def metadata(self) -> tuple[tuple[str, str], ...]:
-        """Sent with every call."""
+        """What every call carries beside its message."""
         return () if self.token is None else (("authorization", f"Bearer {self.token}"),)
 
 

@@ -9,7 +9,7 @@ from typing import Any
 import grpc
 from rich.table import Table
 
-from tablefold.client.credentials import Security
+from tablefold.client.credentials import CredentialFiles
 from tablefold.errors import UsageError
 from tablefold.protos import tablefold_pb2 as pb
 from tablefold.protos.tablefold_pb2_grpc import TablefoldStub
@@ -18,16 +18,14 @@ SECONDS = 10.0
 PARTS = ("tables", "scales", "row_maps", "vocabulary", "network")
 
 
-def ask_footprint(server: str, tls_ca: Path | None, token_file: Path | None) -> dict[str, Any]:
+def fetch_footprint(server: str, tls_ca: Path | None, token_file: Path | None) -> dict[str, Any]:
     """Bytes of every version and of the server. Raises UsageError in plain words."""
-    keys = Security(tls_ca=tls_ca, token_file=token_file).keys()
-    credentials = keys.credentials
+    credentials = CredentialFiles(tls_ca=tls_ca, token_file=token_file).load()
+    tls = credentials.channel_credentials
     try:
-        with (
-            grpc.insecure_channel(server) if credentials is None else grpc.secure_channel(server, credentials)
-        ) as channel:
+        with grpc.insecure_channel(server) if tls is None else grpc.secure_channel(server, tls) as channel:
             reply: pb.GetFootprintResponse = TablefoldStub(channel).GetFootprint(
-                pb.GetFootprintRequest(), timeout=SECONDS, metadata=keys.metadata
+                pb.GetFootprintRequest(), timeout=SECONDS, metadata=credentials.metadata
             )
     except grpc.RpcError as error:
         raise UsageError(
@@ -62,7 +60,7 @@ def _model(told: pb.GetFootprintResponse.Model) -> dict[str, Any]:
     }
 
 
-def table_of(footprint: dict[str, Any]) -> Table:
+def footprint_table(footprint: dict[str, Any]) -> Table:
     """Every version's parts, then what it takes, then the server; in bytes."""
     table = Table("", caption="mapped: weights and libraries, which the kernel can drop and read again")
     for column in ("predicted", "loaded", "anonymous", "mapped", "peak"):

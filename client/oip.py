@@ -8,7 +8,7 @@ from typing import Any, NamedTuple, Self
 
 import numpy as np
 
-from tablefold.client.codec import Answer, BadReply, Connection, checked
+from tablefold.client.codec import BadReply, Connection, Prediction, checked
 from tablefold.errors import UsageError
 from tablefold.protos import inference_pb2 as pb
 
@@ -27,7 +27,7 @@ class Tensor(NamedTuple):
     """The tensor has no second dimension: [rows] instead of [rows, 1]."""
 
 
-class OipWire:
+class OipCodec:
     """A model behind ModelInfer.
 
     Its floating-point inputs, side by side, are `dense`; its integer inputs are `ids`.
@@ -57,7 +57,7 @@ class OipWire:
         """Ask the server what the model reads, `seconds` at most. Raises grpc.aio.AioRpcError, UsageError."""
         method = "/inference.GRPCInferenceService/ModelMetadata"
         request = pb.ModelMetadataRequest(name=model)
-        return cls(model, await on.ask(method, request, pb.ModelMetadataResponse, seconds))
+        return cls(model, await on.exchange(method, request, pb.ModelMetadataResponse, seconds))
 
     def _add(self, tensor: pb.ModelMetadataResponse.TensorMetadata) -> None:
         name, datatype, shape = tensor.name, tensor.datatype, list(tensor.shape)
@@ -79,7 +79,7 @@ class OipWire:
                 f"{', '.join([*FLOATS, *INTEGERS])}"
             )
 
-    def request(self, dense: np.ndarray, ids: np.ndarray) -> bytes:
+    def encode(self, dense: np.ndarray, ids: np.ndarray) -> bytes:
         """A ModelInferRequest for float32 [rows, N] and int64 [rows, C], contents raw."""
         message = pb.ModelInferRequest(model_name=self.model)
         message.outputs.add(name=self.output)
@@ -91,7 +91,7 @@ class OipWire:
             message.raw_input_contents.append(np.ascontiguousarray(part, dtype).tobytes())
         return message.SerializeToString()
 
-    def answer(self, reply: bytes, rows: int) -> Answer:
+    def decode(self, reply: bytes, rows: int) -> Prediction:
         """The output tensor of a ModelInferResponse, raw or not."""
         message = pb.ModelInferResponse.FromString(reply)
         names = [output.name for output in message.outputs]
@@ -109,4 +109,4 @@ class OipWire:
         else:
             contents = output.contents
             values = np.array(contents.fp32_contents or contents.fp64_contents)
-        return Answer(checked(values.astype(np.float32, copy=False), rows))
+        return Prediction(checked(values.astype(np.float32, copy=False), rows))

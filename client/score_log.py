@@ -1,6 +1,6 @@
 """Scoring a log through a server, and how good the scores are.
 
-Knows a wire and labels. Does not know time.
+Knows a codec and labels. Does not know time.
 """
 
 import asyncio
@@ -9,9 +9,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from tablefold.client.codec import BadReply, Connection, Wire
-from tablefold.client.connection import Address, check_columns, connect, open_wire, plain_words
-from tablefold.client.credentials import Security
+from tablefold.client.codec import BadReply, Codec, Connection
+from tablefold.client.connection import Address, check_columns, connect, explain_refusals, open_codec
+from tablefold.client.credentials import CredentialFiles
 from tablefold.errors import UsageError
 from tablefold.logs import Log, read_rows
 from tablefold.metrics import auc, logloss
@@ -37,7 +37,7 @@ async def predict(
     model: str,
     data: str,
     *,
-    security: Security,
+    security: CredentialFiles,
     rows: int,
     progress: Callable[[int, int], None],
 ) -> Scores:
@@ -45,13 +45,13 @@ async def predict(
     if rows < 1:
         raise UsageError(f"--rows must be above 0, not {rows}")
     address = Address.parse(server)
-    async with connect(address, security.keys()) as connection:
-        wire = await open_wire(connection, address, "oip", model)
+    async with connect(address, security.load()) as connection:
+        codec = await open_codec(connection, address, "oip", model)
         schema, log = read_rows(data)
-        check_columns(wire, schema, data, model)
-        with plain_words(address, "oip", model):
+        check_columns(codec, schema, data, model)
+        with explain_refusals(address, "oip", model):
             try:
-                probability = await score(wire, connection, log, rows, progress)
+                probability = await score(codec, connection, log, rows, progress)
             except BadReply as error:
                 raise UsageError(f"model {model!r} does not answer as it should: {error}") from error
     if log.label is None or not len(log):
@@ -62,11 +62,11 @@ async def predict(
 
 
 async def score(
-    wire: Wire, connection: Connection, log: Log, rows: int, progress: Callable[[int, int], None]
+    codec: Codec, connection: Connection, log: Log, rows: int, progress: Callable[[int, int], None]
 ) -> np.ndarray:
     """float32 [len(log)]: the log's rows in order. Raises grpc.aio.AioRpcError or BadReply of the first
     call that failed."""
-    call = connection.call(wire.method)
+    call = connection.call(codec.method)
     probability = np.empty(len(log), dtype=np.float32)
     starts = iter(range(0, len(log), rows))
     done = 0
@@ -75,8 +75,8 @@ async def score(
         nonlocal done
         for start in starts:  # shared by all: each takes the next chunk
             part = log.take(slice(start, start + rows))
-            reply = await call(wire.request(part.dense, part.ids), DEADLINE)
-            probability[start : start + rows] = wire.answer(reply, len(part)).probability
+            reply = await call(codec.encode(part.dense, part.ids), DEADLINE)
+            probability[start : start + rows] = codec.decode(reply, len(part)).probability
             done += len(part)
             progress(done, len(log))
 

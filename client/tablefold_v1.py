@@ -10,7 +10,7 @@ import numpy as np
 from pydantic import ValidationError
 
 from tablefold.bundle import Manifest
-from tablefold.client.codec import Answer, Connection, checked
+from tablefold.client.codec import Connection, Prediction, checked
 from tablefold.errors import UsageError
 from tablefold.protos import tablefold_pb2 as pb
 from tablefold.schema import FeatureSchema
@@ -18,7 +18,7 @@ from tablefold.schema import FeatureSchema
 GET_MODEL = "/tablefold.v1.Tablefold/GetModel"
 
 
-class NativeWire:
+class TablefoldCodec:
     """A model behind Predict; features in `context` are given once a call, the others once a row."""
 
     method = "/tablefold.v1.Tablefold/Predict"
@@ -34,7 +34,7 @@ class NativeWire:
     @classmethod
     async def open(cls, on: Connection, model: str, seconds: float) -> Self:
         """Ask the server for the manifest, `seconds` at most. Raises grpc.aio.AioRpcError, UsageError."""
-        reply = await on.ask(GET_MODEL, pb.GetModelRequest(model=model), pb.GetModelResponse, seconds)
+        reply = await on.exchange(GET_MODEL, pb.GetModelRequest(model=model), pb.GetModelResponse, seconds)
         try:
             manifest = Manifest.model_validate_json(reply.manifest_json)
         except ValidationError as error:
@@ -44,7 +44,7 @@ class NativeWire:
             ) from error
         return cls(model, str(reply.version), manifest.feature_schema)
 
-    def give_once(self, names: Sequence[str]) -> None:
+    def set_context(self, names: Sequence[str]) -> None:
         """From now on these features stand in the context. Raises UsageError for one that is not the model's,
         and where none is left for the candidates."""
         features = [each.name for each in self.schema.dense] + [each.name for each in self.schema.categorical]
@@ -58,7 +58,7 @@ class NativeWire:
             raise UsageError("--context names every feature; leave at least one for the candidates")
         self.context = frozenset(names)
 
-    def request(self, dense: np.ndarray, ids: np.ndarray) -> bytes:
+    def encode(self, dense: np.ndarray, ids: np.ndarray) -> bytes:
         """A PredictRequest for float32 [rows, N] and int64 [rows, C]; the first row gives the context."""
         message = pb.PredictRequest(model=self.model)
         for number, column in zip(self.schema.dense, dense.T, strict=True):
@@ -80,8 +80,8 @@ class NativeWire:
             return message.context.add(name=name), column[:1]
         return message.candidates.add(name=name), column
 
-    def answer(self, reply: bytes, rows: int) -> Answer:
+    def decode(self, reply: bytes, rows: int) -> Prediction:
         """The probabilities of a PredictResponse, with the server's own account of its time."""
         message = pb.PredictResponse.FromString(reply)
         probability = checked(np.array(message.probability, dtype=np.float32), rows)
-        return Answer(probability, message.queue_seconds, message.compute_seconds)
+        return Prediction(probability, message.queue_seconds, message.compute_seconds)

@@ -162,7 +162,7 @@ def loadtest(
 
     from rich.console import Console
 
-    from tablefold.client.credentials import Security
+    from tablefold.client.credentials import CredentialFiles
     from tablefold.errors import UsageError
     from tablefold.loadtest.measure import measure, write
     from tablefold.loadtest.objective import Objective
@@ -174,7 +174,7 @@ def loadtest(
         server=server,
         model=model,
         protocol=protocol,
-        security=Security(tls_ca=tls_ca, tls_cert=tls_cert, tls_key=tls_key, token_file=token_file),
+        security=CredentialFiles(tls_ca=tls_ca, tls_cert=tls_cert, tls_key=tls_key, token_file=token_file),
         rows=rows,
         context=tuple(name.strip() for name in context.split(",") if name.strip()),
         rate=rate,
@@ -232,7 +232,7 @@ def predict(
     from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-    from tablefold.client.credentials import Security
+    from tablefold.client.credentials import CredentialFiles
     from tablefold.client.score_log import predict as score
     from tablefold.loadtest.report.card import number
 
@@ -244,7 +244,9 @@ def predict(
                 server,
                 model,
                 data,
-                security=Security(tls_ca=tls_ca, tls_cert=tls_cert, tls_key=tls_key, token_file=token_file),
+                security=CredentialFiles(
+                    tls_ca=tls_ca, tls_cert=tls_cert, tls_key=tls_key, token_file=token_file
+                ),
                 rows=rows,
                 progress=lambda done, total: bar.update(task, completed=done, total=total),
             )

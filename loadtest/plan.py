@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Literal
 
-from tablefold.client.credentials import Security
+from tablefold.client.credentials import CredentialFiles
 from tablefold.errors import UsageError
 from tablefold.loadtest.objective import Objective
 from tablefold.loadtest.row_counts import RowCounts
@@ -27,7 +27,7 @@ class Plan:
     model: str
     protocol: str = "oip"
     """A name of `connection.PROTOCOLS`."""
-    security: Security = field(default_factory=Security)
+    security: CredentialFiles = field(default_factory=CredentialFiles)
     rows: str = "270"
     """Rows a call (see `RowCounts.parse`); 270 is MLPerf's mean for recommenders."""
     context: Sequence[str] = ()
@@ -108,7 +108,7 @@ class Plan:
     def words(self) -> list[str]:
         """The command line that repeats this run, but for its load, as words."""
         words = ["tablefold", "loadtest", "--server", self.server, "--model", self.model]
-        words += ["--protocol", self.protocol, *self.security.words, "--rows", self.rows]
+        words += ["--protocol", self.protocol, *self.security.arguments, "--rows", self.rows]
         for option, value in (
             ("--context", ",".join(self.context)),
             ("--processes", self.processes),

@@ -20,9 +20,9 @@ from pydantic import ValidationError
 
 import tablefold
 from tablefold.bundle import Manifest
-from tablefold.client.codec import BadReply, Connection, Request, Wire
-from tablefold.client.connection import SETUP_SECONDS, Address, connect, open_wire, plain_words
-from tablefold.client.tablefold_v1 import GET_MODEL, NativeWire
+from tablefold.client.codec import BadReply, Codec, Connection, Request
+from tablefold.client.connection import SETUP_SECONDS, Address, connect, explain_refusals, open_codec
+from tablefold.client.tablefold_v1 import GET_MODEL, TablefoldCodec
 from tablefold.errors import UsageError
 from tablefold.loadtest.figures import Bundle, FootprintCheck
 from tablefold.loadtest.generator.shift import News, Report, Setup, Shift
@@ -62,7 +62,7 @@ class Target:
 
     plan: Plan
     connection: Connection
-    wire: Wire
+    codec: Codec
     pool: list[Request]
     origin_of_rows: str
     memory: MemorySource | None
@@ -107,7 +107,7 @@ class Target:
                 checks=await self._check_footprint(),
                 batches=counted,
                 bundle=self.bundle,
-                model_version=self.wire.version,
+                model_version=self.codec.version,
                 origin_of_rows=self.origin_of_rows,
                 checked=all(request.expected is not None for request in self.pool),
                 rows_per_call=round(float(np.mean([request.rows for request in self.pool])), 2),
@@ -149,9 +149,9 @@ class Target:
         await self.close()
         setup = Setup(
             address=Address.parse(self.plan.server),
-            keys=self.plan.security.keys(),
+            credentials=self.plan.security.load(),
             connections=self.plan.connections,
-            wire=self.wire,
+            codec=self.codec,
             pool=self.pool,
         )
         self._workers = await Workers.start(setup, count)
@@ -190,23 +190,23 @@ async def opened(plan: Plan, interrupt: Interrupt, progress: Progress) -> AsyncI
     """A target whose server has answered once. Raises UsageError."""
     address = Address.parse(plan.server)
     rng = np.random.default_rng(plan.seed)
-    async with connect(address, plan.security.keys()) as connection:
-        wire = await open_wire(connection, address, plan.protocol, plan.model)
-        if isinstance(wire, NativeWire):
-            wire.give_once(plan.context)
-        rows = rows_of(plan.data, wire, plan.model, rng)
+    async with connect(address, plan.security.load()) as connection:
+        codec = await open_codec(connection, address, plan.protocol, plan.model)
+        if isinstance(codec, TablefoldCodec):
+            codec.set_context(plan.context)
+        rows = rows_of(plan.data, codec, plan.model, rng)
         if plan.context and rows.probability is not None:
             raise UsageError(
                 "--context gives all rows of a call the first one's features, so the answers to golden rows "
                 "are not known: leave out one of the two"
             )
-        pool = request_pool(wire, rows, plan.row_counts, rng)
-        with plain_words(address, plan.protocol, plan.model):
-            await _trial(wire, connection, pool[0], plan)
+        pool = request_pool(codec, rows, plan.row_counts, rng)
+        with explain_refusals(address, plan.protocol, plan.model):
+            await _trial(codec, connection, pool[0], plan)
         target = Target(
             plan=plan,
             connection=connection,
-            wire=wire,
+            codec=codec,
             pool=pool,
             origin_of_rows=rows.origin,
             memory=await find_memory(address, connection),
@@ -220,10 +220,10 @@ async def opened(plan: Plan, interrupt: Interrupt, progress: Progress) -> AsyncI
             await target.close()
 
 
-async def _trial(wire: Wire, connection: Connection, request: Request, plan: Plan) -> None:
+async def _trial(codec: Codec, connection: Connection, request: Request, plan: Plan) -> None:
     """One call before the clock starts, so that a hopeless run is refused with the server's own words."""
     try:
-        wire.answer(await connection.call(wire.method)(request.message, plan.timeout), request.rows)
+        codec.decode(await connection.call(codec.method)(request.message, plan.timeout), request.rows)
     except grpc.aio.AioRpcError as error:
         if error.code() not in PASSING:
             raise
@@ -235,7 +235,7 @@ async def _bundle(connection: Connection, model: str) -> Bundle | None:
     """What the model weighs and how good it is; None where the server does not say."""
     request = pb.GetModelRequest(model=model)
     try:
-        reply = await connection.ask(GET_MODEL, request, pb.GetModelResponse, SETUP_SECONDS)
+        reply = await connection.exchange(GET_MODEL, request, pb.GetModelResponse, SETUP_SECONDS)
         manifest = Manifest.model_validate_json(reply.manifest_json)
     except (grpc.aio.AioRpcError, ValidationError):
         return None

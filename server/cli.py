@@ -134,10 +134,10 @@ def show_footprint(server: str, *, tls_ca: Path | None, token_file: Path | None,
 
     from rich.console import Console
 
-    from tablefold.client.footprint import ask_footprint, table_of
+    from tablefold.client.footprint import fetch_footprint, footprint_table
 
-    footprint = ask_footprint(server, tls_ca, token_file)
+    footprint = fetch_footprint(server, tls_ca, token_file)
     if json:
         typer.echo(dumps(footprint))
     else:
-        Console().print(table_of(footprint))
+        Console().print(footprint_table(footprint))

@@ -1,6 +1,6 @@
 """One call: sent, awaited, checked, and told as a record.
 
-Knows a wire and its connections. Does not know why it is called just now.
+Knows a codec and its connections. Does not know why it is called just now.
 """
 
 import time
@@ -13,7 +13,7 @@ import numpy as np
 from google.protobuf.message import DecodeError
 
 from tablefold.bundle import TOLERANCE
-from tablefold.client.codec import BadReply, Connection, Request, Wire
+from tablefold.client.codec import BadReply, Codec, Connection, Request
 
 OK = "OK"
 BAD_REPLY = "BAD_REPLY"
@@ -42,11 +42,11 @@ class Caller:
     """Sends the requests of a pool in turn, over connections in turn."""
 
     def __init__(
-        self, wire: Wire, connections: Sequence[Connection], pool: Sequence[Request], *, deadline: float
+        self, codec: Codec, connections: Sequence[Connection], pool: Sequence[Request], *, deadline: float
     ) -> None:
-        self._wire = wire
+        self._codec = codec
         self._deadline = deadline
-        self._calls = cycle([connection.call(wire.method) for connection in connections])
+        self._calls = cycle([connection.call(codec.method) for connection in connections])
         self._pool = cycle(pool)
 
     async def __call__(self, due: float | None = None) -> Call:
@@ -61,7 +61,7 @@ class Caller:
             return Call(due, sent, time.perf_counter(), error.code().name, rows)
         done = time.perf_counter()
         try:
-            answer = self._wire.answer(reply, rows)
+            answer = self._codec.decode(reply, rows)
         except (BadReply, DecodeError):
             return Call(due, sent, done, BAD_REPLY, rows)
         if expected is not None and np.abs(answer.probability - expected).max() > TOLERANCE:

@@ -12,9 +12,9 @@ from typing import Any
 
 import numpy as np
 
-from tablefold.client.codec import Request, Wire
+from tablefold.client.codec import Codec, Request
 from tablefold.client.connection import Address
-from tablefold.client.credentials import Keys
+from tablefold.client.credentials import Credentials
 from tablefold.loadtest.generator.arrivals import constant, poisson
 from tablefold.loadtest.generator.cpu import ClientCpu
 from tablefold.loadtest.generator.histogram import Histogram
@@ -29,9 +29,9 @@ class Setup:
     """Said once: whom to call, and with what."""
 
     address: Address
-    keys: Keys
+    credentials: Credentials
     connections: int
-    wire: Wire
+    codec: Codec
     pool: list[Request]
 
 

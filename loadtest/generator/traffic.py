@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from tablefold.bundle import read_manifest
-from tablefold.client.codec import Request, Wire
+from tablefold.client.codec import Codec, Request
 from tablefold.client.connection import check_columns
 from tablefold.errors import UsageError
 from tablefold.loadtest.row_counts import RowCounts
@@ -36,10 +36,10 @@ class Rows:
     """float32 [rows]: what the model must answer; None where nobody knows."""
 
 
-def rows_of(data: str | None, wire: Wire, model: str, rng: np.random.Generator) -> Rows:
+def rows_of(data: str | None, codec: Codec, model: str, rng: np.random.Generator) -> Rows:
     """The rows of `--data`: a log, a bundle's golden rows, or random ones without it. Raises UsageError."""
     if data is None:
-        return random_rows(wire, rng)
+        return random_rows(codec, rng)
     if data.startswith(GOLDEN):
         manifest = read_manifest(Path(data.removeprefix(GOLDEN)))
         schema = manifest.feature_schema
@@ -49,30 +49,30 @@ def rows_of(data: str | None, wire: Wire, model: str, rng: np.random.Generator) 
     else:
         schema, log = read_rows(data)
         rows = Rows(dense=log.dense, ids=log.ids, origin=f"{data} ({len(log):,} rows)")
-    check_columns(wire, schema, data, model)
+    check_columns(codec, schema, data, model)
     if not len(rows.ids):
         raise UsageError(f"{data} has no rows to send")
     return rows
 
 
-def random_rows(wire: Wire, rng: np.random.Generator) -> Rows:
+def random_rows(codec: Codec, rng: np.random.Generator) -> Rows:
     """Rows of the model's shapes: ids 1 .. 1,000,000 with P(id) ~ 1/id, dense values log-normal.
 
     The ids are real only by chance, so a model mostly takes its way for unknown ids; give a log to
     measure the other.
     """
-    ids = np.floor(RANDOM_IDS ** rng.random((RANDOM_ROWS, wire.id_columns))).astype(np.int64)
-    dense = rng.lognormal(size=(RANDOM_ROWS, wire.dense_columns)).astype(np.float32)
+    ids = np.floor(RANDOM_IDS ** rng.random((RANDOM_ROWS, codec.id_columns))).astype(np.int64)
+    dense = rng.lognormal(size=(RANDOM_ROWS, codec.dense_columns)).astype(np.float32)
     return Rows(dense=dense, ids=ids, origin="random (ids by a power law, dense values log-normal)")
 
 
-def request_pool(wire: Wire, rows: Rows, counts: RowCounts, rng: np.random.Generator) -> list[Request]:
+def request_pool(codec: Codec, rows: Rows, counts: RowCounts, rng: np.random.Generator) -> list[Request]:
     """Up to 1,024 distinct serialised requests, rows drawn with replacement; 64 MiB at most."""
     pool: list[Request] = []
     held = 0
     while len(pool) < POOL_REQUESTS and (held < POOL_BYTES or len(pool) < 2):
         chosen = rng.integers(len(rows.ids), size=counts.draw(rng))
-        message = wire.request(rows.dense[chosen], rows.ids[chosen])
+        message = codec.encode(rows.dense[chosen], rows.ids[chosen])
         expected = None if rows.probability is None else rows.probability[chosen]
         pool.append(Request(message, len(chosen), expected))
         held += len(message)

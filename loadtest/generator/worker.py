@@ -41,7 +41,7 @@ async def main() -> None:
         return
     async with AsyncExitStack() as stack:
         connections = [
-            await stack.enter_async_context(connect(setup.address, setup.keys))
+            await stack.enter_async_context(connect(setup.address, setup.credentials))
             for _ in range(setup.connections)
         ]
         for connection in connections:
@@ -61,7 +61,7 @@ async def _work(reader: asyncio.StreamReader, setup: Setup, connections: list[Co
         ear = asyncio.create_task(receive(reader))
         if not isinstance(message, Shift):
             continue  # asked to end a shift that had ended already
-        caller = Caller(setup.wire, connections, setup.pool, deadline=message.deadline)
+        caller = Caller(setup.codec, connections, setup.pool, deadline=message.deadline)
         shift = asyncio.create_task(_carry_out(message, caller))
         await asyncio.wait([shift, ear], return_when=asyncio.FIRST_COMPLETED)
         if not shift.done():

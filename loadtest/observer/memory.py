@@ -63,7 +63,7 @@ class FootprintCall:
     async def read(self) -> list[ProcessMemory]:
         """The processes the server tells of; empty if it does not answer."""
         try:
-            reply = await self._connection.ask(
+            reply = await self._connection.exchange(
                 GET_FOOTPRINT, pb.GetFootprintRequest(), pb.GetFootprintResponse, 2.0
             )
         except grpc.aio.AioRpcError:

@@ -18,7 +18,7 @@ async def count(connection: Connection, model: str) -> list[int] | None:
     server started. None where it does not tell."""
     request = pb.ModelStatisticsRequest(name=model)
     try:
-        reply = await connection.ask(MODEL_STATISTICS, request, pb.ModelStatisticsResponse, SECONDS)
+        reply = await connection.exchange(MODEL_STATISTICS, request, pb.ModelStatisticsResponse, SECONDS)
     except grpc.aio.AioRpcError:
         return None
     counts = [

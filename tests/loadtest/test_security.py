@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from tablefold.client.credentials import Security
+from tablefold.client.credentials import CredentialFiles
 from tablefold.client.score_log import predict
 from tablefold.errors import UsageError
 from tablefold.loadtest.plan import Plan
@@ -32,7 +32,7 @@ def guarded(start_fake, folder):
 def plan(fake, **security: Path) -> Plan:
     return Plan(
         server=fake.address, model="ctr", rows="2", concurrency=2, duration=0.3, warmup=0.0, processes=1,
-        security=Security(**security),
+        security=CredentialFiles(**security),
     )  # fmt: skip
 
 
@@ -52,7 +52,7 @@ async def test_a_load_test_and_predict_get_through_with_everything(guarded, fold
     assert "sesame" not in result.json_line()
     scores = await predict(
         guarded.address, "ctr", f"criteo:{criteo_file[0]}", rows=1000, progress=lambda *_: None,
-        security=Security(**everything(folder)),
+        security=CredentialFiles(**everything(folder)),
     )  # fmt: skip
     assert len(scores.probability) == 2345
 
@@ -71,6 +71,6 @@ async def test_files_that_cannot_be(quick, folder):
     with pytest.raises(UsageError, match="absent cannot be read: No such file"):
         await run(plan(quick, token_file=folder / "absent"))
     with pytest.raises(UsageError, match="belong together"):
-        Security(tls_ca=folder / "cert.pem", tls_cert=folder / "cert.pem")
+        CredentialFiles(tls_ca=folder / "cert.pem", tls_cert=folder / "cert.pem")
     with pytest.raises(UsageError, match="--tls-cert asks for TLS"):
-        Security(tls_cert=folder / "cert.pem", tls_key=folder / "key.pem")
+        CredentialFiles(tls_cert=folder / "cert.pem", tls_key=folder / "key.pem")

@@ -10,9 +10,9 @@ from hypothesis.extra import numpy as arrays
 
 from tablefold.bundle import GoldenRows, Manifest, Method
 from tablefold.client.codec import BadReply
-from tablefold.client.connection import Address, connect, open_wire
-from tablefold.client.oip import OipWire
-from tablefold.client.tablefold_v1 import NativeWire
+from tablefold.client.connection import Address, connect, open_codec
+from tablefold.client.oip import OipCodec
+from tablefold.client.tablefold_v1 import TablefoldCodec
 from tablefold.errors import UsageError
 from tablefold.footprint import Footprint, Parts
 from tablefold.loadtest.generator.traffic import random_rows, request_pool
@@ -49,11 +49,11 @@ TWO = metadata(("dense", "FP32", [-1, 2]), ("ids", "INT64", [-1, 4]))
 def test_both_protocols_carry_the_rows_unchanged(data, rows):
     ids = data.draw(arrays.arrays(np.int64, (rows, 4)))
     dense = data.draw(arrays.arrays(np.float32, (rows, 2), elements=st.floats(width=32)))
-    two = oip.ModelInferRequest.FromString(OipWire("m", TWO).request(dense, ids))
+    two = oip.ModelInferRequest.FromString(OipCodec("m", TWO).request(dense, ids))
     assert [list(tensor.shape) for tensor in two.inputs] == [[rows, 2], [rows, 4]]
     assert two.raw_input_contents[0] == dense.tobytes()
     assert two.raw_input_contents[1] == ids.tobytes()
-    named = own.PredictRequest.FromString(NativeWire("m", "1", SCHEMA).request(dense, ids))
+    named = own.PredictRequest.FromString(TablefoldCodec("m", "1", SCHEMA).request(dense, ids))
     price, age, user, tags = named.candidates
     assert [each.name for each in named.candidates] == ["price", "age", "user", "tags"]
     assert np.array_equal(price.numbers.values, dense[:, 0], equal_nan=True)
@@ -64,10 +64,10 @@ def test_both_protocols_carry_the_rows_unchanged(data, rows):
 
 def test_a_tensor_for_each_column_is_filled_in_the_models_order():
     columns = metadata(("b", "INT32", [-1]), ("x", "FP64", [-1, 1]), ("a", "INT64", [-1, 2]))
-    wire = OipWire("m", columns)
-    assert (wire.dense_columns, wire.id_columns) == (1, 3)
+    codec = OipCodec("m", columns)
+    assert (codec.dense_columns, codec.id_columns) == (1, 3)
     ids = np.array([[1, 2, 3], [4, 5, 6]])
-    request = oip.ModelInferRequest.FromString(wire.request(np.array([[0.5], [1.5]], "f4"), ids))
+    request = oip.ModelInferRequest.FromString(codec.encode(np.array([[0.5], [1.5]], "f4"), ids))
     assert [list(tensor.shape) for tensor in request.inputs] == [[2], [2, 1], [2, 2]]
     assert np.frombuffer(request.raw_input_contents[0], "<i4").tolist() == [1, 4]
     assert np.frombuffer(request.raw_input_contents[1], "<f8").tolist() == [0.5, 1.5]
@@ -76,9 +76,9 @@ def test_a_tensor_for_each_column_is_filled_in_the_models_order():
 
 async def test_a_model_without_dense_features_has_an_empty_tensor_or_none():
     for inputs in ([("dense", "FP32", [-1, 0])], []):
-        wire = OipWire("m", metadata(*inputs, ("ids", "INT64", [-1, 4])))
-        assert wire.dense_columns == 0
-        assert wire.request(np.empty((3, 0), "f4"), np.ones((3, 4), "i8"))
+        codec = OipCodec("m", metadata(*inputs, ("ids", "INT64", [-1, 4])))
+        assert codec.dense_columns == 0
+        assert codec.encode(np.empty((3, 0), "f4"), np.ones((3, 4), "i8"))
 
 
 @pytest.mark.parametrize("raw", [True, False])
@@ -89,52 +89,52 @@ def test_a_reply_may_be_raw_or_not(raw):
         reply.raw_output_contents.append(np.array([0.25, 0.5], "<f4").tobytes())
     else:
         output.contents.fp32_contents.extend([0.25, 0.5])
-    wire = OipWire("m", TWO)
-    assert wire.answer(reply.SerializeToString(), 2).probability.tolist() == [0.25, 0.5]
+    codec = OipCodec("m", TWO)
+    assert codec.decode(reply.SerializeToString(), 2).probability.tolist() == [0.25, 0.5]
     with pytest.raises(BadReply, match="3 rows"):
-        wire.answer(reply.SerializeToString(), 3)
+        codec.decode(reply.SerializeToString(), 3)
 
 
 async def test_a_server_with_many_tensors_answers(start_fake):
     many = start_fake(tensors="many")
     async with connect(Address.parse(many.address)) as connection:
-        wire = await open_wire(connection, Address.parse(many.address), "oip", "ctr")
+        codec = await open_codec(connection, Address.parse(many.address), "oip", "ctr")
         rng = np.random.default_rng(0)
-        rows = random_rows(wire, rng)
-        reply = await connection.call(wire.method)(wire.request(rows.dense[:9], rows.ids[:9]), 10.0)
+        rows = random_rows(codec, rng)
+        reply = await connection.call(codec.method)(codec.encode(rows.dense[:9], rows.ids[:9]), 10.0)
         expected = (rows.ids[:9, 0] % 1000 / 1000).astype("f4")
-        assert np.array_equal(wire.answer(reply, 9).probability, expected)
-        assert wire.version == "10"
+        assert np.array_equal(codec.decode(reply, 9).probability, expected)
+        assert codec.version == "10"
 
 
 def test_random_rows_have_a_power_law_and_requests_differ():
-    wire = OipWire("m", TWO)
-    rows = random_rows(wire, np.random.default_rng(3))
+    codec = OipCodec("m", TWO)
+    rows = random_rows(codec, np.random.default_rng(3))
     assert rows.ids.min() == 1
     assert rows.ids.max() > 500_000
     # P(id) ~ 1/id: as many ids below 1,000 as above.
     assert np.mean(rows.ids < 1000) == pytest.approx(0.5, abs=0.02)
     assert rows.dense.min() > 0
     counts = RowCounts.parse("20")
-    pool = request_pool(wire, rows, counts, np.random.default_rng(4))
+    pool = request_pool(codec, rows, counts, np.random.default_rng(4))
     assert len(set(pool)) == len(pool) == 1024
-    assert pool == request_pool(wire, rows, counts, np.random.default_rng(4))
+    assert pool == request_pool(codec, rows, counts, np.random.default_rng(4))
 
 
 def test_what_is_given_once_stands_in_the_context_and_the_rest_with_the_candidates():
-    wire = NativeWire("m", "1", SCHEMA)
-    wire.give_once(["user", "age"])
+    codec = TablefoldCodec("m", "1", SCHEMA)
+    codec.set_context(["user", "age"])
     ids, dense = np.arange(12).reshape(3, 4), np.arange(6, dtype="f4").reshape(3, 2)
-    request = own.PredictRequest.FromString(wire.request(dense, ids))
+    request = own.PredictRequest.FromString(codec.encode(dense, ids))
     age, user = request.context
     assert (age.name, list(age.numbers.values)) == ("age", [1.0])
     assert (user.name, list(user.ids.values)) == ("user", [0])
     assert [each.name for each in request.candidates] == ["price", "tags"]
     assert list(request.candidates[1].ids.values) == ids[:, 1:].ravel().tolist()
     with pytest.raises(UsageError, match="no such feature; it reads price, age, user, tags"):
-        wire.give_once(["colour"])
+        codec.set_context(["colour"])
     with pytest.raises(UsageError, match="leave at least one"):
-        wire.give_once(["price", "age", "user", "tags"])
+        codec.set_context(["price", "age", "user", "tags"])
 
 
 def test_mlperf_rows_are_100_to_700_with_mean_270():
