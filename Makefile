@@ -28,7 +28,7 @@ bench: .venv/.installed
 	$(BIN)/python bench/graph.py
 
 # Calls a second beside a plain gRPC server; the same under too much load; every answer checked; bad input.
-# PERF_ANALYZER: Triton's, where it is at hand (see docs/serving.md).
+# PERF_ANALYZER: Triton's, where it is at hand (see docs/reference/wire.md).
 bench-server: .venv/.installed
 	$(BIN)/python bench/server.py $(PERF_ANALYZER:%=--perf-analyzer %)
 	$(BIN)/python bench/overload.py

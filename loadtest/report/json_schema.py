@@ -1,6 +1,6 @@
 """The JSON Schema of `--json`.
 
-python -m tablefold.loadtest.report.json_schema > docs/loadtest.schema.json
+python -m tablefold.loadtest.report.json_schema > docs/reference/loadtest.schema.json
 """
 
 import json

@@ -74,9 +74,9 @@ def test_csv_has_a_line_a_run_named_as_in_the_json(written):
 
 
 def test_the_json_is_as_its_schema_in_the_docs_says(written):
-    documented = json.loads((Path(__file__).parents[2] / "docs/loadtest.schema.json").read_text())
+    documented = json.loads((Path(__file__).parents[2] / "docs/reference/loadtest.schema.json").read_text())
     assert documented == schema(), (
-        "run python -m tablefold.loadtest.report.json_schema > docs/loadtest.schema.json"
+        "run python -m tablefold.loadtest.report.json_schema > docs/reference/loadtest.schema.json"
     )
     run = documented["$defs"]["Result"]
     assert set(json.loads(written[0])) == set(run["properties"])

@@ -26,8 +26,8 @@ def blocks(page: str, language: str) -> list[str]:
 
 
 def test_a_network_of_the_users_own_from_training_to_onnx_runtime(tmp_path: Path) -> None:
-    network, score = blocks("own-model.md", "python")
-    (commands,) = blocks("own-model.md", "bash")
+    network, score = blocks("how-to/own-network.md", "python")
+    (commands,) = blocks("how-to/own-network.md", "bash")
     assert len(f"{network}{commands}{score}".splitlines()) < 30
     for text in (commands, score):
         assert "synthetic:20000" in text
@@ -38,8 +38,8 @@ def test_a_network_of_the_users_own_from_training_to_onnx_runtime(tmp_path: Path
 
 
 def test_an_existing_model_is_adopted_compressed_and_exported(tmp_path: Path) -> None:
-    (adopting,), (commands,) = blocks("existing.md", "python"), blocks("existing.md", "bash")
-    (tmp_path / "mine.py").write_text(blocks("own-model.md", "python")[0])
+    (adopting,), (commands,) = blocks("how-to/existing-model.md", "python"), blocks("how-to/existing-model.md", "bash")
+    (tmp_path / "mine.py").write_text(blocks("how-to/own-network.md", "python")[0])
     (tmp_path / "adopt.py").write_text(adopting.replace("synthetic:20000", "synthetic:2000"))
     run(commands, tmp_path)
     assert (tmp_path / "existing/repository/small/1/model.onnx").is_file()

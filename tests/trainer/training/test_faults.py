@@ -1,4 +1,4 @@
-"""Odd data: each has an error that says what to do, or a behaviour that docs/training.md writes down."""
+"""Odd data: each has an error that says what to do, or a behaviour that docs/how-to/train.md writes down."""
 
 from dataclasses import replace
 from pathlib import Path
