@@ -48,7 +48,8 @@ def main(
     taste = rng.normal(size=(USERS, 4))
     tag_traits = rng.normal(size=(len(TAGS), 4))
     tags_of_item = [rng.choice(len(TAGS), rng.integers(0, 4), replace=False) for _ in range(ITEMS)]
-    item_traits = np.stack([tag_traits[tags].sum(0) for tags in tags_of_item]) + rng.normal(0, 0.5, (ITEMS, 4))
+    item_traits = np.stack([tag_traits[tags].sum(0) for tags in tags_of_item])
+    item_traits += rng.normal(0, 0.5, (ITEMS, 4))
     price_of_item = np.round(rng.lognormal(3, 1, ITEMS), 2)
 
     users, items = popular_first(rng, USERS, examples), popular_first(rng, ITEMS, examples)

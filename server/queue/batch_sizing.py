@@ -15,7 +15,7 @@ LONGEST_SECONDS = 0.02
 """A batch that takes longer than this makes the calls behind it wait too long, however fast its rows go."""
 BATCH_SECONDS = 0.0008
 """CPU time that a batch costs besides the engine: handed to a lane, joined, answered. Measured: calls of 270
-rows cost so much more where each was cut in two (`docs/results/serving.md`); it is mostly the changes of threads."""
+rows cost so much more where each was cut in two (docs/results/serving.md); it is mostly thread changes."""
 NEARLY = 0.95
 """Of the best rows a second: the smallest batch that gets there is the knee of the curve."""
 

@@ -38,7 +38,8 @@ def test_a_network_of_the_users_own_from_training_to_onnx_runtime(tmp_path: Path
 
 
 def test_an_existing_model_is_adopted_compressed_and_exported(tmp_path: Path) -> None:
-    (adopting,), (commands,) = blocks("how-to/existing-model.md", "python"), blocks("how-to/existing-model.md", "bash")
+    (adopting,) = blocks("how-to/existing-model.md", "python")
+    (commands,) = blocks("how-to/existing-model.md", "bash")
     (tmp_path / "mine.py").write_text(blocks("how-to/own-network.md", "python")[0])
     (tmp_path / "adopt.py").write_text(adopting.replace("synthetic:20000", "synthetic:2000"))
     run(commands, tmp_path)

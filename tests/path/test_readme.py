@@ -53,7 +53,8 @@ def test_every_command_stands_in_the_readme() -> None:
 
 
 def test_the_python_example_runs_as_printed(tmp_path: Path) -> None:
-    (example,) = re.findall(r"```python\n(.*?)```", (ROOT / "docs/how-to/prepare-a-log.md").read_text(), flags=re.DOTALL)
+    page = (ROOT / "docs/how-to/prepare-a-log.md").read_text()
+    (example,) = re.findall(r"```python\n(.*?)```", page, flags=re.DOTALL)
     done = subprocess.run(
         [sys.executable, "-c", example], cwd=tmp_path, capture_output=True, text=True, check=False
     )

@@ -88,7 +88,7 @@ class RunState:
     def restore(self, loop: TrainingLoop, row_maps: RowMaps, content: dict[str, Any]) -> None:
         """Put the state that `read` gave into the loop."""
         if content["row_maps"] != _digest_row_maps(row_maps):
-            raise _another_run(self.path, "the row maps came out as others (see docs/how-to/train.md, threads)")
+            raise _another_run(self.path, "the row maps are others now (see docs/how-to/train.md, threads)")
         loop.restore(content["loop"])
 
     def keep(self, loop: TrainingLoop, row_maps: RowMaps, *, now: bool = False) -> None:
