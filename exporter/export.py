@@ -1,10 +1,9 @@
 """Export: checkpoint -> fold -> passes -> bundle, proved before anybody can see it.
 
-The bundle is written under a temporary name, verified there, and renamed; a failed verification, or a quality
-that fewer bits cost too much of, leaves nothing behind.
+The bundle is written as a draft (see `tablefold.atomic`), verified there, and put in its place; a failed
+verification, or a quality that fewer bits cost too much of, leaves nothing behind.
 """
 
-import shutil
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -15,6 +14,7 @@ import onnx_ir as ir
 import torch
 from onnx_ir.passes import Sequential
 
+from tablefold.atomic import create_folder, write_text
 from tablefold.bundle import GRAPH, MANIFEST, WEIGHTS, GoldenRows, Manifest, Method, digest
 from tablefold.errors import QualityError, TablefoldError, UsageError
 from tablefold.exporter import config_pbtxt
@@ -77,27 +77,22 @@ def export(
     if folder.exists():
         raise UsageError(f"{folder} exists; give another --version, or none for the next free one")
     draft = _Draft.of(checkpoint, options or ExportOptions(), on_step)
-    temporary = model_folder / f".{folder.name}.writing"
-    shutil.rmtree(temporary, ignore_errors=True)
     try:
         on_step("writing")
-        temporary.mkdir(parents=True)
-        ir.save(draft.graph, temporary / GRAPH, external_data=WEIGHTS)
-        for weights in checkpoint.model.parameters():  # torch has answered: from here on the bundle is mapped
-            give_back(weights)
-        on_step("verifying")
-        golden = draft.verify(temporary)
-        on_step("judging on validation rows")
-        cost = draft.cost(temporary)
-        manifest = draft.manifest(name, int(folder.name), golden, cost, temporary)
-        (temporary / MANIFEST).write_text(manifest.model_dump_json(indent=1) + "\n")
-        (model_folder / "config.pbtxt").write_text(config_pbtxt.render(name, draft.folded.schema))
-        temporary.rename(folder)
+        with create_folder(folder) as files:
+            ir.save(draft.graph, files / GRAPH, external_data=WEIGHTS)
+            for weights in checkpoint.model.parameters():  # torch has answered: now the bundle is mapped
+                give_back(weights)
+            on_step("verifying")
+            golden = draft.verify(files)
+            on_step("judging on validation rows")
+            cost = draft.cost(files)
+            manifest = draft.manifest(name, int(folder.name), golden, cost, files)
+            (files / MANIFEST).write_text(manifest.model_dump_json(indent=1) + "\n")
+            write_text(model_folder / "config.pbtxt", config_pbtxt.render(name, draft.folded.schema))
     except OSError as error:
         why = error.strerror or f"is the disk full? {error}"  # numpy tells only the numbers of values
         raise TablefoldError(f"{folder} could not be written, nothing of it is left: {why}") from error
-    finally:
-        shutil.rmtree(temporary, ignore_errors=True)
     return folder
 
 

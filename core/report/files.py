@@ -1,9 +1,9 @@
 """Writing a report so that it is there whole or not at all."""
 
-import os
 import tempfile
 from pathlib import Path
 
+from tablefold import atomic
 from tablefold.errors import UsageError
 
 
@@ -11,6 +11,8 @@ def check_writable(path: Path) -> None:
     """A file could be written here, found out before hours of work. Raises UsageError."""
     if path.is_dir():
         raise UsageError(f"{path} is a folder; give a file")
+    if path.exists() and not path.is_file():  # a device or a pipe, such as /dev/stdout
+        return
     if not path.absolute().parent.is_dir():
         raise UsageError(f"{path} cannot be written: there is no folder {path.absolute().parent}")
     try:
@@ -21,11 +23,8 @@ def check_writable(path: Path) -> None:
 
 
 def write_text(path: Path, text: str) -> None:
-    """Write UTF-8 under a temporary name beside it, then rename. Raises UsageError."""
-    partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
+    """Write UTF-8 text to a file. Raises UsageError."""
     try:
-        partial.write_text(text, encoding="utf-8")
-        partial.replace(path)
+        atomic.write_text(path, text)
     except OSError as error:
-        partial.unlink(missing_ok=True)
         raise UsageError(f"{path} cannot be written: {error.strerror}") from error

@@ -96,14 +96,14 @@ def test_a_kill_while_writing_leaves_nothing_that_loads_and_the_next_export_work
     trained: Trained, tmp_path: Path
 ) -> None:
     command = export_command(trained("full")[1], tmp_path / "repository")
-    temporary = tmp_path / "repository" / "m" / ".1.writing"
+    model = tmp_path / "repository" / "m"
     with subprocess.Popen(command, stderr=subprocess.PIPE) as process:
-        while not (temporary / "model.onnx").exists():  # written: the proof begins
+        while not list(model.glob(".*.draft/model.onnx")):  # written: the proof begins
             assert process.poll() is None
             time.sleep(0.002)
         process.send_signal(signal.SIGKILL)
-    assert temporary.is_dir()
-    assert not (tmp_path / "repository" / "m" / "1").exists()
+    assert list(model.glob(".*.draft"))
+    assert not (model / "1").exists()
     subprocess.run(command, check=True, capture_output=True)
-    assert read_manifest(tmp_path / "repository" / "m" / "1").version == 1
-    assert not temporary.exists()
+    assert read_manifest(model / "1").version == 1
+    assert not list(model.glob(".*.draft"))

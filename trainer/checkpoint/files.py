@@ -6,10 +6,9 @@
             /validation.safetensors    up to 20,000 raw validation rows: the exporter proves itself on them;
                                        and the first ones' probabilities, which loading must give again
 
-Written to a temporary name and renamed. Arrays are read without running code from them (safetensors).
+Whole or not there (see `tablefold.atomic`). Arrays are read without running code from them (safetensors).
 """
 
-import shutil
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,6 +21,7 @@ from safetensors.numpy import load_file, save_file
 from safetensors.torch import load_file as load_tensors
 from safetensors.torch import save_file as save_tensors
 
+from tablefold.atomic import create_folder, read_folder, write_text
 from tablefold.errors import CheckpointError, UsageError
 from tablefold.logs import Log
 from tablefold.schema import FeatureSchema
@@ -95,30 +95,18 @@ def save(checkpoint: Checkpoint, folder: Path) -> None:
     Raises UsageError rather than replace anything else, and where the disk is full.
     """
     require_free(folder)
-    temporary = folder.with_name(f".{folder.name}.writing")
-    shutil.rmtree(temporary, ignore_errors=True)
     try:
-        temporary.mkdir(parents=True)
-        _write(checkpoint, temporary)
+        with create_folder(folder, replace=True) as draft:
+            _write(checkpoint, draft)
     except (OSError, SafetensorError) as error:
-        shutil.rmtree(temporary, ignore_errors=True)
         raise _not_written(folder, error) from error
-    older = folder.with_name(f".{folder.name}.older")
-    shutil.rmtree(older, ignore_errors=True)
-    if folder.exists():
-        folder.rename(older)
-    temporary.rename(folder)
-    shutil.rmtree(older, ignore_errors=True)
 
 
 def describe(description: Description, folder: Path) -> None:
     """Give a checkpoint another description. Raises UsageError where the disk is full."""
-    temporary = folder / f".{DESCRIPTION}.writing"
     try:
-        temporary.write_text(description.model_dump_json(indent=2) + "\n")
-        temporary.replace(folder / DESCRIPTION)
+        write_text(folder / DESCRIPTION, description.model_dump_json(indent=2) + "\n")
     except OSError as error:
-        temporary.unlink(missing_ok=True)
         raise _not_written(folder, error) from error
 
 
@@ -126,14 +114,14 @@ def _not_written(folder: Path, error: Exception) -> UsageError:
     return UsageError(f"{folder} could not be written ({error}); what stood there before is whole")
 
 
-def _write(checkpoint: Checkpoint, temporary: Path) -> None:
+def _write(checkpoint: Checkpoint, draft: Path) -> None:
     tensors = {name: tensor.contiguous() for name, tensor in checkpoint.model.state_dict().items()}
     for name in [name for name in tensors if name.startswith("head.")]:
         tensors[name] = tensors[name].clone()  # a network may tie weights, safetensors may not
     tensors |= row_map_arrays(checkpoint.row_maps) | vocabulary_arrays(checkpoint.vocabularies or ())
     if checkpoint.row_counts is not None:
         tensors[ROW_COUNTS] = torch.from_numpy(checkpoint.row_counts)
-    save_tensors(tensors, temporary / ARRAYS)
+    save_tensors(tensors, draft / ARRAYS)
     rows = checkpoint.validation.take(slice(0, VALIDATION_ROWS))
     save_file(
         {
@@ -142,9 +130,9 @@ def _write(checkpoint: Checkpoint, temporary: Path) -> None:
             "label": np.ascontiguousarray(rows.labels),
             "probability": checkpoint.model.predict(rows.take(slice(0, REPLAYED_ROWS))),
         },
-        temporary / VALIDATION,
+        draft / VALIDATION,
     )
-    (temporary / DESCRIPTION).write_text(checkpoint.description.model_dump_json(indent=2) + "\n")
+    (draft / DESCRIPTION).write_text(checkpoint.description.model_dump_json(indent=2) + "\n")
 
 
 def load(folder: Path, network: NetworkFactory | None = None) -> Checkpoint:
@@ -155,9 +143,7 @@ def load(folder: Path, network: NetworkFactory | None = None) -> Checkpoint:
     a vocabulary, weights that are not numbers), and where its network is missing or another than it was.
     """
     try:
-        description = Description.model_validate_json((folder / DESCRIPTION).read_bytes())
-        tensors = load_tensors(folder / ARRAYS)
-        sample = load_file(folder / VALIDATION)
+        description, tensors, sample = read_folder(folder, _read)
     except FileNotFoundError as error:
         raise CheckpointError(
             f"{folder} is not a checkpoint: {error.filename or error} is missing"
@@ -197,6 +183,11 @@ def load(folder: Path, network: NetworkFactory | None = None) -> Checkpoint:
         row_counts=None if row_counts is None else row_counts.numpy(),
         vocabularies=vocabularies,
     )
+
+
+def _read(folder: Path) -> tuple[Description, dict[str, torch.Tensor], dict[str, np.ndarray]]:
+    description = Description.model_validate_json((folder / DESCRIPTION).read_bytes())
+    return description, load_tensors(folder / ARRAYS), load_file(folder / VALIDATION)
 
 
 def require_rows(schema: FeatureSchema, log: Log) -> None:

@@ -1,10 +1,9 @@
 """The state of a run beside its checkpoint, `<out>.state`: what `--resume` goes on from.
 
-Written to a temporary name and renamed, every few minutes and after every epoch; gone once the run is done.
+Written whole (see `tablefold.atomic`) every few minutes and after every epoch; gone once the run is done.
 A state belongs to its settings and to its rows, and says which of them are others when it is asked to go on.
 """
 
-import os
 import time
 from pathlib import Path
 from pickle import UnpicklingError
@@ -13,6 +12,7 @@ from typing import Any, Self
 import torch
 from pydantic import BaseModel, ConfigDict
 
+from tablefold.atomic import replace_file
 from tablefold.errors import UsageError
 from tablefold.logs import EncodedLog, Log, Splits
 from tablefold.logs.encoded.encoded import digest
@@ -95,20 +95,15 @@ class RunState:
         """Save if it is time to. A full disk ends no run: the older state stays, the observer hears of it."""
         if not now and time.monotonic() - self._written < self._seconds:
             return
-        temporary = self.path.with_name(f".{self.path.name}.writing")
         content = {
             "identity": self._identity.model_dump_json(),
             "row_maps": _digest_row_maps(row_maps),
             "loop": loop.state(),
         }
         try:
-            with temporary.open("wb") as file:
+            with replace_file(self.path) as file:
                 torch.save(content, file)
-                file.flush()
-                os.fsync(file.fileno())
-            temporary.replace(self.path)
         except (OSError, RuntimeError) as error:
-            temporary.unlink(missing_ok=True)
             older = "the one before stays" if self.path.exists() else "there is none yet"
             self._observer.warned(f"{self.path} could not be written ({error}): training goes on, {older}")
         self._written = time.monotonic()

@@ -1,13 +1,11 @@
 """A cache: a folder that holds one log as arrays, encoded once and mapped into memory by every later run.
 
-Written beside its name and renamed: a cache that a kill or a full disk cut off is never seen. It says what
-it was made from, and each array's checksum is compared when it is opened: one of other files, or a damaged
-one, is refused by name, never used and never removed.
+Whole or not there (see `tablefold.atomic`): a cache that a kill or a full disk cut off is never seen. It
+says what it was made from, and each array's checksum is compared when it is opened: one of other files, or a
+damaged one, is refused by name, never used and never removed.
 """
 
 import fcntl
-import os
-import shutil
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -17,6 +15,7 @@ import numpy as np
 import xxhash
 from pydantic import BaseModel, ConfigDict, ValidationError
 
+from tablefold.atomic import create_folder
 from tablefold.errors import CacheError
 from tablefold.logs.encoded.encode import OnRows, Source, encode
 from tablefold.logs.encoded.encoded import EncodedLog
@@ -96,34 +95,24 @@ def alone(folder: Path) -> Iterator[None]:
 def write(source: Source, origin: Origin, folder: Path, on_rows: OnRows) -> None:
     """Encode into a folder of that name. Raises LogError for rows that cannot be read, CacheError where the
     disk is full."""
-    temporary = folder.with_name(f".{folder.name}.writing")
-    shutil.rmtree(temporary, ignore_errors=True)  # of a run that was killed
     try:
-        temporary.mkdir()
-        encode(source, temporary, on_rows)
-        paths = sorted(temporary.iterdir())
-        description = Description(
-            origin=origin,
-            rows=dict(zip(PARTS, np.bincount(source.part_of_row, minlength=3).tolist(), strict=True)),
-            ids=tuple(
-                (temporary / f"{feature}.ids").stat().st_size // 8
-                for feature in range(len(source.schema.categorical))
-            ),
-            checksums={path.name: _checksum(path) for path in paths},
-        )
-        (temporary / DESCRIPTION).write_text(description.model_dump_json(indent=1) + "\n")
-        for path in (*paths, temporary / DESCRIPTION):
-            _sync(path)
-        if folder.is_dir():
-            folder.rmdir()  # an empty one
-        temporary.rename(folder)
-        _sync(folder.parent)
+        with create_folder(folder) as draft:
+            encode(source, draft, on_rows)
+            paths = sorted(draft.iterdir())
+            description = Description(
+                origin=origin,
+                rows=dict(zip(PARTS, np.bincount(source.part_of_row, minlength=3).tolist(), strict=True)),
+                ids=tuple(
+                    (draft / f"{feature}.ids").stat().st_size // 8
+                    for feature in range(len(source.schema.categorical))
+                ),
+                checksums={path.name: _checksum(path) for path in paths},
+            )
+            (draft / DESCRIPTION).write_text(description.model_dump_json(indent=1) + "\n")
     except OSError as error:
         raise CacheError(
             f"{folder} could not be written ({error}); make room, or give another --cache"
         ) from error
-    finally:
-        shutil.rmtree(temporary, ignore_errors=True)
 
 
 def read(folder: Path, origin: Origin) -> Splits:
@@ -176,11 +165,3 @@ def _checksum(path: Path) -> str:
         while piece := file.read(1 << 22):
             hashed.update(piece)
     return hashed.hexdigest()
-
-
-def _sync(path: Path) -> None:
-    opened = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(opened)
-    finally:
-        os.close(opened)
