@@ -22,7 +22,8 @@ from rich.table import Table
 from torch import Tensor, nn
 from torch.nn.functional import binary_cross_entropy_with_logits
 
-from tablefold.logs import EncodedLog, Log, synthetic
+from tablefold.logs import EncodedLog, Log
+from tablefold.logs.formats import synthetic
 from tablefold.trainer.checkpoint.files import build_model
 from tablefold.trainer.config import TrainConfig
 from tablefold.trainer.embedding.row_map import RowMap

@@ -13,7 +13,8 @@ import polars as pl
 import pytest
 
 from tablefold.errors import CacheError, LogError, UsageError
-from tablefold.logs import EncodedLog, Log, SplitRule, Splits, avazu, read_splits
+from tablefold.logs import EncodedLog, Log, SplitRule, Splits, read_splits
+from tablefold.logs.formats import avazu
 from tests.core.test_logs import CRITEO_LINE, write
 from tests.full_disk import files_at_most
 

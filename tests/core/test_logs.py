@@ -10,7 +10,8 @@ import polars as pl
 import pytest
 
 from tablefold.errors import LogError, SchemaError, UsageError
-from tablefold.logs import SplitRule, avazu, criteo, frappe, movielens, read_rows, read_splits
+from tablefold.logs import SplitRule, read_rows, read_splits
+from tablefold.logs.formats import avazu, criteo, frappe, movielens
 from tablefold.schema import MISSING
 
 CRITEO_LINE = "\t".join(["1", *map(str, range(13)), *(f"{i:08x}" for i in range(26))])

@@ -11,7 +11,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from tablefold.logs import Log, criteo, synthetic
+from tablefold.logs import Log
+from tablefold.logs.formats import criteo, synthetic
 from tablefold.schema import MISSING
 from tests.path.conftest import serving
 

@@ -15,7 +15,8 @@ import pytest
 from tablefold.bundle import TOLERANCE
 from tablefold.exporter.export import export
 from tablefold.exporter.proof.probes import probe_rows
-from tablefold.logs import Log, criteo
+from tablefold.logs import Log
+from tablefold.logs.formats import criteo
 from tablefold.trainer.checkpoint.files import Checkpoint
 from tablefold.trainer.embedding.collection import fuse
 from tests.path.conftest import serving

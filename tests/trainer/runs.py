@@ -5,7 +5,8 @@ from pathlib import Path
 import torch
 from torch import nn
 
-from tablefold.logs import Splits, synthetic
+from tablefold.logs import Splits
+from tablefold.logs.formats import synthetic
 from tablefold.trainer.config import TrainConfig
 from tablefold.trainer.training.loop import EpochResult
 from tablefold.trainer.training.observer import Observer, Stage

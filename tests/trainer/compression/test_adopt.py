@@ -10,7 +10,8 @@ from torch import nn
 
 from tablefold.errors import CheckpointError, UsageError
 from tablefold.exporter.export import export
-from tablefold.logs import Log, movielens
+from tablefold.logs import Log
+from tablefold.logs.formats import movielens
 from tablefold.schema import MISSING, CategoricalFeature, DenseFeature, Encoding, FeatureSchema
 from tablefold.trainer.checkpoint import files as checkpoints
 from tablefold.trainer.checkpoint.files import Checkpoint

@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 import torch
 
-from tablefold.logs import Log, movielens, synthetic
+from tablefold.logs import Log
+from tablefold.logs.formats import movielens, synthetic
 from tablefold.schema import MISSING, DenseFeature, FeatureSchema, Pooling, Transform
 from tablefold.trainer.checkpoint.files import build_model
 from tablefold.trainer.config import TrainConfig

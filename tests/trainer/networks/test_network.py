@@ -11,7 +11,8 @@ from torch import nn
 
 from tablefold.errors import CheckpointError, UsageError
 from tablefold.exporter.export import export
-from tablefold.logs import Splits, synthetic
+from tablefold.logs import Splits
+from tablefold.logs.formats import synthetic
 from tablefold.trainer.checkpoint import files as checkpoints
 from tablefold.trainer.config import TrainConfig
 from tablefold.trainer.networks.dcn_v2 import DCNv2

@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 
 from tablefold.errors import UsageError
-from tablefold.logs import Log, synthetic
+from tablefold.logs import Log
+from tablefold.logs.formats import synthetic
 from tablefold.trainer.training.run import train
 from tests.conftest import METHODS
 from tests.trainer.runs import SMALL, splits

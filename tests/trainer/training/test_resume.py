@@ -14,7 +14,8 @@ from rich.console import Console
 
 from tablefold.cli import main
 from tablefold.errors import UsageError
-from tablefold.logs import Splits, synthetic
+from tablefold.logs import Splits
+from tablefold.logs.formats import synthetic
 from tablefold.trainer.checkpoint import files as checkpoints
 from tablefold.trainer.config import FIRST_STAGE_EPOCHS, TrainConfig
 from tablefold.trainer.progress.terminal import Terminal
