@@ -49,11 +49,11 @@ TWO = metadata(("dense", "FP32", [-1, 2]), ("ids", "INT64", [-1, 4]))
 def test_both_protocols_carry_the_rows_unchanged(data, rows):
     ids = data.draw(arrays.arrays(np.int64, (rows, 4)))
     dense = data.draw(arrays.arrays(np.float32, (rows, 2), elements=st.floats(width=32)))
-    two = oip.ModelInferRequest.FromString(OipCodec("m", TWO).request(dense, ids))
+    two = oip.ModelInferRequest.FromString(OipCodec("m", TWO).encode(dense, ids))
     assert [list(tensor.shape) for tensor in two.inputs] == [[rows, 2], [rows, 4]]
     assert two.raw_input_contents[0] == dense.tobytes()
     assert two.raw_input_contents[1] == ids.tobytes()
-    named = own.PredictRequest.FromString(TablefoldCodec("m", "1", SCHEMA).request(dense, ids))
+    named = own.PredictRequest.FromString(TablefoldCodec("m", "1", SCHEMA).encode(dense, ids))
     price, age, user, tags = named.candidates
     assert [each.name for each in named.candidates] == ["price", "age", "user", "tags"]
     assert np.array_equal(price.numbers.values, dense[:, 0], equal_nan=True)
