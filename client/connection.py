@@ -1,24 +1,18 @@
-"""Reaching a server: its address, its connections, its model, and plain words when that fails.
+"""A connection to a server: how it is opened, and how calls are made on it."""
 
-Knows gRPC's status codes at set-up and which protocols there are. Does not know load.
-"""
-
-from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager, contextmanager
-from typing import NamedTuple, Self
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from typing import Any, TypeVar
 
 import grpc
 import grpc.aio
+from google.protobuf.message import Message
 
-from tablefold.client.codec import Codec, Connection
+from tablefold.client.address import Address
 from tablefold.client.credentials import Credentials
-from tablefold.client.oip import OipCodec
-from tablefold.client.tablefold_v1 import TablefoldCodec
-from tablefold.errors import UsageError
-from tablefold.schema import FeatureSchema
 
-PROTOCOLS: dict[str, type[OipCodec] | type[TablefoldCodec]] = {"oip": OipCodec, "tablefold": TablefoldCodec}
-SETUP_SECONDS = 10.0
+Reply = TypeVar("Reply", bound=Message)
+
 OPTIONS = [
     ("grpc.max_send_message_length", -1),
     ("grpc.max_receive_message_length", -1),
@@ -31,22 +25,25 @@ OPTIONS = [
 ]
 
 
-class Address(NamedTuple):
-    """Where a server listens."""
+class Connection:
+    """One connection to a server; every call on it carries its metadata."""
 
-    host: str
-    port: int
+    def __init__(self, channel: grpc.aio.Channel, metadata: tuple[tuple[str, str], ...] = ()) -> None:
+        self.channel = channel
+        self._metadata = metadata
 
-    @classmethod
-    def parse(cls, text: str) -> Self:
-        """From HOST:PORT or [IPv6]:PORT. Raises UsageError."""
-        host, _, port = text.rpartition(":")
-        if not host or not port.isdecimal() or not 0 < int(port) < 1 << 16:
-            raise UsageError(f"--server {text!r} is not HOST:PORT, such as 127.0.0.1:8001")
-        return cls(host.strip("[]"), int(port))
+    def call(self, method: str) -> Callable[[bytes, float], Awaitable[bytes]]:
+        """Sends serialised requests with a deadline in seconds; raises grpc.aio.AioRpcError.
 
-    def __str__(self) -> str:
-        return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
+        Bytes in, bytes out: nothing is serialised while the clock runs.
+        """
+        stub: Any = self.channel.unary_unary(method, request_serializer=None, response_deserializer=None)
+        metadata = self._metadata
+        return lambda request, seconds: stub(request, timeout=seconds, metadata=metadata)
+
+    async def exchange(self, method: str, request: Message, reply: type[Reply], seconds: float) -> Reply:
+        """One call of messages. Raises grpc.aio.AioRpcError."""
+        return reply.FromString(await self.call(method)(request.SerializeToString(), seconds))
 
 
 @asynccontextmanager
@@ -62,47 +59,3 @@ async def connect(
         channel = grpc.aio.secure_channel(str(address), tls, options=OPTIONS)
     async with channel:
         yield Connection(channel, credentials.metadata)
-
-
-@contextmanager
-def explain_refusals(address: Address, protocol: str, model: str) -> Iterator[None]:
-    """Turn gRPC's refusals into UsageErrors that say what to do."""
-    try:
-        yield
-    except grpc.aio.AioRpcError as error:
-        code, details = error.code(), error.details() or "no reason given"
-        if code is grpc.StatusCode.UNAVAILABLE:
-            message = (
-                f"no server answers at {address} ({details}); is it running, is this its gRPC port, "
-                "and does it speak TLS (--tls-ca) or not?"
-            )
-        elif code is grpc.StatusCode.DEADLINE_EXCEEDED:
-            message = f"the server at {address} did not answer in time ({details})"
-        elif code is grpc.StatusCode.UNAUTHENTICATED:
-            message = f"the server at {address} does not accept the token ({details}); check --token-file"
-        elif code is grpc.StatusCode.UNIMPLEMENTED:
-            other = ", ".join(name for name in PROTOCOLS if name != protocol)
-            message = (
-                f"the server at {address} does not speak {protocol!r} ({details}); try --protocol {other}"
-            )
-        elif code is grpc.StatusCode.NOT_FOUND:
-            message = f"the server at {address} has no model {model!r} ({details}); check --model"
-        else:
-            message = f"the server at {address} refused with {code.name}: {details}"
-        raise UsageError(message) from error
-
-
-async def open_codec(on: Connection, address: Address, protocol: str, model: str) -> Codec:
-    """The model, ready to be spoken to. Raises UsageError."""
-    with explain_refusals(address, protocol, model):
-        return await PROTOCOLS[protocol].open(on, model, SETUP_SECONDS)
-
-
-def check_columns(codec: Codec, schema: FeatureSchema, data: str, model: str) -> None:
-    """Rows of this schema fit the model. Raises UsageError with both counts."""
-    dense, ids = len(schema.dense), schema.id_columns
-    if (dense, ids) != (codec.dense_columns, codec.id_columns):
-        raise UsageError(
-            f"{data} has {dense} dense and {ids} id columns, but model {model!r} reads "
-            f"{codec.dense_columns} and {codec.id_columns}; give the log the model was made for"
-        )

@@ -9,9 +9,12 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from tablefold.client.codec import BadReply, Codec, Connection
-from tablefold.client.connection import Address, check_columns, connect, explain_refusals, open_codec
+from tablefold.client.address import Address
+from tablefold.client.connection import Connection, connect
 from tablefold.client.credentials import CredentialFiles
+from tablefold.client.protocols.codec import BadReply, Codec
+from tablefold.client.refusals import explain_refusals
+from tablefold.client.served_model import check_columns, open_codec
 from tablefold.errors import UsageError
 from tablefold.logs import Log, read_rows
 from tablefold.metrics import auc, logloss

@@ -1,4 +1,4 @@
-"""The commands `loadtest` and `predict`: options in, figures out.
+"""The command `loadtest`: options in, figures out.
 
 Knows options, where output goes and how progress looks. Imports nothing heavy until a command runs.
 """
@@ -9,24 +9,11 @@ from typing import Annotated, Literal
 
 import typer
 
-Server = Annotated[
-    str, typer.Option(metavar="HOST:PORT", help="The server's gRPC address.", show_default=False)
-]
-Model = Annotated[str, typer.Option(metavar="NAME", help="The model's name.", show_default=False)]
-TlsCa = Annotated[
-    Path | None, typer.Option(metavar="FILE", help="Speak TLS; trust servers that these certificates signed.")
-]
-TlsCert = Annotated[
-    Path | None, typer.Option(metavar="FILE", help="This client's certificate, for a server that asks.")
-]
-TlsKey = Annotated[Path | None, typer.Option(metavar="FILE", help="Its key.")]
-TokenFile = Annotated[
-    Path | None, typer.Option(metavar="FILE", help="Holds the bearer token to send with every call.")
-]
+from tablefold.client.options import LOGS, Model, Server, TlsCa, TlsCert, TlsKey, TokenFile
+
 ROUNDS = 5
 LOAD, QUESTIONS, REPORTS = "Load", "What to find out", "Reports"
 """Headings of `loadtest --help`."""
-SPEC = "criteo:PATH, avazu:PATH, movielens:PATH, frappe:PATH, synthetic:ROWS or SCHEMA.toml"
 
 
 def loadtest(
@@ -121,7 +108,7 @@ def loadtest(
         str | None,
         typer.Option(
             metavar="SPEC",
-            help=f"Rows to send: {SPEC}, or golden:BUNDLE (and check every answer). Random rows without it.",
+            help=f"Rows to send: {LOGS}, or golden:BUNDLE (and check every answer). Random rows without it.",
         ),
     ] = None,
     seed: Annotated[int, typer.Option(help="Of the rows and of the schedule.", rich_help_panel=LOAD)] = 0,
@@ -205,57 +192,3 @@ def loadtest(
     # The card first: should the disk be full now, the figures are not lost.
     print_card(report, Console())
     write(report, json=json, csv=csv, html=html)
-
-
-def predict(
-    server: Server,
-    model: Model,
-    data: Annotated[
-        str,
-        typer.Option(
-            metavar="SPEC", help=f"The log: {SPEC}. A folder gives its held-out rows.", show_default=False
-        ),
-    ],
-    rows: Annotated[int, typer.Option(help="Rows a call.")] = 1000,
-    tls_ca: TlsCa = None,
-    tls_cert: TlsCert = None,
-    tls_key: TlsKey = None,
-    token_file: TokenFile = None,
-    json: Annotated[
-        bool, typer.Option("--json", help="Print rows, auc, logloss and every probability as JSON.")
-    ] = False,
-) -> None:
-    """Score a log's rows through a server (Open Inference Protocol) and print AUC and log loss."""
-    import asyncio
-    import json as codec
-
-    from rich.console import Console
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
-
-    from tablefold.client.credentials import CredentialFiles
-    from tablefold.client.score_log import predict as score
-    from tablefold.loadtest.report.card import number
-
-    columns = (TextColumn("scoring"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
-        task = bar.add_task("scoring", total=None)
-        scores = asyncio.run(
-            score(
-                server,
-                model,
-                data,
-                security=CredentialFiles(
-                    tls_ca=tls_ca, tls_cert=tls_cert, tls_key=tls_key, token_file=token_file
-                ),
-                rows=rows,
-                progress=lambda done, total: bar.update(task, completed=done, total=total),
-            )
-        )
-    if json:
-        figures = {"rows": len(scores.probability), "auc": scores.auc, "logloss": scores.logloss}
-        typer.echo(codec.dumps({**figures, "probability": scores.probability.tolist()}, allow_nan=False))
-    else:
-        typer.echo(
-            f"rows {len(scores.probability):,}   AUC {number(scores.auc, digits=5)}   "
-            f"logloss {number(scores.logloss, digits=5)}"
-        )

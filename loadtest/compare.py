@@ -10,7 +10,7 @@ from typing import Literal
 
 import numpy as np
 
-from tablefold.client.connection import PROTOCOLS
+from tablefold.client.protocols import PROTOCOLS
 from tablefold.errors import UsageError
 from tablefold.loadtest.figures import Figures
 from tablefold.loadtest.plan import Plan

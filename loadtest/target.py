@@ -20,9 +20,12 @@ from pydantic import ValidationError
 
 import tablefold
 from tablefold.bundle import Manifest
-from tablefold.client.codec import BadReply, Codec, Connection, Request
-from tablefold.client.connection import SETUP_SECONDS, Address, connect, explain_refusals, open_codec
-from tablefold.client.tablefold_v1 import GET_MODEL, TablefoldCodec
+from tablefold.client.address import Address
+from tablefold.client.connection import Connection, connect
+from tablefold.client.protocols.codec import BadReply, Codec, Request
+from tablefold.client.protocols.tablefold_v1 import GET_MODEL, TablefoldCodec
+from tablefold.client.refusals import explain_refusals
+from tablefold.client.served_model import SETUP_SECONDS, open_codec
 from tablefold.errors import UsageError
 from tablefold.loadtest.figures import Bundle, FootprintCheck
 from tablefold.loadtest.generator.shift import News, Report, Setup, Shift

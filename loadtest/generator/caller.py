@@ -13,7 +13,8 @@ import numpy as np
 from google.protobuf.message import DecodeError
 
 from tablefold.bundle import TOLERANCE
-from tablefold.client.codec import BadReply, Codec, Connection, Request
+from tablefold.client.connection import Connection
+from tablefold.client.protocols.codec import BadReply, Codec, Request
 
 OK = "OK"
 BAD_REPLY = "BAD_REPLY"

@@ -9,8 +9,8 @@ from pathlib import Path
 import numpy as np
 
 from tablefold.bundle import read_manifest
-from tablefold.client.codec import Codec, Request
-from tablefold.client.connection import check_columns
+from tablefold.client.protocols.codec import Codec, Request
+from tablefold.client.served_model import check_columns
 from tablefold.errors import UsageError
 from tablefold.loadtest.row_counts import RowCounts
 from tablefold.logs import read_rows

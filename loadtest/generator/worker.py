@@ -12,8 +12,8 @@ import sys
 import time
 from contextlib import AsyncExitStack
 
-from tablefold.client.codec import Connection
-from tablefold.client.connection import SETUP_SECONDS, connect
+from tablefold.client.connection import Connection, connect
+from tablefold.client.served_model import SETUP_SECONDS
 from tablefold.loadtest.generator.arrivals import closed_loop, open_loop
 from tablefold.loadtest.generator.caller import Caller
 from tablefold.loadtest.generator.cpu import ClientCpu, CpuMeter

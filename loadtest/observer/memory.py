@@ -10,8 +10,8 @@ from typing import Literal, NamedTuple, Protocol, TypeVar
 
 import grpc.aio
 
-from tablefold.client.codec import Connection
-from tablefold.client.connection import Address
+from tablefold.client.address import Address
+from tablefold.client.connection import Connection
 from tablefold.loadtest.observer.gpu import GpuMemory
 from tablefold.loadtest.observer.processes import LocalProcesses, ProcessMemory
 from tablefold.protos import tablefold_pb2 as pb

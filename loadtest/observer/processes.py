@@ -12,7 +12,7 @@ from typing import Literal, NamedTuple, Self
 
 import psutil
 
-from tablefold.client.connection import Address
+from tablefold.client.address import Address
 
 FORWARDERS = {"docker-proxy", "rootlessport", "slirp4netns", "kubectl", "ssh", "sshd"}
 """Programs that listen for somebody else: their memory is not the server's."""

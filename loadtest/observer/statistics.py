@@ -5,7 +5,7 @@ Knows the counters. Does not know what was sent.
 
 import grpc.aio
 
-from tablefold.client.codec import Connection
+from tablefold.client.connection import Connection
 from tablefold.loadtest.figures import Batches
 from tablefold.protos import inference_pb2 as pb
 

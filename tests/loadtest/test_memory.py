@@ -9,7 +9,8 @@ from types import SimpleNamespace
 import psutil
 import pytest
 
-from tablefold.client.connection import Address, connect
+from tablefold.client.address import Address
+from tablefold.client.connection import connect
 from tablefold.loadtest.observer.gpu import GpuMemory
 from tablefold.loadtest.observer.memory import FootprintCall, MemoryWatch, find_memory
 from tablefold.loadtest.observer.processes import LocalProcesses, ProcessMemory, read_process

@@ -9,10 +9,12 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 
 from tablefold.bundle import GoldenRows, Manifest, Method
-from tablefold.client.codec import BadReply
-from tablefold.client.connection import Address, connect, open_codec
-from tablefold.client.oip import OipCodec
-from tablefold.client.tablefold_v1 import TablefoldCodec
+from tablefold.client.address import Address
+from tablefold.client.connection import connect
+from tablefold.client.protocols.codec import BadReply
+from tablefold.client.protocols.oip import OipCodec
+from tablefold.client.protocols.tablefold_v1 import TablefoldCodec
+from tablefold.client.served_model import open_codec
 from tablefold.errors import UsageError
 from tablefold.footprint import Footprint, Parts
 from tablefold.loadtest.generator.traffic import random_rows, request_pool

@@ -229,8 +229,8 @@ async def test_tritonclient_sync_aio_and_streams_drive_it_unmodified(repository,
     [
         "tritonclient.grpc, tablefold.protos.inference_pb2_grpc",
         "tablefold.protos.inference_pb2_grpc, tritonclient.grpc",
-        "tritonclient.grpc, tablefold.client, tablefold.client.connection, tablefold.server.app",
-        "tablefold.client, tablefold.client.connection, tritonclient.grpc, tritonclient.grpc.aio",
+        "tritonclient.grpc, tablefold.client, tablefold.client.protocols, tablefold.server.app",
+        "tablefold.client, tablefold.client.protocols, tritonclient.grpc, tritonclient.grpc.aio",
     ],
 )
 async def test_tritonclient_and_our_modules_live_in_one_process_in_any_order(modules):

@@ -10,7 +10,8 @@ import numpy as np
 from pydantic import ValidationError
 
 from tablefold.bundle import Manifest
-from tablefold.client.codec import Connection, Prediction, checked
+from tablefold.client.connection import Connection
+from tablefold.client.protocols.codec import Prediction, checked
 from tablefold.errors import UsageError
 from tablefold.protos import tablefold_pb2 as pb
 from tablefold.schema import FeatureSchema

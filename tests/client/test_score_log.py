@@ -8,8 +8,8 @@ import typer
 from sklearn.metrics import log_loss, roc_auc_score
 from typer.testing import CliRunner
 
+from tablefold.client.cli import predict
 from tablefold.errors import UsageError
-from tablefold.loadtest.cli import predict
 
 app = typer.Typer()
 app.command()(predict)

@@ -4,37 +4,11 @@ Knows what a protocol has to offer. Does not know any protocol (`oip`, `native`)
 A new protocol is one class with these members and one line in `connection.PROTOCOLS`.
 """
 
-from collections.abc import Awaitable, Callable
-from typing import Any, NamedTuple, Protocol, TypeVar
+from typing import NamedTuple, Protocol
 
-import grpc.aio
 import numpy as np
-from google.protobuf.message import Message
 
 from tablefold.errors import TablefoldError
-
-Reply = TypeVar("Reply", bound=Message)
-
-
-class Connection:
-    """One connection to a server; every call on it carries its metadata."""
-
-    def __init__(self, channel: grpc.aio.Channel, metadata: tuple[tuple[str, str], ...] = ()) -> None:
-        self.channel = channel
-        self._metadata = metadata
-
-    def call(self, method: str) -> Callable[[bytes, float], Awaitable[bytes]]:
-        """Sends serialised requests with a deadline in seconds; raises grpc.aio.AioRpcError.
-
-        Bytes in, bytes out: nothing is serialised while the clock runs.
-        """
-        stub: Any = self.channel.unary_unary(method, request_serializer=None, response_deserializer=None)
-        metadata = self._metadata
-        return lambda request, seconds: stub(request, timeout=seconds, metadata=metadata)
-
-    async def exchange(self, method: str, request: Message, reply: type[Reply], seconds: float) -> Reply:
-        """One call of messages. Raises grpc.aio.AioRpcError."""
-        return reply.FromString(await self.call(method)(request.SerializeToString(), seconds))
 
 
 class BadReply(TablefoldError):

@@ -8,7 +8,8 @@ from typing import Any, NamedTuple, Self
 
 import numpy as np
 
-from tablefold.client.codec import BadReply, Connection, Prediction, checked
+from tablefold.client.connection import Connection
+from tablefold.client.protocols.codec import BadReply, Prediction, checked
 from tablefold.errors import UsageError
 from tablefold.protos import inference_pb2 as pb
 

@@ -1,0 +1,61 @@
+"""The command `predict`: options in, scores out. Imports nothing heavy until the command runs."""
+
+from typing import Annotated
+
+import typer
+
+from tablefold.client.options import LOGS, Model, Server, TlsCa, TlsCert, TlsKey, TokenFile
+
+
+def predict(
+    server: Server,
+    model: Model,
+    data: Annotated[
+        str,
+        typer.Option(
+            metavar="SPEC",
+            help=f"The log: {LOGS}. A folder gives its held-out rows.",
+            show_default=False,
+        ),
+    ],
+    rows: Annotated[int, typer.Option(help="Rows a call.")] = 1000,
+    tls_ca: TlsCa = None,
+    tls_cert: TlsCert = None,
+    tls_key: TlsKey = None,
+    token_file: TokenFile = None,
+    json: Annotated[
+        bool, typer.Option("--json", help="Print rows, auc, logloss and every probability as JSON.")
+    ] = False,
+) -> None:
+    """Score a log's rows through a server (Open Inference Protocol) and print AUC and log loss."""
+    import asyncio
+    from json import dumps
+
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+    from tablefold.client.credentials import CredentialFiles
+    from tablefold.client.score_log import predict as score
+
+    columns = (TextColumn("scoring"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
+        task = bar.add_task("scoring", total=None)
+        scores = asyncio.run(
+            score(
+                server,
+                model,
+                data,
+                security=CredentialFiles(
+                    tls_ca=tls_ca, tls_cert=tls_cert, tls_key=tls_key, token_file=token_file
+                ),
+                rows=rows,
+                progress=lambda done, total: bar.update(task, completed=done, total=total),
+            )
+        )
+    if json:
+        reply = {"rows": len(scores.probability), "auc": scores.auc, "logloss": scores.logloss}
+        typer.echo(dumps({**reply, "probability": scores.probability.tolist()}, allow_nan=False))
+    else:
+        figures = ("AUC", scores.auc), ("logloss", scores.logloss)
+        quality = (f"{name} " + ("-" if value is None else f"{value:.5f}") for name, value in figures)
+        typer.echo("   ".join([f"rows {len(scores.probability):,}", *quality]))
