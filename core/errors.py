@@ -1,62 +1,62 @@
-"""Every error Tablefold raises on purpose.
+"""Every error that Tablefold raises on purpose.
 
     TablefoldError
-    ├── TrainingError         a run that cannot go on
-    ├── VerificationError     a bundle that is not its checkpoint
-    ├── QualityError          a bundle that would cost more quality than was allowed
-    ├── UsageError            wrong usage or bad input on the command line: exit code 2
-    │   ├── SchemaError       a feature schema that cannot be
-    │   ├── LogError          a line of a log that cannot be read (file, line, feature)
-    │   ├── CacheError        an encoded log that is damaged or of other files
-    │   ├── CheckpointError   a checkpoint that is incomplete or does not fit
-    │   └── BundleError       a bundle that is incomplete, damaged or hostile
-    │       └── OverLimit     one that does not fit into the memory allowed
-    └── RequestError          a request that is answered with a status instead of probabilities
-        ├── InvalidRequest    INVALID_ARGUMENT
-        ├── ModelNotFound     NOT_FOUND
-        ├── Overloaded        RESOURCE_EXHAUSTED
-        ├── TooLate           RESOURCE_EXHAUSTED
-        ├── DeadlineExceeded  DEADLINE_EXCEEDED
-        ├── Unavailable       UNAVAILABLE
-        ├── Unauthenticated   UNAUTHENTICATED
-        ├── BundleRefused     FAILED_PRECONDITION
-        ├── NotOffered        UNIMPLEMENTED
-        └── EngineFault       INTERNAL
+    ├── TrainingError             a training run cannot go on
+    ├── VerificationError         a bundle does not give its checkpoint's probabilities
+    ├── QualityError              a bundle would cost more quality than was allowed
+    ├── UsageError                wrong usage or bad input: the caller can correct it
+    │   ├── SchemaError           an invalid feature schema
+    │   ├── LogError              a log cannot be read
+    │   ├── CacheError            an encoded log cannot be used or written
+    │   ├── CheckpointError       a checkpoint is incomplete, damaged or contradicts itself
+    │   └── BundleError           a bundle is incomplete, damaged or unsafe
+    │       └── MemoryLimitExceeded
+    └── RequestError              the server answers a request with a status instead of probabilities
+        ├── InvalidRequest        INVALID_ARGUMENT
+        ├── ModelNotFound         NOT_FOUND
+        ├── Overloaded            RESOURCE_EXHAUSTED
+        ├── DeadlineUnreachable   RESOURCE_EXHAUSTED
+        ├── DeadlineExceeded      DEADLINE_EXCEEDED
+        ├── Unavailable           UNAVAILABLE
+        ├── Unauthenticated       UNAUTHENTICATED
+        ├── LoadFailed            FAILED_PRECONDITION
+        ├── Unimplemented         UNIMPLEMENTED
+        └── EngineError           INTERNAL
 
-A message says what was wrong, where, and what to do; the command line prints it in one line and exits with
-2 (UsageError) or 1. Anything else that is raised is a bug: the command line exits with 1 and a traceback, the
-server answers INTERNAL with a fixed text and logs it.
+A message says what was wrong, where, and what to do. The command line prints it in one line and exits with 2
+for a UsageError, with 1 for any other. Any other exception is a bug: the command line prints a traceback and
+exits with 1; the server answers INTERNAL with a fixed text and logs the traceback.
 """
 
 from typing import ClassVar
 
 
 class TablefoldError(Exception):
-    """Base of every error raised on purpose."""
+    """Base class of every error that is raised on purpose."""
 
 
 class TrainingError(TablefoldError):
-    """A training run that cannot go on, such as a loss that is no longer a number."""
+    """A training run cannot go on, for example because its loss is no longer a number."""
 
 
 class VerificationError(TablefoldError):
-    """A bundle that does not give its checkpoint's probabilities; it is not written."""
+    """A bundle does not give the probabilities of its checkpoint. It is not written."""
 
 
 class QualityError(TablefoldError):
-    """A bundle whose fewer bits cost more than was allowed; it is not written."""
+    """A bundle would cost more quality than was allowed. It is not written."""
 
 
 class UsageError(TablefoldError):
-    """Wrong usage or bad input: the caller can mend it."""
+    """Wrong usage or bad input. The caller can correct it."""
 
 
 class SchemaError(UsageError):
-    """A feature schema that cannot be."""
+    """An invalid feature schema."""
 
 
 class LogError(UsageError):
-    """A log that cannot be read; names the file and, where known, line (from 1) and feature."""
+    """A log cannot be read. Names the file and, where they are known, line (from 1) and feature."""
 
     def __init__(
         self, problem: str, *, file: str, line: int | None = None, feature: str | None = None
@@ -69,53 +69,53 @@ class LogError(UsageError):
 
 
 class CacheError(UsageError):
-    """An encoded log that is damaged, was made from other files, or cannot be written."""
+    """An encoded log is damaged, was made from other files, or cannot be written."""
 
 
 class CheckpointError(UsageError):
-    """A checkpoint that is incomplete, damaged or does not fit its own description."""
+    """A checkpoint is incomplete, damaged, or contradicts its own description."""
 
 
 class BundleError(UsageError):
-    """A bundle that is incomplete, damaged or points outside its own folder."""
+    """A bundle is incomplete, damaged, or points outside its own folder."""
 
 
-class OverLimit(BundleError):
-    """A bundle that does not fit into the memory allowed as things are."""
+class MemoryLimitExceeded(BundleError):
+    """A bundle does not fit into the memory that is left of the server's limit."""
 
 
 class RequestError(TablefoldError):
-    """A request that gets a status instead of probabilities."""
+    """The server answers a request with a status instead of probabilities."""
 
     status: ClassVar[str]
-    """gRPC's name of the code."""
+    """The name of the gRPC status code."""
     reason: ClassVar[str]
-    """What it is counted under."""
+    """The value of the label `reason` in the server's metrics."""
 
 
 class InvalidRequest(RequestError):
-    """Wrong dtype, shape, length or value."""
+    """The request has a wrong dtype, shape, length or value."""
 
     status = "INVALID_ARGUMENT"
     reason = "invalid"
 
 
 class ModelNotFound(RequestError):
-    """No such model, or no such version of it."""
+    """There is no such model, or no such version of it."""
 
     status = "NOT_FOUND"
     reason = "not_found"
 
 
 class Overloaded(RequestError):
-    """The queue holds as many rows as it may."""
+    """The queue is full."""
 
     status = "RESOURCE_EXHAUSTED"
     reason = "queue_full"
 
 
-class TooLate(RequestError):
-    """What came first would take longer than the caller's time."""
+class DeadlineUnreachable(RequestError):
+    """The rows that wait already would take longer than the caller's deadline allows."""
 
     status = "RESOURCE_EXHAUSTED"
     reason = "too_late"
@@ -129,35 +129,35 @@ class DeadlineExceeded(RequestError):
 
 
 class Unavailable(RequestError):
-    """The server is loading or draining; another one, or a later try, will answer."""
+    """The server is loading or draining. Another server, or a later try, will answer."""
 
     status = "UNAVAILABLE"
     reason = "unavailable"
 
 
 class Unauthenticated(RequestError):
-    """No bearer token, or a wrong one."""
+    """The bearer token is missing or wrong."""
 
     status = "UNAUTHENTICATED"
     reason = "unauthenticated"
 
 
-class BundleRefused(RequestError):
-    """A load call whose bundle cannot be served; what was served before is served on."""
+class LoadFailed(RequestError):
+    """The model that a client asked to load cannot be served. The version served before stays."""
 
     status = "FAILED_PRECONDITION"
     reason = "refused"
 
 
-class NotOffered(RequestError):
-    """A call that this server was not started to answer."""
+class Unimplemented(RequestError):
+    """The server was not started with what this call needs."""
 
     status = "UNIMPLEMENTED"
     reason = "not_offered"
 
 
-class EngineFault(RequestError):
-    """The engine failed on this batch; the log holds the reason, the client a fixed text."""
+class EngineError(RequestError):
+    """The engine failed on this batch. The log holds the cause, the client gets a fixed text."""
 
     status = "INTERNAL"
     reason = "internal"

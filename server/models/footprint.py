@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from tablefold.bundle import WEIGHTS, Manifest
-from tablefold.errors import OverLimit
+from tablefold.errors import MemoryLimitExceeded
 from tablefold.server.models.model import Model
 from tablefold.server.telemetry.memory import ProcessMemory, mapped_bytes, memory_of, process_memory
 
@@ -84,7 +84,7 @@ class ServerMemory:
     def check(self, folder: Path, manifest: Manifest, models: Iterable[Model]) -> None:
         """There is room for one more beside `models`, with all their weights in memory.
 
-        Raises OverLimit with both figures.
+        Raises MemoryLimitExceeded with both figures.
         """
         if self._limit is None:
             return
@@ -95,7 +95,7 @@ class ServerMemory:
         )
         wanted = manifest.footprint.parts.total
         if used + coming + wanted > self._limit:
-            raise OverLimit(
+            raise MemoryLimitExceeded(
                 f"{folder} takes {wanted:,} bytes, and {used + coming:,} of the {self._limit:,} that "
                 "--memory-limit allows are taken: unload a model, or allow more"
             )

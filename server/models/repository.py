@@ -13,7 +13,7 @@ from functools import partial
 from pathlib import Path
 
 from tablefold.bundle import read_manifest
-from tablefold.errors import BundleError, BundleRefused, ModelNotFound, Unavailable
+from tablefold.errors import BundleError, LoadFailed, ModelNotFound, Unavailable
 from tablefold.server.models.background import in_background
 from tablefold.server.models.footprint import ServerMemory
 from tablefold.server.models.model import Model, Opened, OpenEngine, WarmUp, open_bundle
@@ -94,7 +94,7 @@ class Repository:
     async def load(self, name: str) -> None:
         """Bring one model in line with the disk, trying again what was refused.
 
-        Raises ModelNotFound where the disk has none of that name, BundleRefused with the reasons where a
+        Raises ModelNotFound where the disk has none of that name, LoadFailed with the reasons where a
         version that is asked for cannot be served.
         """
         async with self._changing:
@@ -106,7 +106,7 @@ class Repository:
             await versions.update(found, again=True)
             reasons = [entry.reason for entry in versions.entries() if entry.state == "UNAVAILABLE"]
             if reasons:
-                raise BundleRefused("; ".join(reasons))
+                raise LoadFailed("; ".join(reasons))
 
     async def unload(self, name: str) -> None:
         """Serve no version of a model until it is loaded by call. Raises ModelNotFound."""

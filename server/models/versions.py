@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from tablefold.errors import BundleError, OverLimit
+from tablefold.errors import BundleError, MemoryLimitExceeded
 from tablefold.server.models.background import in_background
 from tablefold.server.models.model import Model, Stamp
 from tablefold.server.models.policy import STABLE, Policy, read_policy
@@ -165,7 +165,7 @@ class Versions:
         except (BundleError, OSError, MemoryError) as error:
             self._refuse(version, str(error))
             # What is over the limit is tried at every look: that may end without the files changing.
-            self._stamps[version] = () if isinstance(error, OverLimit) else stamp
+            self._stamps[version] = () if isinstance(error, MemoryLimitExceeded) else stamp
             return served
         finally:
             self.loading = None

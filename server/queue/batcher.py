@@ -14,7 +14,14 @@ import time
 import numpy as np
 from numpy.typing import NDArray
 
-from tablefold.errors import DeadlineExceeded, EngineFault, Overloaded, RequestError, TooLate, Unavailable
+from tablefold.errors import (
+    DeadlineExceeded,
+    DeadlineUnreachable,
+    EngineError,
+    Overloaded,
+    RequestError,
+    Unavailable,
+)
 from tablefold.server.engines.onnx import Engine
 from tablefold.server.queue.batch import Batch, Call, Part, Reply
 from tablefold.server.queue.batch_sizing import Clock, Pace, Throughput
@@ -78,8 +85,8 @@ class Batcher:
     ) -> Reply:
         """The probabilities of rows dense float32 [B, N] and ids int64 [B, C], B >= 1.
 
-        `deadline` is on the batcher's clock. Raises Overloaded, TooLate, DeadlineExceeded, Unavailable
-        (closed) or EngineFault. Cancelling the caller takes its rows out of the queue.
+        `deadline` is on the batcher's clock. Raises Overloaded, DeadlineUnreachable, DeadlineExceeded,
+        Unavailable (closed) or EngineError. Cancelling the caller takes its rows out of the queue.
         """
         call = Call(dense, ids, deadline, self.clock(), asyncio.get_running_loop().create_future())
         self._check(call)
@@ -178,7 +185,7 @@ class Batcher:
         ahead = self._running_rows + self._waiting.rows_before(call)
         # On an idle engine every call gets its try: an estimate must not lock anybody out.
         if ahead and ahead > fit:
-            raise TooLate(
+            raise DeadlineUnreachable(
                 f"{ahead} rows come first, at {rate:.0f} rows a second, and the deadline is in "
                 f"{remaining * 1000:.0f} ms: send less, later or with a later deadline"
             )
@@ -216,7 +223,7 @@ class Batcher:
         for part, probability in batch.split():
             if probability is None or not (sound or np.isfinite(probability).all()):
                 self._drop(
-                    part.call, EngineFault("the engine failed on this request; the server's log says why")
+                    part.call, EngineError("the engine failed on this request; the server's log says why")
                 )
                 if probability is not None:
                     log.error("model %s: the engine gave a probability that is no number", self.name)

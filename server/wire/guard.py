@@ -14,7 +14,7 @@ import grpc
 import grpc.aio
 from google.protobuf.message import DecodeError
 
-from tablefold.errors import DeadlineExceeded, EngineFault, InvalidRequest, RequestError
+from tablefold.errors import DeadlineExceeded, EngineError, InvalidRequest, RequestError
 from tablefold.server.telemetry.metrics import CANCELLED, Metrics
 from tablefold.server.wire.score import Context
 
@@ -166,7 +166,7 @@ def _outcome(error: BaseException, context: Context) -> tuple[str, str]:
             late = remaining is not None and remaining <= 0
             return (DeadlineExceeded.status, DeadlineExceeded.reason) if late else ("CANCELLED", CANCELLED)
         case _:
-            return EngineFault.status, EngineFault.reason
+            return EngineError.status, EngineError.reason
 
 
 async def _refuse(error: BaseException, status: str, context: Context, method: str) -> NoReturn:

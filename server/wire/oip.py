@@ -10,7 +10,7 @@ import time
 from collections.abc import AsyncIterator
 
 from tablefold import __version__
-from tablefold.errors import InvalidRequest, NotOffered, RequestError
+from tablefold.errors import InvalidRequest, RequestError, Unimplemented
 from tablefold.protos import inference_pb2 as pb
 from tablefold.protos.inference_pb2_grpc import GRPCInferenceServiceServicer
 from tablefold.server.models.repository import Repository
@@ -174,7 +174,7 @@ class InferenceService(GRPCInferenceServiceServicer):
     async def RepositoryModelLoad(
         self, request: pb.RepositoryModelLoadRequest, context: Context
     ) -> pb.RepositoryModelLoadResponse:
-        """Raises NotOffered without a token, InvalidRequest, and what `Repository.load` does."""
+        """Raises Unimplemented without a token, InvalidRequest, and what `Repository.load` does."""
         self._check_admin()
         if request.parameters:
             raise InvalidRequest(
@@ -187,11 +187,11 @@ class InferenceService(GRPCInferenceServiceServicer):
     async def RepositoryModelUnload(
         self, request: pb.RepositoryModelUnloadRequest, context: Context
     ) -> pb.RepositoryModelUnloadResponse:
-        """Raises NotOffered without a token, ModelNotFound."""
+        """Raises Unimplemented without a token, ModelNotFound."""
         self._check_admin()
         await self._repository.unload(request.model_name)
         return pb.RepositoryModelUnloadResponse()
 
     def _check_admin(self) -> None:
         if not self._admin:
-            raise NotOffered("load and unload are off: they need --token-file and one worker")
+            raise Unimplemented("load and unload are off: they need --token-file and one worker")

@@ -14,7 +14,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tablefold.errors import DeadlineExceeded, EngineFault, Overloaded, TooLate, Unavailable
+from tablefold.errors import DeadlineExceeded, DeadlineUnreachable, EngineError, Overloaded, Unavailable
 from tablefold.footprint import Parts
 from tablefold.server.queue.batch_sizing import Pace, Throughput, measure_pace
 from tablefold.server.queue.batcher import Batcher
@@ -286,7 +286,7 @@ async def test_an_engine_that_fails_answers_its_batch_with_a_fixed_text_and_the_
     async with batcher_of(engine) as batcher:
         calls = await queued_together(batcher, [1], [2, 3])
         for outcome in await asyncio.gather(*calls, return_exceptions=True):
-            assert isinstance(outcome, EngineFault)
+            assert isinstance(outcome, EngineError)
             assert "secret" not in str(outcome)
         assert "engine" in caplog.text
         engine.answer = expected
@@ -303,7 +303,7 @@ async def test_a_row_without_a_number_fails_only_the_call_it_belongs_to():
     async with batcher_of(engine) as batcher:
         good, bad = await queued_together(batcher, [1], [2, 3])
         np.testing.assert_array_equal((await good).probability, expected(np.array([[1]])))
-        with pytest.raises(EngineFault):
+        with pytest.raises(EngineError):
             await bad
     assert engine.sizes == [3]
 
@@ -311,7 +311,7 @@ async def test_a_row_without_a_number_fails_only_the_call_it_belongs_to():
 async def test_when_one_part_of_a_call_fails_the_rest_of_it_leaves_the_queue():
     engine = FakeEngine(fails)
     async with batcher_of(engine, max_batch_rows=2, max_queue_rows=10) as batcher:
-        with pytest.raises(EngineFault):
+        with pytest.raises(EngineError):
             await batcher.submit(*rows_of(*range(10)))
         engine.answer = expected
         assert (await batcher.submit(*rows_of(*range(10)))).probability.shape == (10,)
@@ -387,7 +387,7 @@ async def test_a_call_that_cannot_make_its_deadline_behind_what_waits_is_refused
     async with batcher_of(engine, clock=lambda: 0.0, rate=200) as batcher:
         first = await with_busy_lane(batcher, engine)  # 1 row
         waiting = await queued(batcher, *range(49), deadline=0.4)
-        with pytest.raises(TooLate, match="50 rows come first, at 200 rows a second"):
+        with pytest.raises(DeadlineUnreachable, match="50 rows come first, at 200 rows a second"):
             await batcher.submit(*rows_of(*range(30)), deadline=0.45)
         fits = await queued(batcher, *range(10), deadline=0.45)  # 60 rows take 0.3 s, within 0.8 of the time
         engine.gate.set()
@@ -400,7 +400,7 @@ async def test_only_what_is_more_urgent_counts_against_a_deadline():
         first = await with_busy_lane(batcher, engine)
         patient = await queued(batcher, *range(500))
         hurried = await queued(batcher, 7, deadline=0.5)
-        with pytest.raises(TooLate):
+        with pytest.raises(DeadlineUnreachable):
             await batcher.submit(*rows_of(8), deadline=0.95 + 1)
         engine.gate.set()
         await asyncio.gather(first, patient, hurried)
@@ -463,7 +463,7 @@ async def test_an_engine_that_hangs_costs_its_own_callers_an_error_and_the_lane(
         engine.gate.clear()
         hangs = await queued(batcher, 1)
         await engine.busy()
-        with pytest.raises(EngineFault):
+        with pytest.raises(EngineError):
             await hangs
         assert batcher._lanes.stuck == 1
         engine.gate, stuck = threading.Event(), engine.gate
@@ -479,7 +479,7 @@ async def test_when_every_lane_hangs_all_that_wait_and_all_that_come_are_answere
     async with batcher_of(engine, stuck_seconds=0.2) as batcher:
         first = await with_busy_lane(batcher, engine)
         waiting = [await queued(batcher, number) for number in range(5)]
-        with pytest.raises(EngineFault):
+        with pytest.raises(EngineError):
             await first
         for outcome in await asyncio.gather(*waiting, return_exceptions=True):
             assert isinstance(outcome, Unavailable)
@@ -518,7 +518,13 @@ def test_whatever_happens_every_call_is_answered_once_and_the_queue_ends_empty(d
                 outcomes = await asyncio.gather(*tasks, return_exceptions=True)
             for index, (ids, outcome) in enumerate(zip(calls, outcomes, strict=True)):
                 if isinstance(outcome, BaseException):
-                    allowed = (EngineFault, DeadlineExceeded, TooLate, Overloaded, asyncio.CancelledError)
+                    allowed = (
+                        EngineError,
+                        DeadlineExceeded,
+                        DeadlineUnreachable,
+                        Overloaded,
+                        asyncio.CancelledError,
+                    )
                     assert isinstance(outcome, allowed)
                     assert index in leave or not isinstance(outcome, asyncio.CancelledError)
                 else:
