@@ -57,7 +57,7 @@ class RowMapSize(NamedTuple):
 
 
 @dataclass(frozen=True)
-class RowMapMethod:
+class RowMapBuilder:
     """A way of making row maps."""
 
     make: Callable[[RowMapRequest], tuple[RowMap, ...]]

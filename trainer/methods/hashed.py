@@ -15,7 +15,7 @@ from math import isqrt
 import numpy as np
 
 from tablefold.trainer.embedding.row_map import RowMap
-from tablefold.trainer.methods.builder import FeatureSize, RowMapMethod, RowMapRequest, RowMapSize
+from tablefold.trainer.methods.builder import FeatureSize, RowMapBuilder, RowMapRequest, RowMapSize
 
 
 def _identity(request: RowMapRequest) -> tuple[RowMap, ...]:
@@ -122,9 +122,9 @@ def _head_rows(known: int, rows: int) -> int:
     return min(known, rows // 2)
 
 
-IDENTITY = RowMapMethod(_identity, _identity_sizes)
-HASH = RowMapMethod(_hash, _hash_sizes)
-DOUBLE_HASH = RowMapMethod(_double_hash, _double_hash_sizes)
-QUOTIENT_REMAINDER = RowMapMethod(_quotient_remainder, _quotient_remainder_sizes)
-PRIVATE_HEAD = RowMapMethod(_private_head, _private_head_sizes)
-RANDOM = RowMapMethod(_random, _random_sizes)
+IDENTITY = RowMapBuilder(_identity, _identity_sizes)
+HASH = RowMapBuilder(_hash, _hash_sizes)
+DOUBLE_HASH = RowMapBuilder(_double_hash, _double_hash_sizes)
+QUOTIENT_REMAINDER = RowMapBuilder(_quotient_remainder, _quotient_remainder_sizes)
+PRIVATE_HEAD = RowMapBuilder(_private_head, _private_head_sizes)
+RANDOM = RowMapBuilder(_random, _random_sizes)

@@ -18,7 +18,7 @@ from tablefold.trainer.embedding.row_map import RowMap
 from tablefold.trainer.methods.builder import (
     LEARN_FROM,
     FeatureSize,
-    RowMapMethod,
+    RowMapBuilder,
     RowMapRequest,
     RowMapSize,
 )
@@ -85,7 +85,7 @@ def _head_then_ward(ids: _Ids, rows: int) -> np.ndarray:
     return row_of
 
 
-def _learned(clustering: Clustering) -> RowMapMethod:
+def _learned(clustering: Clustering) -> RowMapBuilder:
     def make(request: RowMapRequest) -> tuple[RowMap, ...]:
         often = request.vocabulary.counts >= LEARN_FROM
         most, known = max(1, request.rows - 1), int(often.sum())
@@ -93,7 +93,7 @@ def _learned(clustering: Clustering) -> RowMapMethod:
         used = int(rows.max(initial=-1)) + 1
         return (RowMap(keys=request.vocabulary.ids[often], rows=rows, hashed_first=used, hashed_rows=1),)
 
-    return RowMapMethod(make, _learned_sizes)
+    return RowMapBuilder(make, _learned_sizes)
 
 
 def _learned_sizes(size: FeatureSize, rows: int) -> tuple[RowMapSize, ...]:

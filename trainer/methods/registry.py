@@ -17,9 +17,9 @@ from tablefold.trainer.embedding.table import MLET, FixedProjection, SingleLayer
 from tablefold.trainer.embedding.vocabulary import Vocabulary
 from tablefold.trainer.methods import hashed as fixed
 from tablefold.trainer.methods import learned
-from tablefold.trainer.methods.builder import FeatureSize, RowMapMethod, RowMapRequest, RowMapSize, VectorsOf
+from tablefold.trainer.methods.builder import FeatureSize, RowMapBuilder, RowMapRequest, RowMapSize, VectorsOf
 
-ROW_MAPS: dict[str, RowMapMethod] = {
+ROW_MAPS: dict[str, RowMapBuilder] = {
     "full": fixed.IDENTITY,
     "hash": fixed.HASH,
     "double": fixed.DOUBLE_HASH,
@@ -73,13 +73,13 @@ def make_row_maps(config: TrainConfig, vocabulary: Vocabulary, vectors_of: Vecto
         vectors_of=vectors_of,
         seed=config.seed,
     )
-    return _row_map_method(config, name, len(vocabulary)).make(request)
+    return _row_map_builder(config, name, len(vocabulary)).make(request)
 
 
 def row_map_sizes(config: TrainConfig, feature: str, size: FeatureSize) -> tuple[RowMapSize, ...]:
     """The sizes of one feature's row maps, before they exist."""
     rows = rows_of_feature(config, feature, size.distinct)
-    return _row_map_method(config, feature, size.known).sizes(size, rows)
+    return _row_map_builder(config, feature, size.known).sizes(size, rows)
 
 
 def require_settings(config: TrainConfig, schema: FeatureSchema) -> None:
@@ -105,7 +105,7 @@ def rows_of_feature(config: TrainConfig, feature: str, distinct: int) -> int:
     return max(1, ceil(distinct / config.row_ratio_of.get(feature, config.row_ratio)))
 
 
-def _row_map_method(config: TrainConfig, feature: str, known: int) -> RowMapMethod:
+def _row_map_builder(config: TrainConfig, feature: str, known: int) -> RowMapBuilder:
     """The feature's own; else small ones keep all their rows."""
     usual = "full" if known <= config.full_below else Method.parse(config.method).row_map
     return ROW_MAPS[config.method_of.get(feature, usual)]

@@ -18,7 +18,7 @@ PROJECTION = "collection.table.projection"
 
 
 @torch.no_grad()
-def find_culprit(model: CTRModel, log: Log | EncodedLog, numbers: np.ndarray) -> str:
+def explain_divergence(model: CTRModel, log: Log | EncodedLog, numbers: np.ndarray) -> str:
     """What is extreme in these rows of a log [n], or in the weights they reach, and what to do about it.
 
     They are those of the step that failed and of the one before, whose gradients made the weights what they

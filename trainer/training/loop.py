@@ -21,7 +21,7 @@ from tablefold.logs import Log
 from tablefold.metrics import quality
 from tablefold.trainer.config import TrainConfig
 from tablefold.trainer.networks.ctr_model import CTRModel
-from tablefold.trainer.training.divergence import find_culprit
+from tablefold.trainer.training.divergence import explain_divergence
 from tablefold.trainer.training.row_adam import RowAdam
 from tablefold.trainer.training.row_sgd import RowSGD
 from tablefold.trainer.training.shuffle import Batch, ShuffledRows
@@ -121,7 +121,7 @@ class TrainingLoop:
                     suspects = batch.numbers if before is None else torch.cat([before, batch.numbers])
                     raise TrainingError(
                         f"the loss became {loss} in epoch {at.epoch}, step {at.epoch_steps + 1}: "
-                        + find_culprit(self._model, self._train.log, suspects.numpy())
+                        + explain_divergence(self._model, self._train.log, suspects.numpy())
                     )
                 before = batch.numbers
                 at.epoch_steps += 1
@@ -177,7 +177,7 @@ class TrainingLoop:
         if len(unfit):
             raise TrainingError(
                 f"probabilities of validation rows are not numbers after epoch {at.epoch}: "
-                + find_culprit(self._model, validation, unfit)
+                + explain_divergence(self._model, validation, unfit)
             )
         measured = quality(validation.labels, probability, self._frequency)
         best = measured["logloss"] < at.best

@@ -33,7 +33,7 @@ from tablefold.trainer.training.loop import TrainingLoop, zero_unreached_rows
 from tablefold.trainer.training.observer import Observer, Stage
 from tablefold.trainer.training.resume import STATE_MINUTES, Identity, RunState
 from tablefold.trainer.training.shuffle import ShuffledRows
-from tablefold.trainer.training.warm_start import full_stage, gentle, merged
+from tablefold.trainer.training.warm_start import fine_tune_config, full_stage, merged
 
 
 def train(
@@ -90,7 +90,7 @@ def train(
 
     if config.warm_start:
         start = merged(first_stage(), config)
-        row_maps, model, learning = start.row_maps, start.model, gentle(config)
+        row_maps, model, learning = start.row_maps, start.model, fine_tune_config(config)
     else:
         row_maps = tuple(make_row_maps(config, vocabulary, vectors_of) for vocabulary in vocabularies)
         model, learning = build_model(schema, config, row_maps, network=network), config

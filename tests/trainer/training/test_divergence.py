@@ -14,7 +14,7 @@ from tablefold.trainer.checkpoint.files import build_model
 from tablefold.trainer.config import TrainConfig
 from tablefold.trainer.embedding.row_map import RowMap
 from tablefold.trainer.networks.ctr_model import CTRModel
-from tablefold.trainer.training.divergence import find_culprit
+from tablefold.trainer.training.divergence import explain_divergence
 from tablefold.trainer.training.run import train
 from tests.trainer.runs import SMALL, Diverging, splits
 
@@ -52,7 +52,7 @@ def test_the_culprit_is_named(spoil: Callable[[CTRModel], None], says: str) -> N
     log = synthetic.generate(20)
     log.ids[:] = 7
     spoil(model)
-    assert find_culprit(model, log, np.arange(3, 9)).endswith(says.replace("\\", ""))
+    assert explain_divergence(model, log, np.arange(3, 9)).endswith(says.replace("\\", ""))
 
 
 def test_an_infinite_dense_value_is_named_with_its_row(tmp_path: Path) -> None:

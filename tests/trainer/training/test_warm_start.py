@@ -15,7 +15,7 @@ from tablefold.trainer.embedding.row_map import num_rows
 from tablefold.trainer.methods.builder import LEARN_FROM
 from tablefold.trainer.methods.registry import make_row_maps
 from tablefold.trainer.training.run import train
-from tablefold.trainer.training.warm_start import full_stage, gentle, merged
+from tablefold.trainer.training.warm_start import fine_tune_config, full_stage, merged
 from tests.trainer.runs import Watching, splits
 
 WARM = TrainConfig(
@@ -72,7 +72,7 @@ def test_it_goes_on_for_one_gentle_epoch(warm: Path) -> None:
     assert end.description.metrics["epoch"] == 1
     pairs = zip(feature_tables(start), feature_tables(end), strict=True)
     moved = max(float((before.vectors - after.vectors).abs().max()) for before, after in pairs)
-    assert 0 < moved <= 13 * 2 * gentle(WARM).table_lr  # steps of Adam, each about a learning rate
+    assert 0 < moved <= 13 * 2 * fine_tune_config(WARM).table_lr  # steps of Adam, each about a learning rate
 
 
 def test_the_full_table_is_shared_by_all_sizes_and_a_finished_one_is_not_trained_again(
