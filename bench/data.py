@@ -91,21 +91,21 @@ def only(name: str, path: Path) -> None:
 
 
 def rows_a_second(
-    path: Path, batch_rows: int, settings: dict[str, object], steps: int
+    path: Path, batch_size: int, settings: dict[str, object], steps: int
 ) -> tuple[float, float]:
     """Of reading shuffled batches, an epoch of them, and of training."""
     schema, splits = read_splits(f"criteo:{path}", cache=path.with_name("cache"))
     log = splits.train
     config = TrainConfig.model_validate(
-        {"batch_rows": batch_rows, "full_below": 0, "method": "hash"} | settings
+        {"batch_size": batch_size, "full_below": 0, "method": "hash"} | settings
     )
     vocabularies = count_vocabularies(schema, log)
     maps = [make_row_maps(config, each, lambda _: np.zeros(0)) for each in vocabularies]
     model = build_model(schema, config, maps)
     columns, order = model.collection.columns, torch.Generator().manual_seed(0)
-    rows = ShuffledRows(log, columns, columns.places(model.collection.rows_of, log.ids), batch_rows)
+    rows = ShuffledRows(log, columns, columns.places(model.collection.rows_of, log.ids), batch_size)
     started = time.perf_counter()
-    read = sum(len(batch.label) for batch in islice(rows.epoch(order), 2_000_000 // batch_rows))
+    read = sum(len(batch.label) for batch in islice(rows.epoch(order), 2_000_000 // batch_size))
     reading = read / (time.perf_counter() - started)
     loop = TrainingLoop(model, rows, splits.validation, np.zeros(1), config)
     batches = list(islice(rows.epoch(order), steps + 1))
@@ -113,7 +113,7 @@ def rows_a_second(
     started = time.perf_counter()
     for batch in batches[1:]:
         loop.step(batch)
-    return reading, steps * batch_rows / (time.perf_counter() - started)
+    return reading, steps * batch_size / (time.perf_counter() - started)
 
 
 def main() -> None:
@@ -153,11 +153,11 @@ def main() -> None:
         reading.add_column(column, justify="right")
     small: dict[str, object] = {"dim": 4, "bottom": (16,), "top": (16,)}
     for name, settings in (("DLRM, d = 16", {}), ("small DLRM, d = 4, layers of 16", small)):
-        for batch_rows in (2048, 128):
-            read, trained = rows_a_second(path, batch_rows, settings, max(20, 40_960 // batch_rows))
-            results[f"{name}, {batch_rows}"] = {"reading": read, "training": trained}
+        for batch_size in (2048, 128):
+            read, trained = rows_a_second(path, batch_size, settings, max(20, 40_960 // batch_size))
+            results[f"{name}, {batch_size}"] = {"reading": read, "training": trained}
             reading.add_row(
-                name, f"{batch_rows:,}", f"{read:,.0f}", f"{trained:,.0f}", f"{read / trained:.0f}x"
+                name, f"{batch_size:,}", f"{read:,.0f}", f"{trained:,.0f}", f"{read / trained:.0f}x"
             )
     console = Console(width=120)
     console.print(encoding)

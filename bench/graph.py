@@ -35,7 +35,7 @@ from tablefold.logs.formats.synthetic import FIELD_SIZES, SCHEMA
 from tablefold.trainer.embedding.collection import fuse
 from tablefold.trainer.embedding.lookup_columns import LookupColumns
 from tablefold.trainer.embedding.row_map import RowMap
-from tablefold.trainer.networks.ctr_model import Head
+from tablefold.trainer.networks.ctr_model import Network
 from tablefold.trainer.networks.dlrm import DLRM
 
 BATCHES, ROUNDS = (1, 270, 4096), 60
@@ -46,15 +46,15 @@ Run = Callable[[Inputs], object]
 class Plain(torch.nn.Module):
     """The same model as everybody writes it: one embedding a feature, given rows of its own table."""
 
-    def __init__(self, head: Head, sizes: list[int]) -> None:
+    def __init__(self, trained: Network, sizes: list[int]) -> None:
         super().__init__()
         self.tables = torch.nn.ModuleList(torch.nn.Embedding(size, DIM) for size in sizes)
-        self.head = head
+        self.network = trained
 
     def forward(self, dense: torch.Tensor, ids: torch.Tensor) -> torch.Tensor:
         """dense float32 [B, 13], rows int64 [B, 26] -> probability [B]."""
         vectors = torch.stack([table(ids[:, i]) for i, table in enumerate(self.tables)], dim=1)
-        return torch.sigmoid(self.head(dense, vectors))
+        return torch.sigmoid(self.network(dense, vectors))
 
 
 def session(model: bytes) -> Run:
@@ -67,12 +67,16 @@ def session(model: bytes) -> Run:
 
 
 def ours(
-    kind: DictionaryKind, maps: tuple[RowMap, ...], table: StoredTable, head: Head, int8_on: Inputs | None
+    kind: DictionaryKind,
+    maps: tuple[RowMap, ...],
+    table: StoredTable,
+    trained: Network,
+    int8_on: Inputs | None,
 ) -> tuple[ir.Model, ir.Model]:
     """The whole graph, its network in int8 with scales from the given rows if any; and the lookup alone."""
     columns = LookupColumns.of(SCHEMA, [[row_map] for row_map in maps])
     lookup = BuildLookup(maps, columns, build_dictionary(kind, maps, columns))
-    network = QuickenElementGathers()(export_network(head, 13, len(maps), DIM)).model
+    network = QuickenElementGathers()(export_network(trained, 13, len(maps), DIM)).model
     if int8_on is not None:
         network = QuantiseNetwork(int8_on["dense"], int8_on["vectors"])(network).model
     rows = AttachRows(table, columns)
@@ -130,25 +134,25 @@ def main() -> None:
     known = sum(sizes)
     unfused = [random_row_map(size, None, rng) for size in sizes]
     maps = fuse(SCHEMA, [[row_map] for row_map in unfused])
-    head = Head(SCHEMA, DLRM(13, 26, DIM)).eval()
+    trained = Network(SCHEMA, DLRM(13, 26, DIM)).eval()
     table = rng.normal(0, 0.1, (1 + known + 26, DIM)).astype(np.float32)
     stored = StoredTable.of(table, [row_map.num_rows for row_map in unfused], [RowType.FP32] * 26)
     calibration = rows(4096, maps, sizes, table, rng)
-    plain = Plain(head, sizes).eval()
+    plain = Plain(trained, sizes).eval()
     runs: dict[str, Run] = {}
     lookups: dict[str, dict[str, float]] = {}
     for kind in DictionaryKind:
         started = time.perf_counter()
-        whole, lookup = ours(kind, maps, stored, head, None)
+        whole, lookup = ours(kind, maps, stored, trained, None)
         lookups[kind.value] = {
             "bytes_an_id": parts_of(lookup).total / known,
             "build_seconds": time.perf_counter() - started,
         }
         runs[f"ours, {kind}, from raw ids"] = session(ir.to_proto(whole).SerializeToString())
         runs[f"ours, {kind}, the lookup alone"] = session(ir.to_proto(lookup).SerializeToString())
-    int8, _ = ours(DictionaryKind.EXACT, maps, stored, head, calibration)
+    int8, _ = ours(DictionaryKind.EXACT, maps, stored, trained, calibration)
     runs["ours, exact, int8 network"] = session(ir.to_proto(int8).SerializeToString())
-    network = QuickenElementGathers()(export_network(head, 13, len(maps), DIM)).model
+    network = QuickenElementGathers()(export_network(trained, 13, len(maps), DIM)).model
     runs["the network alone, from vectors"] = session(ir.to_proto(network).SerializeToString())
     runs["torch.onnx, one embedding a feature"] = session_of_rows(plain_onnx(plain))
     runs["PyTorch eager, the same"] = eager(plain)

@@ -111,13 +111,13 @@ def plain(sizes: Sequence[int], log: Log, rows: np.ndarray) -> Step:
     return step
 
 
-def race(steps: dict[str, Step], batch_rows: int, rounds: int) -> dict[str, list[float]]:
+def race(steps: dict[str, Step], batch_size: int, rounds: int) -> dict[str, list[float]]:
     """Seconds a step of each contender in each round, turn about."""
     order = torch.Generator().manual_seed(0)
-    turn = max(4, 4096 // batch_rows)
+    turn = max(4, 4096 // batch_size)
     seconds: dict[str, list[float]] = {name: [] for name in steps}
     for number in range(rounds + 1):
-        batches = [torch.randint(0, LOG_ROWS, (batch_rows,), generator=order) for _ in range(turn)]
+        batches = [torch.randint(0, LOG_ROWS, (batch_size,), generator=order) for _ in range(turn)]
         for name, step in steps.items():
             started = time.perf_counter()
             for batch in batches:
@@ -137,35 +137,35 @@ def main() -> None:
     torch.set_num_threads(given.threads)
     results = []
 
-    def compare(steps: dict[str, Step], batch_rows: int) -> None:
-        seconds = race(steps, batch_rows, given.rounds)
+    def compare(steps: dict[str, Step], batch_size: int) -> None:
+        seconds = race(steps, batch_size, given.rounds)
         first = next(iter(seconds.values()))
         for name, spent in seconds.items():
             ratio = median(mine / base for mine, base in zip(spent, first, strict=True))
-            results.append((name, batch_rows, batch_rows / median(spent), 1e3 * median(spent), ratio))
+            results.append((name, batch_size, batch_size / median(spent), 1e3 * median(spent), ratio))
 
     sizes = cardinalities(given.scale * sum(synthetic.FIELD_SIZES))
     log, rows = draw(sizes)
-    for batch_rows in (128, 2048):
+    for batch_size in (128, 2048):
         steps = {"ours": ours(sizes, log, rows), "a bag a feature": plain(sizes, log, rows)}
-        compare(steps, batch_rows)
-    for batch_rows in (128, 2048):
+        compare(steps, batch_size)
+    for batch_size in (128, 2048):
         steps = {"one layer": ours(sizes, log, rows)}
         for k in (32, 64):
             steps[f"MLET k = {k}"] = ours(sizes, log, rows, method="mlet", inner_dim=k)
-        compare(steps, batch_rows)
-    for batch_rows in (128, 2048):
+        compare(steps, batch_size)
+    for batch_size in (128, 2048):
         steps = {}
         for ids in (SMALL_IDS, sum(synthetic.FIELD_SIZES)):
             sizes = cardinalities(ids)
             steps[f"d = 4, {sum(sizes):,} ids"] = ours(sizes, *draw(sizes), dim=4)
-        compare(steps, batch_rows)
+        compare(steps, batch_size)
 
     table = Table("", title=f"{sum(cardinalities(given.scale * 33762577)):,} ids, {given.threads} threads")
     for column in ("rows a step", "rows/s", "ms a step", "time / the first"):
         table.add_column(column, justify="right")
-    for name, batch_rows, speed, milliseconds, ratio in results:
-        table.add_row(name, f"{batch_rows:,}", f"{speed:,.0f}", f"{milliseconds:.2f}", f"{ratio:.2f}")
+    for name, batch_size, speed, milliseconds, ratio in results:
+        table.add_row(name, f"{batch_size:,}", f"{speed:,.0f}", f"{milliseconds:.2f}", f"{ratio:.2f}")
     Console().print(table)
     names = ("contender", "rows_a_step", "rows_per_second", "milliseconds", "time_ratio")
     print(json.dumps([dict(zip(names, result, strict=True)) for result in results]))

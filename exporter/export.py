@@ -233,8 +233,8 @@ def _row_types(folded: Folded, options: ExportOptions) -> list[RowType]:
 def _network(reference: CTRModel, checkpoint: Checkpoint, network_type: NetworkType) -> ir.Model:
     """The network's graph as it is to be served; int8 takes its scales from the vectors as stored."""
     schema, dim = reference.collection.schema, checkpoint.description.config.dim
-    head = half(reference.head) if network_type is NetworkType.FP16 else reference.head
-    network = export_network(head, len(schema.dense), len(schema.categorical), dim)
+    trained = half(reference.network) if network_type is NetworkType.FP16 else reference.network
+    network = export_network(trained, len(schema.dense), len(schema.categorical), dim)
     network = QuickenElementGathers()(network).model
     if network_type is not NetworkType.INT8:
         return network

@@ -54,7 +54,7 @@ def folded_model(
     table = GivenTable(vectors, projection)
     before = checkpoint.model.collection
     collection = EmbeddingCollection(before.schema, before.columns, rows_of, table)
-    return CTRModel(collection, checkpoint.model.head.network)
+    return CTRModel(collection, checkpoint.model.network.module)
 
 
 class GivenTable(nn.Module):

@@ -30,9 +30,9 @@ def weigh(
     """
     folded = fold(checkpoint)
     dictionary = build_dictionary(lookup, folded.row_maps, folded.columns)
-    head = checkpoint.model.head
-    network = sum(weight.nbytes for weight in head.parameters())
-    network += 4 * sum(buffer.numel() for buffer in head.buffers())  # indices, 32 bits in the graph
+    trained = checkpoint.model.network
+    network = sum(weight.nbytes for weight in trained.parameters())
+    network += 4 * sum(buffer.numel() for buffer in trained.buffers())  # indices, 32 bits in the graph
     features = len(folded.schema.categorical)
     assert checkpoint.vocabularies is not None  # a study trains what it weighs
     frequency = id_frequency(folded.schema, checkpoint.vocabularies, log)

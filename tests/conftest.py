@@ -47,7 +47,7 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., tuple[Che
             folder = tmp_path_factory.mktemp("checkpoint") / method
             schema, splits = read_splits(data)
             config = TrainConfig(
-                method=method, dim=8, inner_dim=16, row_ratio=4, epochs=1, batch_rows=128,
+                method=method, dim=8, inner_dim=16, row_ratio=4, epochs=1, batch_size=128,
                 bottom=(32,), top=(32,),
             )  # fmt: skip
             done[method, data] = train(schema, splits, config, folder, data=data), folder

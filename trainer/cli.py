@@ -60,12 +60,12 @@ def train(
         typer.Option(help="dlrm, dcnv2, deepfm, or package.module:Factory of your own torch.nn.Module."),
     ] = "dlrm",
     seed: Annotated[int, typer.Option(help="Repeats a run.")] = 0,
-    batch_rows: Annotated[
+    batch_size: Annotated[
         int | None,
         typer.Option(min=1, help="Rows of a training step.  [default: 2048, or 1 % of a small log]"),
     ] = None,
     lr: Annotated[float, typer.Option(help="Learning rate of the network.")] = 1e-3,
-    table_lr: Annotated[float, typer.Option(help="Learning rate of the table's rows.")] = 1e-2,
+    embedding_lr: Annotated[float, typer.Option(help="Learning rate of the table's rows.")] = 1e-2,
     l2: Annotated[
         float, typer.Option(min=0, help="Penalty on looked-up vectors; 1e-2 is worth a try on small logs.")
     ] = 0,
@@ -119,12 +119,12 @@ def train(
     console = Console(stderr=True, emoji=False)  # or synthetic:100: would show a picture
     rule = SplitRule(split) if split else None
     schema, splits = read_splits_with_bar(console, data, rule=rule, seed=seed, cache=cache)
-    batch_rows = batch_rows or min(LARGE_BATCH, max(32, len(splits.train) // 100))
+    batch_size = batch_size or min(LARGE_BATCH, max(32, len(splits.train) // 100))
     config = config_of(
         method=method, dim=dim, inner_dim=inner_dim, row_ratio=row_ratio, full_below=full_below,
         method_of=method_of or (), row_ratio_of=row_ratio_of or (), warm_start=warm_start,
-        epochs=epochs, patience=patience, seed=seed, batch_rows=batch_rows, lr=lr, table_lr=table_lr, l2=l2,
-        network=network,
+        epochs=epochs, patience=patience, seed=seed, batch_size=batch_size, lr=lr,
+        embedding_lr=embedding_lr, l2=l2, network=network,
     )  # fmt: skip
     console.print(
         f"{data}: {len(splits.train):,} training, {len(splits.validation):,} validation and "

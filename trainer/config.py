@@ -31,12 +31,12 @@ class TrainConfig(BaseModel):
     epochs: Annotated[int, Field(ge=1)] = 3
     patience: Annotated[int, Field(ge=1)] = 1
     """Stop after this many epochs without a better validation logloss; the best epoch is kept."""
-    batch_rows: Annotated[int, Field(ge=1)] = 2048
+    batch_size: Annotated[int, Field(ge=1)] = 2048
     optimizer: Literal["adam", "sgd"] = "adam"
     """Of the network and of the table's rows; of these it only ever touches those that are looked up."""
     lr: Annotated[float, Field(gt=0)] = 1e-3
     """The learning rate of the network and of MLET's projections."""
-    table_lr: Annotated[float, Field(gt=0)] = 1e-2
+    embedding_lr: Annotated[float, Field(gt=0)] = 1e-2
     """The learning rate of the rows that are looked up."""
     final_rate: Annotated[float, Field(gt=0, le=1)] = 0.1
     """What is left of both learning rates at the end; they fall in a straight line."""
@@ -97,7 +97,7 @@ def cheap_stage(config: TrainConfig) -> TrainConfig:
         inner_dim=FIRST_STAGE_INNER_DIM,
         epochs=FIRST_STAGE_EPOCHS,
         l2=FIRST_STAGE_L2,
-        batch_rows=config.batch_rows,
+        batch_size=config.batch_size,
         lr=config.lr,
         seed=config.seed,
         network=config.network,

@@ -2,7 +2,7 @@
 
     dense float32 [batch, N], vectors float32 [batch, F, d] -> logit float32 [batch]
 
-torch.onnx exports the head: dense transform and any `torch.nn.Module`, our own or the user's.
+torch.onnx exports the dense transform and any `torch.nn.Module`, our own or the user's.
 """
 
 import logging
@@ -16,13 +16,13 @@ from onnx_ir.tape import Tape
 
 from tablefold.exporter.graph import OPSET, value_named
 from tablefold.exporter.passes.rows import VECTORS
-from tablefold.trainer.networks.ctr_model import Head
+from tablefold.trainer.networks.ctr_model import Network
 
 PROBABILITY = "probability"
 
 
-def export_network(head: Head, num_dense: int, num_features: int, dim: int) -> ir.Model:
-    """The head in ONNX: inputs `dense` and `vectors`, output `logit`."""
+def export_network(network: Network, num_dense: int, num_features: int, dim: int) -> ir.Model:
+    """The network in ONNX: inputs `dense` and `vectors`, output `logit`."""
     # Two example rows: a batch of one would be taken for a constant.
     example = (torch.zeros(2, num_dense), torch.zeros(2, num_features, dim))
     batch = torch.export.Dim("batch", min=1)
@@ -33,7 +33,7 @@ def export_network(head: Head, num_dense: int, num_features: int, dim: int) -> i
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # of torch's own making; the result is verified row by row
             program = torch.onnx.export(
-                head.eval(),
+                network.eval(),
                 example,
                 dynamo=True,
                 dynamic_shapes={"dense": {0: batch}, "vectors": {0: batch}},

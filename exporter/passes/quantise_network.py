@@ -21,7 +21,7 @@ from onnx_ir.passes import FunctionalPass, PassResult, PostconditionError, Preco
 from onnxruntime.quantization import CalibrationDataReader, QuantFormat, QuantType, quantize_static
 from torch import Tensor, nn
 
-from tablefold.trainer.networks.ctr_model import Head
+from tablefold.trainer.networks.ctr_model import Network
 
 CALIBRATION_BATCH = 1024
 PRODUCTS = ("Gemm", "MatMul")
@@ -41,22 +41,22 @@ class NetworkType(StrEnum):
 
 
 class HalfNetwork(nn.Module):
-    """A network in float16, float32 outside."""
+    """A module in float16, float32 outside."""
 
-    def __init__(self, network: nn.Module) -> None:
+    def __init__(self, module: nn.Module) -> None:
         super().__init__()
-        self.network = deepcopy(network).half()
+        self.module = deepcopy(module).half()
 
     def forward(self, dense: Tensor, vectors: Tensor) -> Tensor:
         """dense float32 [B, N], vectors float32 [B, F, d] -> logit float32 [B]."""
-        logit: Tensor = self.network(dense.half(), vectors.half())
+        logit: Tensor = self.module(dense.half(), vectors.half())
         return logit.float()
 
 
-def half(head: Head) -> Head:
-    """The head with its network in float16."""
-    copy = deepcopy(head)
-    copy.network = HalfNetwork(head.network)
+def half(network: Network) -> Network:
+    """The network in float16 behind a dense transform in float32."""
+    copy = deepcopy(network)
+    copy.module = HalfNetwork(network.module)
     return copy
 
 

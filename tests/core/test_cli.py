@@ -41,7 +41,7 @@ def test_help_needs_no_extra_at_all(command: str) -> None:
 
 
 def test_a_run_that_cannot_go_on_is_one_line_and_exit_code_1(tmp_path: Path) -> None:
-    done = run("train", "--data", "synthetic:1000", "--table-lr", "1e38", "--out", str(tmp_path / "x"))
+    done = run("train", "--data", "synthetic:1000", "--embedding-lr", "1e38", "--out", str(tmp_path / "x"))
     assert done.returncode == 1
     assert "error: the loss became" in done.stderr
     assert "Traceback" not in done.stderr

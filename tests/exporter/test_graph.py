@@ -44,7 +44,7 @@ from tablefold.trainer.embedding.row_map import RowMap, RowsOf, num_rows
 from tablefold.trainer.embedding.vocabulary import Vocabulary
 from tablefold.trainer.methods.builder import FeatureSize
 from tablefold.trainer.methods.registry import ROW_MAPS, make_row_maps
-from tablefold.trainer.networks.ctr_model import Head
+from tablefold.trainer.networks.ctr_model import Network
 from tablefold.trainer.networks.dcn_v2 import DCNv2
 from tablefold.trainer.networks.deepfm import DeepFM
 from tablefold.trainer.networks.dlrm import DLRM
@@ -213,8 +213,8 @@ ON_EVERY_DEVICE = {
 @pytest.fixture(scope="module")
 def dlrm() -> onnx.ModelProto:
     """A network for two features of width 6."""
-    head = Head(feature_schema([1, 3]), DLRM(0, 2, 6, bottom=(), top=(4,)))
-    return ir.to_proto(export_network(head, 0, 2, 6))
+    network = Network(feature_schema([1, 3]), DLRM(0, 2, 6, bottom=(), top=(4,)))
+    return ir.to_proto(export_network(network, 0, 2, 6))
 
 
 @pytest.mark.parametrize("network", [DCNv2, DeepFM])
@@ -222,7 +222,7 @@ def test_every_operator_of_the_other_networks_too(network: type[DCNv2] | type[De
     schema = feature_schema([1, 3]).model_copy(
         update={"dense": (DenseFeature(name="d", transform=Transform.LOG1P),)}
     )
-    graph = export_network(Head(schema, network(1, 2, 6, top=(4,))), 1, 2, 6).graph
+    graph = export_network(Network(schema, network(1, 2, 6, top=(4,))), 1, 2, 6).graph
     assert {(node.domain, node.op_type) for node in graph} <= {("", op) for op in ON_EVERY_DEVICE}
 
 
@@ -279,7 +279,7 @@ def test_passes_say_what_they_need() -> None:
     rows = AttachRows(table, LookupColumns.of(schema, [[small]]))
     with pytest.raises(PreconditionError, match="build the lookup first"):
         rows(empty_model(schema))
-    network = AttachNetwork(export_network(Head(schema, DLRM(0, 2, 3)), 0, 2, 3))
+    network = AttachNetwork(export_network(Network(schema, DLRM(0, 2, 3)), 0, 2, 3))
     with pytest.raises(PreconditionError, match="attach the rows first"):
         network(empty_model(schema))
     model = Passes(lookup(small, schema), rows)(empty_model(schema)).model

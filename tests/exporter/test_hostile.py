@@ -39,7 +39,7 @@ def absent(arrays: Arrays) -> None:
 
 
 def no_number(arrays: Arrays) -> None:
-    arrays["head.network.logit.bias"][0] = np.nan
+    arrays["network.module.logit.bias"][0] = np.nan
 
 
 @pytest.mark.parametrize(

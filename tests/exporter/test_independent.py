@@ -59,8 +59,8 @@ def test_onnxs_reference_evaluator_gives_the_whole_graphs_probabilities(
 
 
 def test_openvino_gives_the_networks_logits(trained: Trained, tmp_path: Path) -> None:
-    head = trained("full")[0].model.head
-    network = QuickenElementGathers()(export_network(head, 13, 26, 8)).model
+    in_torch = trained("full")[0].model.network
+    network = QuickenElementGathers()(export_network(in_torch, 13, 26, 8)).model
     path = tmp_path / "network.onnx"
     ir.save(network, path)
     rng = np.random.default_rng(0)
@@ -69,5 +69,5 @@ def test_openvino_gives_the_networks_logits(trained: Trained, tmp_path: Path) ->
     compiled = openvino.Core().compile_model(path, "CPU", {"INFERENCE_PRECISION_HINT": "f32"})
     (logit,) = compiled([dense, vectors]).values()
     with torch.inference_mode():
-        expected = head(torch.from_numpy(dense), torch.from_numpy(vectors)).numpy()
+        expected = in_torch(torch.from_numpy(dense), torch.from_numpy(vectors)).numpy()
     np.testing.assert_allclose(logit, expected, rtol=TOLERANCE, atol=TOLERANCE)

@@ -14,7 +14,7 @@ from tablefold.exporter.passes.element_gathers import QuickenElementGathers
 from tablefold.exporter.passes.network import export_network
 from tablefold.exporter.passes.quantise_network import QuantiseNetwork, half
 from tablefold.logs.formats.synthetic import SCHEMA
-from tablefold.trainer.networks.ctr_model import Head
+from tablefold.trainer.networks.ctr_model import Network
 from tablefold.trainer.networks.dcn_v2 import DCNv2
 from tablefold.trainer.networks.deepfm import DeepFM
 from tablefold.trainer.networks.dlrm import DLRM
@@ -48,13 +48,13 @@ NETWORKS: dict[str, Callable[[], nn.Module]] = {
 }
 
 
-def head_of(name: str) -> Head:
+def trained_network(name: str) -> Network:
     torch.manual_seed(0)
-    return Head(SCHEMA, NETWORKS[name]()).eval()
+    return Network(SCHEMA, NETWORKS[name]()).eval()
 
 
-def network_of(head: Head) -> ir.Model:
-    return export_network(head, DENSE, FEATURES, DIM)
+def network_of(trained: Network) -> ir.Model:
+    return export_network(trained, DENSE, FEATURES, DIM)
 
 
 def inputs(rows: int) -> tuple[np.ndarray, np.ndarray]:
@@ -72,21 +72,21 @@ def logits(network: ir.Model, rows: int) -> np.ndarray:
 
 
 @torch.inference_mode()
-def in_torch(head: Head, rows: int) -> np.ndarray:
+def in_torch(trained: Network, rows: int) -> np.ndarray:
     dense, vectors = inputs(rows)
-    return head(torch.from_numpy(dense), torch.from_numpy(vectors)).numpy()
+    return trained(torch.from_numpy(dense), torch.from_numpy(vectors)).numpy()
 
 
 @pytest.mark.parametrize("name", NETWORKS)
 def test_quickening_gathers_changes_no_logit(name: str) -> None:
-    head = head_of(name)
-    network = network_of(head)
+    trained = trained_network(name)
+    network = network_of(trained)
     gathers = [node.op_type for node in network.graph].count("Gather")
     quickened = QuickenElementGathers()(network)
     assert quickened.modified == (name == "dlrm") == bool(gathers)
     assert "Gather" not in {node.op_type for node in quickened.model.graph}
     for rows in (1, 2, 7, 300):
-        want = in_torch(head, rows)
+        want = in_torch(trained, rows)
         scale = max(1, np.abs(want).max())  # of the terms that a logit is the difference of
         np.testing.assert_allclose(logits(quickened.model, rows), want, atol=1e-5 * scale, rtol=0)
     assert not QuickenElementGathers()(quickened.model).modified
@@ -94,13 +94,13 @@ def test_quickening_gathers_changes_no_logit(name: str) -> None:
 
 @pytest.mark.parametrize("name", NETWORKS)
 def test_a_quantised_network_is_near_and_gives_each_row_the_same_in_any_batch(name: str) -> None:
-    head = head_of(name)
-    network = QuickenElementGathers()(network_of(head)).model
+    trained = trained_network(name)
+    network = QuickenElementGathers()(network_of(trained)).model
     quantised = QuantiseNetwork(*inputs(500))(network).model
     weights = [v.dtype for k, v in quantised.graph.initializers.items() if k.endswith("weight_quantized")]
     assert weights
     assert set(weights) == {ir.DataType.INT8}
-    want = in_torch(head, 300)
+    want = in_torch(trained, 300)
     got = logits(quantised, 300)
     assert np.abs(got - want).mean() < 0.05 * want.std()
     dense, vectors = inputs(300)
@@ -114,11 +114,13 @@ def test_a_quantised_network_is_near_and_gives_each_row_the_same_in_any_batch(na
 
 @pytest.mark.parametrize("name", NETWORKS)
 def test_a_network_in_half_precision_is_near(name: str) -> None:
-    head = head_of(name)
-    np.testing.assert_allclose(logits(network_of(half(head)), 50), in_torch(head, 50), atol=0.02, rtol=0.02)
+    trained = trained_network(name)
+    np.testing.assert_allclose(
+        logits(network_of(half(trained)), 50), in_torch(trained, 50), atol=0.02, rtol=0.02
+    )
 
 
 def test_a_network_without_products_cannot_be_quantised() -> None:
-    network = network_of(Head(SCHEMA, NoProduct()))
+    network = network_of(Network(SCHEMA, NoProduct()))
     with pytest.raises(PreconditionError, match="no matrix product with constant weights"):
         QuantiseNetwork(*inputs(10))(network)

@@ -24,8 +24,8 @@ from tablefold.trainer.training.observer import Observer
 STUDY = Study(
     data="synthetic:200",
     seeds=2,
-    tune={"table_lr": [0.001, 0.01, 0.1]},
-    arms=({"method": "full", "dim": [4, 8]}, {"method": "hash", "tune": {"table_lr": [0.01, 0.5]}}),
+    tune={"embedding_lr": [0.001, 0.01, 0.1]},
+    arms=({"method": "full", "dim": [4, 8]}, {"method": "hash", "tune": {"embedding_lr": [0.01, 0.5]}}),
 )
 LOG = synthetic.generate(200)
 SPLITS = Splits(train=LOG, validation=LOG.take(slice(0, 40)), test=LOG.take(slice(40, 60)))
@@ -44,10 +44,10 @@ class Trainer:
     def train(self, schema, splits, config, out, *, observer, data, stage, resume, first_stage_at):  # type: ignore
         assert splits.test is splits.validation  # nobody reads the test rows but the scales
         self.configs.append(config)
-        if config.table_lr == 0.5:
+        if config.embedding_lr == 0.5:
             raise TrainingError("the loss became nan")
-        loss = abs(config.table_lr - 0.01) + config.dim / 1000
-        if self.lucky is not None and config.table_lr == self.lucky[0]:
+        loss = abs(config.embedding_lr - 0.01) + config.dim / 1000
+        if self.lucky is not None and config.embedding_lr == self.lucky[0]:
             loss = 0.0 if config.seed == self.lucky[1] else 1.0
         metrics = {"validation_logloss": loss, "test_auc": 0.5}
         return SimpleNamespace(description=SimpleNamespace(metrics=metrics))
@@ -77,7 +77,7 @@ def test_every_arm_is_tuned_once_and_then_trained_for_every_seed(
         for seed in (0, 1)
         for row_type in ("fp32", "int8")
     ]
-    assert {each.tuned["table_lr"] for each in results} == {0.01}
+    assert {each.tuned["embedding_lr"] for each in results} == {0.01}
     assert not any(each.at_edge for each in results)  # an axis of two points is all edge
     # The best three points are trained with both seeds; a learning rate that cannot be trained has lost.
     assert len(trainer.configs) == (3 + 3) + (3 + 3) + (2 + 1)
@@ -89,13 +89,13 @@ def test_the_best_points_with_one_seed_are_trained_with_all_before_one_is_chosen
     trainer = Trainer(monkeypatch)
     trainer.lucky = (0.001, 0)
     one = STUDY.model_copy(update={"arms": ({"method": "full"},), "seeds": 3})
-    assert {each.tuned["table_lr"] for each in run(one, tmp_path)} == {0.01}
+    assert {each.tuned["embedding_lr"] for each in run(one, tmp_path)} == {0.01}
     assert len(trainer.configs) == 3 * 3
     hasty = one.model_copy(update={"finalists": 1})
-    assert {each.tuned["table_lr"] for each in run(hasty, tmp_path)} == {
+    assert {each.tuned["embedding_lr"] for each in run(hasty, tmp_path)} == {
         0.001
     }  # another choice, weighed anew
-    assert {each.tuned["table_lr"] for each in run(one, tmp_path)} == {0.01}
+    assert {each.tuned["embedding_lr"] for each in run(one, tmp_path)} == {0.01}
     assert len(trainer.configs) == 3 * 3
     assert len((tmp_path / "results.jsonl").read_text().splitlines()) == 2 * 3 * 2
 
@@ -115,13 +115,15 @@ def test_what_is_done_is_not_done_again(tmp_path: Path, monkeypatch: pytest.Monk
 
 def test_the_best_at_the_end_of_its_grid_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     Trainer(monkeypatch)
-    wide = STUDY.model_copy(update={"tune": {"table_lr": [0.01, 0.1, 0.2]}, "arms": ({"method": "full"},)})
-    assert {each.at_edge for each in run(wide, tmp_path)} == {("table_lr",)}
+    wide = STUDY.model_copy(
+        update={"tune": {"embedding_lr": [0.01, 0.1, 0.2]}, "arms": ({"method": "full"},)}
+    )
+    assert {each.at_edge for each in run(wide, tmp_path)} == {("embedding_lr",)}
 
 
 def test_an_arm_that_cannot_be_trained_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     Trainer(monkeypatch)
-    lost = STUDY.model_copy(update={"arms": ({"method": "mlet", "tune": {"table_lr": [0.5]}},)})
+    lost = STUDY.model_copy(update={"arms": ({"method": "mlet", "tune": {"embedding_lr": [0.5]}},)})
     with pytest.raises(TrainingError, match="arm 'mlet' cannot be trained: the loss became nan"):
         run(lost, tmp_path)
 

@@ -11,7 +11,7 @@ from tablefold.trainer.config import TrainConfig
 from tablefold.trainer.training.loop import EpochResult
 from tablefold.trainer.training.observer import Observer, Stage
 
-SMALL = TrainConfig(dim=4, batch_rows=256, epochs=1, bottom=(8,), top=(8,))
+SMALL = TrainConfig(dim=4, batch_size=256, epochs=1, bottom=(8,), top=(8,))
 
 
 def splits(rows: int = 2000) -> Splits:

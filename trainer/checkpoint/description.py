@@ -6,6 +6,7 @@ from typing import Annotated, Literal, Self
 from pydantic import BaseModel, ConfigDict, Field
 
 from tablefold.schema import FeatureSchema
+from tablefold.trainer.checkpoint.formats import FORMAT
 from tablefold.trainer.config import TrainConfig
 from tablefold.trainer.embedding.row_map import RowMap
 
@@ -45,7 +46,7 @@ class Description(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    format: Literal[2] = 2
+    format: Literal[3] = FORMAT
     feature_schema: FeatureSchema
     config: TrainConfig
     features: tuple[FeatureRecord, ...]

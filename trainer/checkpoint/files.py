@@ -15,7 +15,6 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from pydantic import ValidationError
 from safetensors import SafetensorError
 from safetensors.numpy import load_file, save_file
 from safetensors.torch import load_file as load_tensors
@@ -26,6 +25,7 @@ from tablefold.errors import CheckpointError, UsageError
 from tablefold.logs import Log
 from tablefold.schema import FeatureSchema
 from tablefold.trainer.checkpoint.description import Description
+from tablefold.trainer.checkpoint.formats import read_description, upgrade_weights
 from tablefold.trainer.checkpoint.id_arrays import (
     row_map_arrays,
     take_row_maps,
@@ -116,7 +116,7 @@ def _not_written(folder: Path, error: Exception) -> UsageError:
 
 def _write(checkpoint: Checkpoint, draft: Path) -> None:
     tensors = {name: tensor.contiguous() for name, tensor in checkpoint.model.state_dict().items()}
-    for name in [name for name in tensors if name.startswith("head.")]:
+    for name in [name for name in tensors if name.startswith("network.")]:
         tensors[name] = tensors[name].clone()  # a network may tie weights, safetensors may not
     tensors |= row_map_arrays(checkpoint.row_maps) | vocabulary_arrays(checkpoint.vocabularies or ())
     if checkpoint.row_counts is not None:
@@ -148,7 +148,7 @@ def load(folder: Path, network: NetworkFactory | None = None) -> Checkpoint:
         raise CheckpointError(
             f"{folder} is not a checkpoint: {error.filename or error} is missing"
         ) from error
-    except (ValidationError, SafetensorError, OSError) as error:
+    except (ValueError, SafetensorError, OSError) as error:
         raise CheckpointError(f"the checkpoint {folder} is damaged: {error}") from error
     try:
         row_maps = tuple(
@@ -186,8 +186,10 @@ def load(folder: Path, network: NetworkFactory | None = None) -> Checkpoint:
 
 
 def _read(folder: Path) -> tuple[Description, dict[str, torch.Tensor], dict[str, np.ndarray]]:
-    description = Description.model_validate_json((folder / DESCRIPTION).read_bytes())
-    return description, load_tensors(folder / ARRAYS), load_file(folder / VALIDATION)
+    content, written_format = read_description((folder / DESCRIPTION).read_bytes())
+    description = Description.model_validate(content)
+    tensors = upgrade_weights(load_tensors(folder / ARRAYS), written_format)
+    return description, tensors, load_file(folder / VALIDATION)
 
 
 def require_rows(schema: FeatureSchema, log: Log) -> None:

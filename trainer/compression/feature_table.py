@@ -76,7 +76,7 @@ def rebuild(checkpoint: Checkpoint, features: Sequence[FeatureTable], row_map: s
     changes = {"method": f"{row_map}+mlet", "inner_dim": width} if projections else {"method": row_map}
     config = before.config.model_copy(update=changes)
     row_maps = tuple(feature.row_maps for feature in features)
-    network = checkpoint.model.head.network
+    network = checkpoint.model.network.module
     model = build_model(
         before.feature_schema, config, row_maps, network=lambda *_: network, table_device="meta"
     )

@@ -32,44 +32,45 @@ class DenseTransform(nn.Module):
         return logarithm if self.all_log else torch.where(self._is_log, logarithm, known)
 
 
-class Head(nn.Module):
-    """Everything behind the lookup: dense transform and network. What the exporter hands to torch.onnx."""
+class Network(nn.Module):
+    """Everything behind the lookup: the dense transform, then any module. The exporter hands it to
+    torch.onnx."""
 
-    def __init__(self, schema: FeatureSchema, network: nn.Module) -> None:
+    def __init__(self, schema: FeatureSchema, module: nn.Module) -> None:
         super().__init__()
         self.transform = DenseTransform(schema.dense)
-        self.network = network
+        self.module = module
 
     def forward(self, dense: Tensor, vectors: Tensor) -> Tensor:
         """dense float32 [B, N] (raw), vectors float32 [B, F, d] -> logit float32 [B]."""
-        logit: Tensor = self.network(self.transform(dense), vectors)
+        logit: Tensor = self.module(self.transform(dense), vectors)
         return logit
 
 
 class CTRModel(nn.Module):
     """rows int64 [B, C] and raw dense float32 [B, N] -> logit float32 [B].
 
-    `network` is any module from dense [B, N] and vectors [B, F, d] to a logit [B].
+    `module` takes dense [B, N], transformed, and vectors [B, F, d] to a logit [B].
     """
 
-    def __init__(self, collection: EmbeddingCollection, network: nn.Module) -> None:
+    def __init__(self, collection: EmbeddingCollection, module: nn.Module) -> None:
         super().__init__()
         self.collection = collection
-        self.head = Head(collection.schema, network)
+        self.network = Network(collection.schema, module)
 
     def forward(self, dense: Tensor, rows: Tensor) -> Tensor:
         """The logit of each row."""
-        logit: Tensor = self.head(dense, self.collection(rows))
+        logit: Tensor = self.network(dense, self.collection(rows))
         return logit
 
     @torch.inference_mode()
-    def predict(self, log: Log, *, batch_rows: int = 8192) -> np.ndarray:
+    def predict(self, log: Log, *, batch_size: int = 8192) -> np.ndarray:
         """float32 [rows]: the click probability of raw rows, as the served graph must give it."""
         was_training = self.training
         self.eval()
         parts = []
-        for start in range(0, len(log), batch_rows):
-            batch = log.take(slice(start, start + batch_rows))
+        for start in range(0, len(log), batch_size):
+            batch = log.take(slice(start, start + batch_size))
             rows = torch.from_numpy(self.collection.rows(batch.ids).astype(np.int64))
             parts.append(torch.sigmoid(self(torch.from_numpy(batch.dense), rows)))
         self.train(was_training)

@@ -34,7 +34,7 @@ def explain_divergence(model: CTRModel, log: Log | EncodedLog, numbers: np.ndarr
 
 
 def _dense_value(model: CTRModel, rows: Log, numbers: np.ndarray) -> str | None:
-    found = _largest(model.head.transform(torch.from_numpy(rows.dense)))
+    found = _largest(model.network.transform(torch.from_numpy(rows.dense)))
     if found is None:
         return None
     row, column = found
@@ -58,7 +58,7 @@ def _vector(model: CTRModel, rows: Log) -> str | None:
     others = f" (and vectors of {alike - 1} other features are extreme too)" if alike > 1 else ""
     return (
         f"the vector of the id {rows.ids[row, id_column[column]]} of {name!r} holds "
-        f"{vectors[row, column, value]:g}{others}; lower --table-lr"
+        f"{vectors[row, column, value]:g}{others}; lower --embedding-lr"
     )
 
 

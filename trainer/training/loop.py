@@ -86,12 +86,12 @@ class TrainingLoop:
         self._optimizers: list[torch.optim.Optimizer]
         if config.optimizer == "adam":
             self._optimizers = [
-                RowAdam(looked_up, lr=config.table_lr),
+                RowAdam(looked_up, lr=config.embedding_lr),
                 torch.optim.Adam(rest, lr=config.lr, fused=True),
             ]
         else:
             self._optimizers = [
-                RowSGD(looked_up, lr=config.table_lr),
+                RowSGD(looked_up, lr=config.embedding_lr),
                 torch.optim.SGD(rest, lr=config.lr, fused=True),
             ]
         total = max(1, self.epoch_steps * config.epochs)
@@ -135,7 +135,7 @@ class TrainingLoop:
         for optimizer in self._optimizers:
             optimizer.zero_grad()
         vectors = self._model.collection(batch.rows.long())
-        loss = binary_cross_entropy_with_logits(self._model.head(batch.dense, vectors), batch.label)
+        loss = binary_cross_entropy_with_logits(self._model.network(batch.dense, vectors), batch.label)
         value = loss.item()
         if self._config.l2:
             loss = loss + self._config.l2 / len(batch.label) * vectors.square().sum()

@@ -94,7 +94,7 @@ def train(
     else:
         row_maps = tuple(make_row_maps(config, vocabulary, vectors_of) for vocabulary in vocabularies)
         model, learning = build_model(schema, config, row_maps, network=network), config
-    shuffled, row_counts = _rows_of_the_table(rows, model.collection, config.batch_rows)
+    shuffled, row_counts = _rows_of_the_table(rows, model.collection, config.batch_size)
     zero_unreached_rows(model, row_counts)
     frequency = id_frequency(schema, vocabularies, splits.validation)
     loop = TrainingLoop(model, shuffled, splits.validation, frequency, learning)
@@ -166,13 +166,13 @@ def _finished(out: Path, identity: Identity, network: NetworkFactory | None) -> 
 
 
 def _rows_of_the_table(
-    log: EncodedLog, collection: EmbeddingCollection, batch_rows: int
+    log: EncodedLog, collection: EmbeddingCollection, batch_size: int
 ) -> tuple[ShuffledRows, np.ndarray]:
     """The log as rows of the fused table, and int64 [R]: how many of its values reach each of them."""
     columns = collection.columns
     places = columns.places(collection.rows_of, log.ids)
     row_counts = columns.row_counts(places, log.counts, collection.table.vectors.num_embeddings)
-    return ShuffledRows(log, columns, places, batch_rows), row_counts
+    return ShuffledRows(log, columns, places, batch_size), row_counts
 
 
 def _vectors(checkpoint: Checkpoint, feature: int, ids: np.ndarray) -> np.ndarray:

@@ -56,16 +56,16 @@ class ShuffledRows:
     """
 
     def __init__(
-        self, log: EncodedLog, columns: LookupColumns, places: Sequence[np.ndarray], batch_rows: int
+        self, log: EncodedLog, columns: LookupColumns, places: Sequence[np.ndarray], batch_size: int
     ) -> None:
-        self.log, self._columns, self._places, self._batch_rows = log, columns, places, batch_rows
-        self.batches = ceil(len(log) / batch_rows)
+        self.log, self._columns, self._places, self._batch_size = log, columns, places, batch_size
+        self.batches = ceil(len(log) / batch_size)
         self._blocks = ceil(len(log) / BLOCK_ROWS)
         self._whole: Batch | None = None
 
     def epoch(self, order: torch.Generator, done: int = 0) -> Iterator[Batch]:
         """The batches of one epoch drawn from `order`, without the first `done`."""
-        skipped = done * self._batch_rows
+        skipped = done * self._batch_size
         waiting: Batch | None = None  # too few rows of a buffer to be a batch
         for blocks in self._buffers(order):
             shuffled = torch.randperm(self._rows_in(blocks), generator=order)
@@ -74,11 +74,11 @@ class ShuffledRows:
                 continue
             shuffled, skipped = shuffled[skipped:], 0
             buffer = self._read(blocks)
-            first = self._batch_rows - (0 if waiting is None else len(waiting.label))
-            for places in (shuffled[:first], *torch.split(shuffled[first:], self._batch_rows)):
+            first = self._batch_size - (0 if waiting is None else len(waiting.label))
+            for places in (shuffled[:first], *torch.split(shuffled[first:], self._batch_size)):
                 batch = buffer.take(places)
                 batch = batch if waiting is None else waiting.join(batch)
-                waiting = batch if len(batch.label) < self._batch_rows else None
+                waiting = batch if len(batch.label) < self._batch_size else None
                 if waiting is None:
                     yield batch
         if waiting is not None and len(waiting.label):

@@ -35,7 +35,11 @@ def full_stage(config: TrainConfig) -> TrainConfig:
 def fine_tune_config(config: TrainConfig) -> TrainConfig:
     """The settings with which merged rows are tuned: one epoch of small steps."""
     return config.model_copy(
-        update={"epochs": 1, "lr": config.lr * GENTLE_NETWORK, "table_lr": config.table_lr * GENTLE_ROWS}
+        update={
+            "epochs": 1,
+            "lr": config.lr * GENTLE_NETWORK,
+            "embedding_lr": config.embedding_lr * GENTLE_ROWS,
+        }
     )
 
 

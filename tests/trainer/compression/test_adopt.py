@@ -24,7 +24,7 @@ Trained = Callable[..., tuple[Checkpoint, Path]]
 
 def test_a_model_taken_apart_and_adopted_gives_its_own_predictions(trained: Trained) -> None:
     checkpoint = trained("full")[0]
-    schema, network = checkpoint.description.feature_schema, checkpoint.model.head.network
+    schema, network = checkpoint.description.feature_schema, checkpoint.model.network.module
     rng = np.random.default_rng(0)
     ids, vectors, counts, unknown = (dict[str, Array]() for _ in range(4))
     for feature in feature_tables(checkpoint):

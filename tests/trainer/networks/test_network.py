@@ -20,7 +20,7 @@ from tablefold.trainer.networks.deepfm import DeepFM
 from tablefold.trainer.networks.registry import OURS, build_network, import_factory
 from tablefold.trainer.training.run import train
 
-CONFIG = TrainConfig(dim=4, batch_rows=256, epochs=1, row_ratio=4, method="lhf", network="shop_network:Net")
+CONFIG = TrainConfig(dim=4, batch_size=256, epochs=1, row_ratio=4, method="lhf", network="shop_network:Net")
 CODE = """
 import torch
 from torch import nn

@@ -13,7 +13,7 @@ from tablefold.trainer.training.observer import Observer, Several
 from tablefold.trainer.training.run import train
 from tests.trainer.runs import SMALL, StopAfter, Stopped, splits
 
-CONFIG = SMALL.model_copy(update={"batch_rows": 16, "epochs": 2, "patience": 2})
+CONFIG = SMALL.model_copy(update={"batch_size": 16, "epochs": 2, "patience": 2})
 SINCE_THE_LINE_BEFORE = {"rows_per_second", "train_logloss"}
 
 

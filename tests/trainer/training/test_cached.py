@@ -14,7 +14,7 @@ from tablefold.trainer.training.run import train
 from tests.core.test_cache import shop
 from tests.trainer.runs import SMALL, StopAfter, Stopped
 
-CONFIG = SMALL.model_copy(update={"method": "qr+mlet", "full_below": 0, "batch_rows": 32, "epochs": 2})
+CONFIG = SMALL.model_copy(update={"method": "qr+mlet", "full_below": 0, "batch_size": 32, "epochs": 2})
 
 
 def weights(

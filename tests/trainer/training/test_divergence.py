@@ -31,15 +31,15 @@ def spoil_projection(model: CTRModel) -> None:
 
 def spoil_network(model: CTRModel) -> None:
     with torch.no_grad():
-        model.get_parameter("head.network.logit.bias")[0] = -torch.inf
+        model.get_parameter("network.module.logit.bias")[0] = -torch.inf
 
 
 @pytest.mark.parametrize(
     ("spoil", "says"),
     [
-        (spoil_vector, r"the vector of the id 7 of 'C5' holds nan; lower --table-lr"),
+        (spoil_vector, r"the vector of the id 7 of 'C5' holds nan; lower --embedding-lr"),
         (spoil_projection, r"the weights collection\.table\.projection of 'C3' hold 1e\+20; lower --lr"),
-        (spoil_network, r"the weights head\.network\.logit\.bias hold -inf; lower --lr"),
+        (spoil_network, r"the weights network\.module\.logit\.bias hold -inf; lower --lr"),
         (lambda _: None, "look at the network's own computation"),
     ],
 )
@@ -63,7 +63,7 @@ def test_an_infinite_dense_value_is_named_with_its_row(tmp_path: Path) -> None:
         r"no epoch was finished"
     )
     with pytest.raises(TrainingError, match=says):
-        train(synthetic.SCHEMA, data, SMALL.model_copy(update={"batch_rows": 400}), tmp_path / "m")
+        train(synthetic.SCHEMA, data, SMALL.model_copy(update={"batch_size": 400}), tmp_path / "m")
     assert not (tmp_path / "m").exists()
 
 

@@ -63,7 +63,7 @@ def test_ids_of_all_64_bits_are_told_apart(tmp_path: Path) -> None:
     pattern = np.arange(len(data.train)) % len(ids)
     data.train.ids[:, 2] = ids[pattern]
     data.train.label[:] = pattern % 2  # type: ignore[index]
-    config = SMALL.model_copy(update={"epochs": 12, "patience": 12, "batch_rows": 32, "table_lr": 0.1})
+    config = SMALL.model_copy(update={"epochs": 12, "patience": 12, "batch_size": 32, "embedding_lr": 0.1})
     checkpoint = train(synthetic.SCHEMA, data, config, tmp_path / "m")
     (row_map,) = checkpoint.row_maps[2]
     assert len(set(row_map(ids).tolist())) == len(ids)

@@ -26,7 +26,7 @@ from tests.trainer.runs import SMALL, StopAfter, Stopped, Watching, splits
 
 ROOT = Path(__file__).parents[3]
 TWO_STAGES = TrainConfig(
-    method="lhf+mlet", dim=4, inner_dim=8, batch_rows=128, epochs=3, patience=3,
+    method="lhf+mlet", dim=4, inner_dim=8, batch_size=128, epochs=3, patience=3,
     network="tests.trainer.runs:Dropping",
 )  # fmt: skip
 STEPS = 13
@@ -175,7 +175,7 @@ def other_test_rows(data: Splits) -> Splits:
 @pytest.mark.parametrize(
     ("changes", "change_data", "says"),
     [
-        ({"table_lr": 0.5}, None, "table_lr was 0.01 and is 0.5"),
+        ({"embedding_lr": 0.5}, None, "embedding_lr was 0.01 and is 0.5"),
         ({"epochs": 2}, None, "epochs was 1 and is 2"),
         ({}, other_test_rows, "the test rows are others than they were"),
         ({}, lambda data: replace(data, train=data.validation), "the training rows are others than"),

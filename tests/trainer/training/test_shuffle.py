@@ -30,13 +30,13 @@ def log_of(rows: int) -> Log:
     return Log(dense=dense, ids=np.column_stack([items, tags]), label=label)
 
 
-def shuffled(rows: int, batch_rows: int) -> ShuffledRows:
+def shuffled(rows: int, batch_size: int) -> ShuffledRows:
     encoded = EncodedLog.of(SCHEMA, log_of(rows))
     maps = [
         RowMap(keys=ids, rows=np.arange(len(ids)) + 1, hashed_first=0, hashed_rows=1) for ids in encoded.ids
     ]
     columns = LookupColumns.of(SCHEMA, [(each,) for each in maps])
-    return ShuffledRows(encoded, columns, columns.places(maps, encoded.ids), batch_rows)
+    return ShuffledRows(encoded, columns, columns.places(maps, encoded.ids), batch_size)
 
 
 @pytest.fixture(autouse=True)
@@ -46,11 +46,11 @@ def small_buffers(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.parametrize("rows", [1, 15, 16, 1000, 1024, 1025, 5001])
-@pytest.mark.parametrize("batch_rows", [7, 128, 3000])
-def test_an_epoch_shows_every_row_once_as_it_is(rows: int, batch_rows: int) -> None:
-    batches = list(shuffled(rows, batch_rows).epoch(torch.Generator().manual_seed(0)))
-    assert len(batches) == shuffled(rows, batch_rows).batches
-    assert [len(batch.label) for batch in batches[:-1]] == [batch_rows] * (len(batches) - 1)
+@pytest.mark.parametrize("batch_size", [7, 128, 3000])
+def test_an_epoch_shows_every_row_once_as_it_is(rows: int, batch_size: int) -> None:
+    batches = list(shuffled(rows, batch_size).epoch(torch.Generator().manual_seed(0)))
+    assert len(batches) == shuffled(rows, batch_size).batches
+    assert [len(batch.label) for batch in batches[:-1]] == [batch_size] * (len(batches) - 1)
     numbers = torch.cat([batch.numbers for batch in batches])
     assert sorted(numbers.tolist()) == list(range(rows))
     log = log_of(rows)

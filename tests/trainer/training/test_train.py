@@ -92,7 +92,7 @@ def test_ids_that_are_all_alike_still_share_all_rows() -> None:
 
 def test_the_best_epoch_is_kept_and_a_worse_one_ends_the_run(tmp_path: Path) -> None:
     watched = Watching()
-    config = SMALL.model_copy(update={"epochs": 12, "table_lr": 0.05})
+    config = SMALL.model_copy(update={"epochs": 12, "embedding_lr": 0.05})
     checkpoint = train(synthetic.SCHEMA, splits(), config, tmp_path / "m", observer=watched)
     losses = [epoch.validation["logloss"] for epoch in watched.epochs]
     assert len(losses) < 12
@@ -145,7 +145,10 @@ def test_the_command_reports_bad_input_with_exit_code_2(tmp_path: Path, refused:
     for arguments, says in [
         (["--data", "synthetic:500", "--method", "magic"], "--method 'magic' is not known"),
         (["--data", "criteo:/no/such"], "/no/such does not exist"),
-        (["--data", "synthetic:500", "--table-lr", "-1"], "--table-lr -1.0: Input should be greater than 0"),
+        (
+            ["--data", "synthetic:500", "--embedding-lr", "-1"],
+            "--embedding-lr -1.0: Input should be greater than 0",
+        ),
         (["--data", "synthetic:500", "--method-of", "C99=hash"], "--method-of names 'C99', which is no"),
         (["--data", "synthetic:500", "--method-of", "hash"], "--method-of 'hash': give FEATURE=VALUE"),
         (["--data", "synthetic:500", "--row-ratio-of", "C3=0.5"], "--row-ratio-of 0.5: Input should be"),

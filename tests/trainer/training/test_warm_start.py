@@ -20,7 +20,7 @@ from tests.trainer.runs import Watching, splits
 
 WARM = TrainConfig(
     method="lhf", warm_start=True, row_ratio=5, row_ratio_of={"C1": 20}, full_below=8, dim=4, epochs=2,
-    batch_rows=128, bottom=(8,), top=(8,), lr=2e-3, table_lr=1e-2,
+    batch_size=128, bottom=(8,), top=(8,), lr=2e-3, embedding_lr=1e-2,
 )  # fmt: skip
 
 
@@ -72,7 +72,9 @@ def test_it_goes_on_for_one_gentle_epoch(warm: Path) -> None:
     assert end.description.metrics["epoch"] == 1
     pairs = zip(feature_tables(start), feature_tables(end), strict=True)
     moved = max(float((before.vectors - after.vectors).abs().max()) for before, after in pairs)
-    assert 0 < moved <= 13 * 2 * fine_tune_config(WARM).table_lr  # steps of Adam, each about a learning rate
+    assert (
+        0 < moved <= 13 * 2 * fine_tune_config(WARM).embedding_lr
+    )  # steps of Adam, each about a learning rate
 
 
 def test_the_full_table_is_shared_by_all_sizes_and_a_finished_one_is_not_trained_again(
