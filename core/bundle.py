@@ -17,7 +17,7 @@ import numpy as np
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from tablefold.errors import BundleError
-from tablefold.footprint import Footprint
+from tablefold.model_size import Footprint
 from tablefold.schema import FeatureSchema
 
 MANIFEST = "manifest.json"

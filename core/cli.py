@@ -19,8 +19,8 @@ from tablefold.bundle import read_manifest
 from tablefold.client.cli import predict
 from tablefold.errors import TablefoldError, UsageError
 from tablefold.exporter.cli import export, export_options, predict_footprint
-from tablefold.footprint import Footprint
 from tablefold.loadtest.cli import loadtest
+from tablefold.model_size import Footprint
 from tablefold.server.cli import serve, show_footprint
 from tablefold.study.cli import study
 from tablefold.trainer.cli import compress, neighbours, train

@@ -10,7 +10,7 @@ import typer
 
 if TYPE_CHECKING:
     from tablefold.exporter.export import ExportOptions
-    from tablefold.footprint import Footprint
+    from tablefold.model_size import Footprint
 
 
 def export(

@@ -30,9 +30,9 @@ from tablefold.exporter.passes.row_types import RowType
 from tablefold.exporter.passes.rows import AttachRows, StoredTable
 from tablefold.exporter.proof.probes import probe_rows
 from tablefold.exporter.proof.verify import Answers, graph_of, require_bundle, require_equal
-from tablefold.footprint import Footprint
 from tablefold.logs import Log
 from tablefold.metrics import auc, logloss
+from tablefold.model_size import Footprint
 from tablefold.trainer.checkpoint.files import Checkpoint
 from tablefold.trainer.networks.ctr_model import CTRModel
 

@@ -8,7 +8,7 @@ import numpy as np
 import onnx_ir as ir
 from onnx_ir.tape import Tape
 
-from tablefold.footprint import Parts
+from tablefold.model_size import Parts
 from tablefold.schema import FeatureSchema
 
 OPSET = 20

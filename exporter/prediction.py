@@ -10,8 +10,8 @@ from tablefold.errors import UsageError
 from tablefold.exporter.export import ExportOptions
 from tablefold.exporter.passes.lookup import DICTIONARIES
 from tablefold.exporter.passes.quantise_network import NetworkType
-from tablefold.footprint import Footprint, Parts
 from tablefold.logs.formats import avazu, criteo, custom, frappe, movielens, synthetic
+from tablefold.model_size import Footprint, Parts
 from tablefold.schema import FeatureSchema
 from tablefold.trainer.config import TrainConfig
 from tablefold.trainer.embedding.table import PADDING_ROWS

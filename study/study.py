@@ -18,8 +18,8 @@ from typing import Annotated, Any, TypeVar
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from tablefold.errors import TrainingError, UsageError
-from tablefold.footprint import Parts
 from tablefold.logs import EncodedLog, Log, Splits
+from tablefold.model_size import Parts
 from tablefold.schema import FeatureSchema
 from tablefold.trainer.checkpoint import files as checkpoints
 from tablefold.trainer.checkpoint.files import Checkpoint

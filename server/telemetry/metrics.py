@@ -11,7 +11,7 @@ from prometheus_client.core import GaugeMetricFamily
 from prometheus_client.registry import Collector
 
 from tablefold.errors import RequestError
-from tablefold.footprint import Parts
+from tablefold.model_size import Parts
 from tablefold.server.telemetry.memory import process_memory
 
 SECONDS = (0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 10)

@@ -17,7 +17,7 @@ import numpy as np
 import psutil
 
 from tablefold.bundle import GoldenRows, Manifest, Method
-from tablefold.footprint import Footprint, Parts
+from tablefold.model_size import Footprint, Parts
 from tablefold.protos import inference_pb2 as oip
 from tablefold.protos import inference_pb2_grpc as oip_grpc
 from tablefold.protos import tablefold_pb2 as own

@@ -16,12 +16,12 @@ from tablefold.client.protocols.oip import OipCodec
 from tablefold.client.protocols.tablefold_v1 import TablefoldCodec
 from tablefold.client.served_model import open_codec
 from tablefold.errors import UsageError
-from tablefold.footprint import Footprint, Parts
 from tablefold.loadtest.generator.traffic import random_rows, request_pool
 from tablefold.loadtest.plan import Plan
 from tablefold.loadtest.row_counts import RowCounts
 from tablefold.loadtest.target import run
 from tablefold.logs.formats.criteo import SCHEMA as CRITEO
+from tablefold.model_size import Footprint, Parts
 from tablefold.protos import inference_pb2 as oip
 from tablefold.protos import tablefold_pb2 as own
 from tablefold.schema import CategoricalFeature, DenseFeature, FeatureSchema

@@ -22,7 +22,7 @@ import pytest
 from onnx import TensorProto, helper
 
 from tablefold.bundle import GRAPH, MANIFEST, WEIGHTS, GoldenRows, Manifest, Method, digest
-from tablefold.footprint import Footprint, Parts
+from tablefold.model_size import Footprint, Parts
 from tablefold.protos import inference_pb2, inference_pb2_grpc, tablefold_pb2_grpc
 from tablefold.schema import MISSING, CategoricalFeature, DenseFeature, Encoding, FeatureSchema
 from tablefold.server.app import Server

@@ -11,9 +11,9 @@ from typer.testing import CliRunner
 
 from tablefold.cli import app
 from tablefold.errors import TrainingError, UsageError
-from tablefold.footprint import Parts
 from tablefold.logs import Splits
 from tablefold.logs.formats import synthetic
+from tablefold.model_size import Parts
 from tablefold.study import study as studies
 from tablefold.study.curves import auc_at, budgets, family, fronts, width_saved
 from tablefold.study.study import Result, Study, StudyRun, Weighed, read_study

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from tablefold.errors import BundleError
-from tablefold.footprint import Footprint, Parts
+from tablefold.model_size import Footprint, Parts
 from tablefold.protos import inference_pb2 as oip
 from tablefold.protos import tablefold_pb2 as pb
 from tablefold.server.telemetry.memory import mapped_bytes, memory_of

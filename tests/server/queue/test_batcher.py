@@ -15,7 +15,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tablefold.errors import DeadlineExceeded, DeadlineUnreachable, EngineError, Overloaded, Unavailable
-from tablefold.footprint import Parts
+from tablefold.model_size import Parts
 from tablefold.server.queue.batch_sizing import Pace, Throughput, measure_pace
 from tablefold.server.queue.batcher import Batcher
 from tablefold.server.queue.engine_threads import Lanes
