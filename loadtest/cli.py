@@ -152,9 +152,9 @@ def loadtest(
     from tablefold.client.credentials import CredentialFiles
     from tablefold.errors import UsageError
     from tablefold.loadtest.measure import measure, write
-    from tablefold.loadtest.objective import Objective
     from tablefold.loadtest.plan import Plan
-    from tablefold.loadtest.report.card import print_card
+    from tablefold.loadtest.report.terminal import print_card
+    from tablefold.loadtest.slo import Objective
     from tablefold.report import check_writable
 
     plan = Plan(

@@ -11,9 +11,9 @@ from tablefold.errors import UsageError
 from tablefold.loadtest.compare import Comparison, compare, names, versus
 from tablefold.loadtest.interrupt import Interrupt
 from tablefold.loadtest.plan import Plan
-from tablefold.loadtest.report.card import show_progress
 from tablefold.loadtest.report.page import page
 from tablefold.loadtest.report.spreadsheet import csv_text
+from tablefold.loadtest.report.terminal import show_progress
 from tablefold.loadtest.results.result import Result
 from tablefold.loadtest.sweep import Sweep, sweep
 from tablefold.loadtest.target import opened

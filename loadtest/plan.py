@@ -10,8 +10,8 @@ from typing import Literal
 
 from tablefold.client.credentials import CredentialFiles
 from tablefold.errors import UsageError
-from tablefold.loadtest.objective import Objective
 from tablefold.loadtest.row_counts import RowCounts
+from tablefold.loadtest.slo import Objective
 
 DEFAULT_CONCURRENCY = 8
 MOST_CONNECTIONS = 4

@@ -12,9 +12,9 @@ from typing import Literal
 from pydantic import computed_field
 
 from tablefold.loadtest.figures import Figures
-from tablefold.loadtest.objective import cost_per_million
 from tablefold.loadtest.plan import Plan
 from tablefold.loadtest.results.result import Result
+from tablefold.loadtest.slo import cost_per_million
 from tablefold.loadtest.target import Target
 
 PROBE_SECONDS = 1.0

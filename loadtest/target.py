@@ -28,9 +28,9 @@ from tablefold.client.refusals import explain_refusals
 from tablefold.client.served_model import SETUP_SECONDS, open_codec
 from tablefold.errors import UsageError
 from tablefold.loadtest.figures import Bundle, FootprintCheck
-from tablefold.loadtest.generator.shift import News, Report, Setup, Shift
-from tablefold.loadtest.generator.traffic import request_pool, rows_of
-from tablefold.loadtest.generator.workers import Workers
+from tablefold.loadtest.generator.coordinator import Workers
+from tablefold.loadtest.generator.messages import News, Report, Setup, Shift
+from tablefold.loadtest.generator.request_pool import request_pool, rows_of
 from tablefold.loadtest.interrupt import Interrupt
 from tablefold.loadtest.observer.memory import FootprintCall, MemorySource, MemoryWatch, find_memory
 from tablefold.loadtest.observer.statistics import batches_since, count

@@ -9,8 +9,8 @@ from collections.abc import Awaitable, Callable, Iterable, Iterator
 
 import numpy as np
 
-from tablefold.loadtest.generator.alarm import Alarm
 from tablefold.loadtest.generator.caller import CLIENT_LIMIT, OK, Call
+from tablefold.loadtest.generator.timer import Alarm
 
 IN_FLIGHT_LIMIT = 10_000
 """Of the open loop: a bound on this client's memory. A call beyond it is counted, not sent."""

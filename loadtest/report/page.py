@@ -6,8 +6,8 @@ Knows what comes first. Does not know HTML (`tablefold.report`).
 from collections import Counter
 
 from tablefold.loadtest.compare import MEMORY, Comparison
-from tablefold.loadtest.objective import Objective
-from tablefold.loadtest.report.card import (
+from tablefold.loadtest.report.sections import of_run, quality, ran
+from tablefold.loadtest.report.terminal import (
     INTERRUPTED,
     RATIO_HEADER,
     doubts,
@@ -16,8 +16,8 @@ from tablefold.loadtest.report.card import (
     ratio_rows,
     step_table,
 )
-from tablefold.loadtest.report.sections import of_run, quality, ran
 from tablefold.loadtest.results.result import Result
+from tablefold.loadtest.slo import Objective
 from tablefold.loadtest.sweep import Sweep
 from tablefold.report import Page, Picture, Section, Table, Text
 from tablefold.report.latency import RatePoint, latency_cdf, rate_against_latency

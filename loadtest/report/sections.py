@@ -6,7 +6,7 @@ Knows what a load test's reader looks for. Does not know HTML (`tablefold.report
 from collections.abc import Sequence
 
 from tablefold.loadtest.figures import Bundle, Latency
-from tablefold.loadtest.report.card import client_words, facts, megabytes, memory_words, number
+from tablefold.loadtest.report.terminal import client_words, facts, megabytes, memory_words, number
 from tablefold.loadtest.results.result import Result
 from tablefold.report import Picture, Section, Table, Text
 from tablefold.report.charts import QualityPoint, auc_per_byte, size

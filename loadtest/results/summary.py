@@ -17,14 +17,14 @@ from tablefold.loadtest.figures import (
     ServerMemory,
     ServerTime,
 )
+from tablefold.loadtest.generator.messages import Report
 from tablefold.loadtest.generator.recorder import Recorder
-from tablefold.loadtest.generator.shift import Report
-from tablefold.loadtest.objective import cost_per_million
 from tablefold.loadtest.observer.memory import Sample
 from tablefold.loadtest.observer.processes import ProcessMemory
 from tablefold.loadtest.plan import Plan
 from tablefold.loadtest.results.drift import trends
 from tablefold.loadtest.results.result import Result
+from tablefold.loadtest.slo import cost_per_million
 
 MOST_POINTS = 240
 """Of memory over time; a longer run is thinned, its peak is not lost (`resident_peak`)."""

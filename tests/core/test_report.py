@@ -176,7 +176,7 @@ def test_reports_and_load_tests_need_no_heavy_libraries():
     for module, more in (
         ("report.charts", {"grpc"}),
         ("loadtest.target", set()),
-        ("loadtest.generator.worker", {"polars", "matplotlib"}),
+        ("loadtest.generator.client_process", {"polars", "matplotlib"}),
     ):
         program = f"import sys, tablefold.{module}; print(*sys.modules)"
         run = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)

@@ -12,11 +12,11 @@ from hypothesis import strategies as st
 from tablefold.errors import UsageError
 from tablefold.loadtest.compare import compare, names, versus
 from tablefold.loadtest.figures import LatencyPoint, MemoryPoint
-from tablefold.loadtest.objective import Objective, cost_per_million
 from tablefold.loadtest.plan import Plan
-from tablefold.loadtest.report.card import doubts, step_table
 from tablefold.loadtest.report.page import page
+from tablefold.loadtest.report.terminal import doubts, step_table
 from tablefold.loadtest.results.drift import trend, trends
+from tablefold.loadtest.slo import Objective, cost_per_million
 from tablefold.loadtest.sweep import kept_up, sweep
 from tablefold.loadtest.target import run
 from tests.loadtest.simulated import Simulated

@@ -11,9 +11,9 @@ import pytest
 
 from tablefold.loadtest.compare import compare
 from tablefold.loadtest.interrupt import Interrupt
-from tablefold.loadtest.objective import Objective
 from tablefold.loadtest.plan import Plan
 from tablefold.loadtest.report.page import page
+from tablefold.loadtest.slo import Objective
 from tablefold.loadtest.sweep import sweep
 from tablefold.loadtest.target import opened
 from tests.loadtest.simulated import Simulated

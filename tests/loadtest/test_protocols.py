@@ -16,7 +16,7 @@ from tablefold.client.protocols.oip import OipCodec
 from tablefold.client.protocols.tablefold_v1 import TablefoldCodec
 from tablefold.client.served_model import open_codec
 from tablefold.errors import UsageError
-from tablefold.loadtest.generator.traffic import random_rows, request_pool
+from tablefold.loadtest.generator.request_pool import random_rows, request_pool
 from tablefold.loadtest.plan import Plan
 from tablefold.loadtest.row_counts import RowCounts
 from tablefold.loadtest.target import run

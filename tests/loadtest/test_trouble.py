@@ -11,9 +11,9 @@ import pytest
 
 from tablefold.errors import UsageError
 from tablefold.loadtest.generator.arrivals import CLIENT_LIMIT, open_loop
-from tablefold.loadtest.generator.workers import WorkerDied
-from tablefold.loadtest.objective import Objective
+from tablefold.loadtest.generator.coordinator import WorkerDied
 from tablefold.loadtest.plan import Plan
+from tablefold.loadtest.slo import Objective
 from tablefold.loadtest.target import run
 
 BASE = Plan(server="-", model="ctr", rows="5", rate=100.0, duration=2.0, warmup=0.2, processes=1)
@@ -81,7 +81,7 @@ async def test_a_dead_server_is_not_hammered_by_the_closed_loop(start_fake):
 def worker():
     """The one client process."""
     alive = [each for each in psutil.Process().children() if each.status() != psutil.STATUS_ZOMBIE]
-    (found,) = [each for each in alive if "tablefold.loadtest.generator.worker" in each.cmdline()]
+    (found,) = [each for each in alive if "tablefold.loadtest.generator.client_process" in each.cmdline()]
     return found
 
 

@@ -13,7 +13,7 @@ from typing import Self
 from tablefold.errors import TablefoldError
 from tablefold.loadtest.generator.cpu import ClientCpu
 from tablefold.loadtest.generator.histogram import merged
-from tablefold.loadtest.generator.shift import News, Report, Setup, Shift, packed, receive
+from tablefold.loadtest.generator.messages import News, Report, Setup, Shift, packed, receive
 
 START_SECONDS = 60.0
 PIPE_BYTES = 1 << 20
@@ -35,7 +35,7 @@ class Workers:
     @classmethod
     async def start(cls, setup: Setup, count: int) -> Self:
         """Processes that have everything and are connected. Raises WorkerDied."""
-        command = (sys.executable, "-m", "tablefold.loadtest.generator.worker")
+        command = (sys.executable, "-m", "tablefold.loadtest.generator.client_process")
         # In a session of their own: Ctrl-C on the terminal is for us, who then ask them what they have.
         workers = cls(
             [

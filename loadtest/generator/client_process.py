@@ -1,4 +1,4 @@
-"""One client process: `python -m tablefold.loadtest.generator.worker`.
+"""One client process: `python -m tablefold.loadtest.generator.client_process`.
 
 It is told what to do on stdin and answers on stdout.
 
@@ -19,8 +19,8 @@ from tablefold.loadtest.generator.caller import Caller
 from tablefold.loadtest.generator.cpu import ClientCpu, CpuMeter
 from tablefold.loadtest.generator.event_loop import run
 from tablefold.loadtest.generator.histogram import Histogram
+from tablefold.loadtest.generator.messages import News, Report, Setup, Shift, packed, receive
 from tablefold.loadtest.generator.recorder import Recorder
-from tablefold.loadtest.generator.shift import News, Report, Setup, Shift, packed, receive
 
 NEWS_SECONDS = 0.5
 
