@@ -1,19 +1,29 @@
-"""The command `loadtest`: options in, figures out.
-
-Knows options, where output goes and how progress looks. Imports nothing heavy until a command runs.
-"""
+"""The command `loadtest`. It imports nothing heavy until it runs."""
 
 import sys
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 import typer
 
 from tablefold.client.options import LOGS, Model, Server, TlsCa, TlsCert, TlsKey, TokenFile
 
-ROUNDS = 5
-LOAD, QUESTIONS, REPORTS = "Load", "What to find out", "Reports"
-"""Headings of `loadtest --help`."""
+DEFAULT_ROUNDS = 5
+
+
+def _load(help: str, **options: Any) -> Any:
+    """Return an option of the panel about the load."""
+    return typer.Option(help=help, rich_help_panel="Load", **options)
+
+
+def _question(*names: str, help: str, **options: Any) -> Any:
+    """Return an option of the panel about what to find out."""
+    return typer.Option(*names, help=help, rich_help_panel="What to find out", **options)
+
+
+def _report(help: str) -> Any:
+    """Return an option of the panel about reports."""
+    return typer.Option(help=help, metavar="FILE", rich_help_panel="Reports")
 
 
 def loadtest(
@@ -36,74 +46,50 @@ def loadtest(
     ] = "",
     rate: Annotated[
         float | None,
-        typer.Option(
-            help="Open loop: this many calls a second whatever the server does.",
-            show_default=False,
-            rich_help_panel=LOAD,
-        ),
+        _load("Open loop: this many calls a second whatever the server does.", show_default=False),
     ] = None,
     arrivals: Annotated[
-        Literal["poisson", "constant"],
-        typer.Option(help="How the open loop's calls are spread.", rich_help_panel=LOAD),
+        Literal["poisson", "constant"], _load("How the open loop's calls are spread over time.")
     ] = "poisson",
     concurrency: Annotated[
         int | None,
-        typer.Option(
-            help="Closed loop: this many callers who wait for their replies; 8 unless --rate is given. "
+        _load(
+            "Closed loop: this many callers, who wait for their replies; 8 unless --rate is given. "
             "With --rate: the most calls in flight.",
             show_default=False,
-            rich_help_panel=LOAD,
         ),
     ] = None,
     sweep: Annotated[
         bool,
-        typer.Option(
-            "--sweep",
-            help="Raise the rate until the server gives in: where is its knee?",
-            rich_help_panel=QUESTIONS,
-        ),
+        _question("--sweep", help="Raise the rate until the server falls behind: where is its knee?"),
     ] = False,
     slo: Annotated[
         list[str] | None,
-        typer.Option(
+        _question(
             metavar="pN=TIME",
-            help="An objective such as p99=20ms; with --sweep, the highest rate that holds it. Repeatable.",
-            rich_help_panel=QUESTIONS,
+            help="Service level objective such as p99=20ms; with --sweep, the highest rate that holds it. "
+            "Repeatable.",
         ),
     ] = None,
     versus: Annotated[
         list[str] | None,
-        typer.Option(
+        _question(
             metavar="HOST:PORT/MODEL[@PROTOCOL]",
-            help="Another target, loaded in turns with the first and compared with it. Repeatable.",
-            rich_help_panel=QUESTIONS,
+            help="Another target to compare the first with; each round runs all of them. Repeatable.",
         ),
     ] = None,
     repeats: Annotated[
-        int | None,
-        typer.Option(
-            min=2, help="Rounds of a comparison.", show_default=str(ROUNDS), rich_help_panel=QUESTIONS
-        ),
+        int | None, _question(help="Rounds of a comparison.", min=2, show_default=str(DEFAULT_ROUNDS))
     ] = None,
     price_per_hour: Annotated[
         float | None,
-        typer.Option(
-            help="Of the server's machine: prints the cost of a million predictions.",
-            rich_help_panel=QUESTIONS,
-        ),
+        _question(help="Price of the server's machine: prints the cost of a million predictions."),
     ] = None,
     duration: Annotated[
-        float,
-        typer.Option(
-            help="Measured seconds (of each run). From 60 on, drift is looked for.", rich_help_panel=LOAD
-        ),
+        float, _load("Measured seconds (of each run). From 60 on, the report looks for drift.")
     ] = 10.0,
-    warmup: Annotated[
-        float, typer.Option(help="Seconds of the same load beforehand, not measured.", rich_help_panel=LOAD)
-    ] = 2.0,
-    timeout: Annotated[
-        float, typer.Option(help="Deadline of a call in seconds.", rich_help_panel=LOAD)
-    ] = 10.0,
+    warmup: Annotated[float, _load("Seconds of the same load beforehand, not measured.")] = 2.0,
+    timeout: Annotated[float, _load("Deadline of a call in seconds.")] = 10.0,
     data: Annotated[
         str | None,
         typer.Option(
@@ -111,39 +97,27 @@ def loadtest(
             help=f"Rows to send: {LOGS}, or golden:BUNDLE (and check every answer). Random rows without it.",
         ),
     ] = None,
-    seed: Annotated[int, typer.Option(help="Of the rows and of the schedule.", rich_help_panel=LOAD)] = 0,
+    seed: Annotated[int, _load("Seed of the rows and of the schedule.")] = 0,
     processes: Annotated[
         int | None,
-        typer.Option(
+        _load(
+            "Client processes.",
             min=1,
-            help="Client processes.",
             show_default="one; more, up to a core each, while they are the bottleneck in the warm-up",
-            rich_help_panel=LOAD,
         ),
     ] = None,
     tls_ca: TlsCa = None,
     tls_cert: TlsCert = None,
     tls_key: TlsKey = None,
     token_file: TokenFile = None,
-    json: Annotated[
-        Path | None,
-        typer.Option(metavar="FILE", help="Write every figure as one line of JSON.", rich_help_panel=REPORTS),
-    ] = None,
-    csv: Annotated[
-        Path | None,
-        typer.Option(metavar="FILE", help="Write a line of CSV for each run.", rich_help_panel=REPORTS),
-    ] = None,
-    html: Annotated[
-        Path | None,
-        typer.Option(
-            metavar="FILE", help="Write the report: one page, no other files.", rich_help_panel=REPORTS
-        ),
-    ] = None,
+    json: Annotated[Path | None, _report("Write every figure as one line of JSON.")] = None,
+    csv: Annotated[Path | None, _report("Write a line of CSV for each run.")] = None,
+    html: Annotated[Path | None, _report("Write the report as one page without other files.")] = None,
 ) -> None:
-    """Load a server and tell the truth about its latency and memory.
+    """Load a server and measure its latency and memory.
 
-    Latency counts from the moment a call was due, errors are counted by code, and a run that this
-    client could not keep up with is marked invalid. Ctrl-C keeps what was measured so far.
+    Latency counts from when a call was due, errors are counted by code, and a run that this client could
+    not keep up with is marked invalid. Ctrl-C keeps what was measured so far.
     """
     import asyncio
 
@@ -151,10 +125,10 @@ def loadtest(
 
     from tablefold.client.credentials import CredentialFiles
     from tablefold.errors import UsageError
-    from tablefold.loadtest.measure import measure, write
+    from tablefold.loadtest.measure import measure, write_reports
     from tablefold.loadtest.plan import Plan
-    from tablefold.loadtest.report.terminal import print_card
-    from tablefold.loadtest.slo import Objective
+    from tablefold.loadtest.report.terminal import print_summary
+    from tablefold.loadtest.slo import LatencySlo
     from tablefold.report import check_writable
 
     plan = Plan(
@@ -173,7 +147,7 @@ def loadtest(
         data=data,
         seed=seed,
         processes=processes,
-        slo=tuple(map(Objective.parse, slo or ())),
+        slo=tuple(map(LatencySlo.parse, slo or ())),
         price_per_hour=price_per_hour,
     )
     for file in (json, csv, html):
@@ -187,8 +161,10 @@ def loadtest(
         raise UsageError("--repeats are the rounds of a comparison: give --versus too")
     if arrivals != "poisson" and rate is None and not sweep:
         raise UsageError("--arrivals are those of the open loop: give --rate or --sweep too")
-    report = asyncio.run(measure(plan, find_knee=sweep, others=versus or (), repeats=repeats or ROUNDS))
+    report = asyncio.run(
+        measure(plan, find_knee=sweep, others=versus or (), repeats=repeats or DEFAULT_ROUNDS)
+    )
     sys.stderr.write("\n" if sys.stderr.isatty() else "")
-    # The card first: should the disk be full now, the figures are not lost.
-    print_card(report, Console())
-    write(report, json=json, csv=csv, html=html)
+    # On the terminal first: if the disk is full now, the figures are not lost.
+    print_summary(report, Console())
+    write_reports(report, json=json, csv=csv, html=html)

@@ -1,6 +1,6 @@
-"""Several targets under the same load, in turns, so that the machine's noise hits all alike.
+"""Several targets under the same load, one after the other in each round.
 
-Knows repeats, ratios and their confidence intervals. Does not know what the targets are.
+The machine's noise thus hits all of them alike.
 """
 
 import shlex
@@ -35,7 +35,7 @@ FIGURES: dict[str, Callable[[Result], float | None]] = {
 
 
 class Ratio(Figures):
-    """A figure of a target over the first target's, round by round: geometric mean, 95 % interval (t)."""
+    """A figure of a target over the first target's, round by round: geometric mean, 95 % t interval."""
 
     figure: str
     target: str
@@ -43,7 +43,7 @@ class Ratio(Figures):
     low: float
     high: float
     differs: bool
-    """1 lies outside the interval."""
+    """The interval does not hold 1."""
 
 
 class Comparison(Figures):
@@ -57,19 +57,18 @@ class Comparison(Figures):
     interrupted: bool
     targets: list[str]
     medians: dict[str, list[float | None]]
-    """By figure: the median of each target's rounds. Without memory where targets share a server, which holds
-    the models of all."""
+    """By figure: the median of each target's rounds. Without memory where targets share a server."""
     ratios: list[Ratio]
     rounds: list[list[Result]]
     """Each round holds a run of each target, in the order of `targets`."""
 
     def json_line(self) -> str:
-        """Every figure of every run, on one line."""
+        """Return every figure of every run as one line."""
         return self.model_dump_json()
 
 
-def versus(plan: Plan, text: str) -> Plan:
-    """The same plan for HOST:PORT/MODEL or HOST:PORT/MODEL@PROTOCOL. Raises UsageError."""
+def other_plan(plan: Plan, text: str) -> Plan:
+    """Return the same plan for HOST:PORT/MODEL or HOST:PORT/MODEL@PROTOCOL. Raises UsageError."""
     server, slash, rest = text.partition("/")
     model, _, protocol = rest.partition("@")
     if not slash or not model or (protocol or plan.protocol) not in PROTOCOLS:
@@ -79,89 +78,94 @@ def versus(plan: Plan, text: str) -> Plan:
     return replace(plan, server=server, model=model, protocol=protocol or plan.protocol)
 
 
-def names(plans: Sequence[Plan]) -> list[str]:
-    """What tells the targets apart."""
+def target_names(plans: Sequence[Plan]) -> list[str]:
+    """Return for each plan the parts in which plans differ. Raises UsageError for the same plan twice."""
     parts = [(plan.model, plan.server, plan.protocol) for plan in plans]
-    telling = [index for index in range(3) if len({part[index] for part in parts}) > 1] or [0]
-    told = [" ".join(part[index] for index in telling) for part in parts]
-    if len(set(told)) < len(told):
+    differing = [index for index in range(3) if len({part[index] for part in parts}) > 1] or [0]
+    names = [" ".join(part[index] for index in differing) for part in parts]
+    if len(set(names)) < len(names):
         raise UsageError("--versus names a target twice; comparing it with itself shows noise only")
-    return told
+    return names
 
 
 async def compare(targets: Sequence[Target], plans: Sequence[Plan], repeats: int) -> Comparison:
-    """`repeats` rounds of all targets, each round beginning with another. Raises WorkerDied."""
-    called = names(plans)
+    """Run `repeats` rounds of all targets, each starting with another target. Raises ClientProcessDied."""
+    names = target_names(plans)
     rounds: list[list[Result]] = []
     for number in range(repeats):
-        done: dict[int, Result] = {}
-        for turn in range(len(targets)):
-            index = (turn + number) % len(targets)
-            done[index] = await targets[index].run(plans[index])
-            if done[index].interrupted:
+        results: dict[int, Result] = {}
+        for position in range(len(targets)):
+            index = (position + number) % len(targets)
+            results[index] = await targets[index].run(plans[index])
+            if results[index].interrupted:
                 break
         else:
-            rounds.append([done[index] for index in range(len(targets))])
+            rounds.append([results[index] for index in range(len(targets))])
             continue
         break
     figures = dict(FIGURES)
     if len({plan.server for plan in plans}) < len(plans):
         del figures[MEMORY]
-    ratios = [
-        ratio
-        for index in range(1, len(targets))
-        for figure, of in figures.items()
-        if (ratio := _ratio(figure, called[index], [(of(each[0]), of(each[index])) for each in rounds]))
-    ]
+    ratios = []
+    for index in range(1, len(targets)):
+        for figure, value in figures.items():
+            pairs = [(value(results[0]), value(results[index])) for results in rounds]
+            if (ratio := _ratio(figure, names[index], pairs)) is not None:
+                ratios.append(ratio)
     medians = {
-        figure: [_median([of(each[index]) for each in rounds]) for index in range(len(targets))]
-        for figure, of in figures.items()
+        figure: [_median([value(results[index]) for results in rounds]) for index in range(len(targets))]
+        for figure, value in figures.items()
     }
-    words = [*plans[0].words, *(["--rate", f"{plans[0].rate:g}"] if plans[0].rate is not None else [])]
-    words += ["--concurrency", str(plans[0].concurrency)] if plans[0].concurrency is not None else []
-    for plan in plans[1:]:
-        words += ["--versus", f"{plan.server}/{plan.model}@{plan.protocol}"]
     return Comparison(
-        command=shlex.join([*words, "--repeats", str(repeats)]),
-        verdict=_verdict(called, ratios, len(rounds), closed=plans[0].rate is None),
-        valid=all(result.valid for each in rounds for result in each),
+        command=_command(plans, repeats),
+        verdict=_verdict(names, ratios, len(rounds), closed=plans[0].rate is None),
+        valid=all(result.valid for results in rounds for result in results),
         interrupted=len(rounds) < repeats,
-        targets=called,
+        targets=names,
         medians=medians,
         ratios=ratios,
         rounds=rounds,
     )
 
 
+def _command(plans: Sequence[Plan], repeats: int) -> str:
+    first, *others = plans
+    words = [*first.words, *(["--rate", f"{first.rate:g}"] if first.rate is not None else [])]
+    words += ["--concurrency", str(first.concurrency)] if first.concurrency is not None else []
+    for plan in others:
+        words += ["--versus", f"{plan.server}/{plan.model}@{plan.protocol}"]
+    return shlex.join([*words, "--repeats", str(repeats)])
+
+
 def _ratio(figure: str, target: str, pairs: Sequence[tuple[float | None, float | None]]) -> Ratio | None:
-    """Of the logarithms, because ratios multiply; None unless two rounds have both figures."""
+    """Return the geometric mean, because ratios multiply; None unless two rounds have both figures."""
     from scipy.stats import t
 
-    logs = np.log([theirs / first for first, theirs in pairs if first and theirs])
+    logs = np.log([other / first for first, other in pairs if first and other])
     if len(logs) < 2:
         return None
     half = t.ppf((1 + CONFIDENCE) / 2, len(logs) - 1) * logs.std(ddof=1) / np.sqrt(len(logs))
-    low, ratio, high = (float(np.exp(logs.mean() + each)) for each in (-half, 0.0, half))
+    low, ratio, high = (float(np.exp(logs.mean() + offset)) for offset in (-half, 0.0, half))
     return Ratio(
         figure=figure, target=target, ratio=ratio, low=low, high=high, differs=not low <= 1.0 <= high
     )
 
 
 def _median(values: Sequence[float | None]) -> float | None:
-    told = [value for value in values if value is not None]
-    return float(np.median(told)) if told else None
+    known = [value for value in values if value is not None]
+    return float(np.median(known)) if known else None
 
 
-def _verdict(called: Sequence[str], ratios: Sequence[Ratio], rounds: int, *, closed: bool) -> str:
-    """By rows/s in the closed loop, by the tail where all are asked the same."""
+def _verdict(names: Sequence[str], ratios: Sequence[Ratio], rounds: int, *, closed: bool) -> str:
+    """Compare rows/s in the closed loop, the tail where all get the same rate."""
     figure = "rows/s" if closed else "p99 (ms)"
     sentences = []
     for ratio in ratios:
         if ratio.figure == figure:
             interval = f"{ratio.low:.2f} to {ratio.high:,.2f}"
-            told = f"{ratio.ratio:.2f} times the {figure} of {called[0]} ({interval})"
-            doubt = "" if ratio.differs else ", which is not told apart from the same"
-            sentences.append(f"{ratio.target} has {told}{doubt}.")
+            comparison = f"{ratio.ratio:.2f} times the {figure} of {names[0]} ({interval})"
+            doubt = "" if ratio.differs else ", which may be noise"
+            sentences.append(f"{ratio.target} has {comparison}{doubt}.")
     if not sentences:
         return f"{rounds} whole rounds are too few to compare."
     return " ".join(sentences)

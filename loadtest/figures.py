@@ -1,7 +1,4 @@
-"""The figures that results are made of.
-
-Knows their names and units: these classes are the JSON. Does not know how they were measured or judged.
-"""
+"""The figures that results are made of; these classes are the JSON."""
 
 from typing import Literal
 
@@ -9,7 +6,7 @@ from pydantic import BaseModel, ConfigDict
 
 
 class Figures(BaseModel):
-    """Base of everything in a result."""
+    """Base of all parts of a result."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -36,7 +33,7 @@ class Calls(Figures):
 
 
 class Client(Figures):
-    """This client's own part."""
+    """What this client itself used."""
 
     processes: int
     connections: int
@@ -46,13 +43,13 @@ class Client(Figures):
     event_loop_share: float
     """Of one core, in the busiest process: the thread that sends and receives."""
     waiting_share: float
-    """Of the time, in the process that waited longest: that thread was ready, but others had the cores."""
+    """Share of the time that this thread was ready but had no core, in the process that waited longest."""
     send_lag_ms: Latency
     """Between when a call was due and when it was sent; zero by definition in the closed loop."""
 
 
-class Held(Figures):
-    """An objective, and whether the server held it."""
+class SloResult(Figures):
+    """A service level objective (SLO), and whether the server held it."""
 
     objective: str
     """As `--slo` says it."""
@@ -62,7 +59,7 @@ class Held(Figures):
 
 
 class ServerTime(Figures):
-    """The server's own account of the calls it answered, in milliseconds."""
+    """Time in the server of the calls it answered, as it reports it, in milliseconds."""
 
     queue_ms: Latency
     compute_ms: Latency
@@ -81,7 +78,7 @@ class MemoryPoint(Figures):
 
 
 class FootprintCheck(Figures):
-    """One figure of the server's processes at the end of the run, in bytes, as kernel and server tell it."""
+    """One figure of the server's processes at the end of the run, in bytes: the kernel's and the server's."""
 
     part: Literal["resident", "proportional", "anonymous", "file_backed"]
     kernel: int
@@ -91,7 +88,7 @@ class FootprintCheck(Figures):
 
 
 class ServerMemory(Figures):
-    """Bytes over the run, warm-up included; None where nobody could tell."""
+    """Bytes over the run, warm-up included; None where they are unknown."""
 
     source: Literal["kernel", "server"] | None
     processes: int | None
@@ -104,7 +101,7 @@ class ServerMemory(Figures):
     file_backed_peak: int | None
     gpu_peak: int | None
     checks: list[FootprintCheck]
-    """Empty where the server or the kernel does not tell."""
+    """Empty where the server or the kernel reports nothing."""
 
 
 class Batches(Figures):
@@ -120,8 +117,10 @@ class Batches(Figures):
 
 
 class ServerCpu(Figures):
-    """Processor time of all the server's processes over the measured window: the fair figure where client and
-    server share cores."""
+    """Processor time of all the server's processes over the measured window.
+
+    The fair figure where client and server share cores.
+    """
 
     cores: float
     microseconds_per_row: float | None
@@ -129,7 +128,7 @@ class ServerCpu(Figures):
 
 
 class Bundle(Figures):
-    """What the server says of the model, where it speaks tablefold.v1."""
+    """The model's size and quality, from a server that speaks tablefold.v1."""
 
     method: str
     row_type: str

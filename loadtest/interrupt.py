@@ -1,7 +1,4 @@
-"""Ctrl-C and SIGTERM: end what is going on, keep what there is.
-
-Knows signals. Does not know what is interrupted.
-"""
+"""Ctrl-C and SIGTERM: end the work in progress, keep what was measured."""
 
 import asyncio
 import signal
@@ -13,16 +10,16 @@ SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
 
 class Interrupt:
-    """A context manager of the running loop, within which a signal is a wish, not an end."""
+    """A context manager of the running loop: inside it a signal is a request, not the end."""
 
     def __init__(self) -> None:
-        self.wished = False
+        self.requested = False
         self._stop: Callable[[], Awaitable[None]] | None = None
         self._stopping: asyncio.Future[None] | None = None
 
     def __enter__(self) -> Self:
         for number in SIGNALS:
-            asyncio.get_running_loop().add_signal_handler(number, self._wish)
+            asyncio.get_running_loop().add_signal_handler(number, self._on_signal)
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -30,18 +27,18 @@ class Interrupt:
             asyncio.get_running_loop().remove_signal_handler(number)
 
     @contextmanager
-    def stops(self, stop: Callable[[], Awaitable[None]]) -> Iterator[None]:
-        """While this lasts, `stop` is called at the first signal, or now if it has come already."""
+    def calls(self, stop: Callable[[], Awaitable[None]]) -> Iterator[None]:
+        """While this lasts, call `stop` at the first signal, or at once if one has come already."""
         self._stop = stop
         try:
-            if self.wished:
-                self._wish()
+            if self.requested:
+                self._on_signal()
             yield
         finally:
             self._stop = None
 
-    def _wish(self) -> None:
-        self.wished = True
+    def _on_signal(self) -> None:
+        self.requested = True
         if self._stop is not None:
             self._stopping = asyncio.ensure_future(self._stop())
             self._stop = None

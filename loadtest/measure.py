@@ -1,39 +1,37 @@
-"""What the command does: measure what was asked, write what was found.
-
-Knows the three kinds of load test. Does not know options.
-"""
+"""Runs what was asked for (one run, a sweep or a comparison) and writes the reports."""
 
 from collections.abc import Callable, Sequence
 from contextlib import AsyncExitStack
 from pathlib import Path
 
 from tablefold.errors import UsageError
-from tablefold.loadtest.compare import Comparison, compare, names, versus
+from tablefold.loadtest.compare import Comparison, compare, other_plan, target_names
 from tablefold.loadtest.interrupt import Interrupt
 from tablefold.loadtest.plan import Plan
 from tablefold.loadtest.report.page import page
+from tablefold.loadtest.report.progress import print_progress
 from tablefold.loadtest.report.spreadsheet import csv_text
-from tablefold.loadtest.report.terminal import show_progress
 from tablefold.loadtest.results.result import Result
 from tablefold.loadtest.sweep import Sweep, sweep
-from tablefold.loadtest.target import opened
+from tablefold.loadtest.target import open_target
 from tablefold.report import write_text
 
 
 async def measure(
     plan: Plan, *, find_knee: bool, others: Sequence[str], repeats: int
 ) -> Result | Sweep | Comparison:
-    """A run; a sweep if `find_knee`; a comparison with `others` (see `versus`) if there are any.
+    """Run a sweep if `find_knee`, a comparison with `others` if there are any, else one run.
 
-    Raises UsageError and WorkerDied.
+    `others` are HOST:PORT/MODEL[@PROTOCOL]. Raises UsageError, ClientProcessDied.
     """
-    plans = [plan, *(versus(plan, text) for text in others)]
-    names(plans)
+    plans = [plan, *(other_plan(plan, text) for text in others)]
+    target_names(plans)
     with Interrupt() as interrupt:
         async with AsyncExitStack() as stack:
-            targets = [
-                await stack.enter_async_context(opened(each, interrupt, show_progress)) for each in plans
-            ]
+            targets = []
+            for target_plan in plans:
+                opening = open_target(target_plan, interrupt, print_progress)
+                targets.append(await stack.enter_async_context(opening))
             if find_knee:
                 return await sweep(targets[0], plan)
             if others:
@@ -41,10 +39,13 @@ async def measure(
             return await targets[0].run(plan)
 
 
-def write(
+def write_reports(
     report: Result | Sweep | Comparison, *, json: Path | None, csv: Path | None, html: Path | None
 ) -> None:
-    """Each file that was asked for, though another cannot be written. Raises the first's UsageError."""
+    """Write each file that was asked for, even if another cannot be written.
+
+    Raises UsageError for the first that could not.
+    """
     problems = []
     contents: list[tuple[Path | None, Callable[[], str]]] = [
         (json, lambda: report.json_line() + "\n"),

@@ -1,7 +1,4 @@
-"""What a load test is asked to do, checked before anything is touched.
-
-Knows options and their bounds. Does not know gRPC.
-"""
+"""The options of a run, checked before anything is touched."""
 
 import shlex
 from collections.abc import Sequence
@@ -11,34 +8,33 @@ from typing import Literal
 from tablefold.client.credentials import CredentialFiles
 from tablefold.errors import UsageError
 from tablefold.loadtest.row_counts import RowCounts
-from tablefold.loadtest.slo import Objective
+from tablefold.loadtest.slo import LatencySlo
 
 DEFAULT_CONCURRENCY = 8
-MOST_CONNECTIONS = 4
+MAX_CONNECTIONS = 4
 Arrivals = Literal["poisson", "constant"]
 
 
 @dataclass(frozen=True, kw_only=True)
 class Plan:
-    """One run. Raises UsageError for what cannot be."""
+    """One run. Raises UsageError for options that are out of range or contradict each other."""
 
     server: str
     """HOST:PORT"""
     model: str
     protocol: str = "oip"
-    """A name of `connection.PROTOCOLS`."""
+    """A name of `PROTOCOLS`."""
     security: CredentialFiles = field(default_factory=CredentialFiles)
     rows: str = "270"
     """Rows a call (see `RowCounts.parse`); 270 is MLPerf's mean for recommenders."""
     context: Sequence[str] = ()
-    """Features given once a call; Tablefold's own service only."""
+    """Features given once a call; only with Tablefold's own service."""
     rate: float | None = None
-    """Open loop: calls a second."""
+    """Calls a second of the open loop; None: closed loop."""
     arrivals: Arrivals = "poisson"
-    """How the open loop's calls are spread."""
+    """How the open loop's calls are spread over time."""
     concurrency: int | None = None
-    """Closed loop: callers who wait for their replies; 8 unless a rate is given. Open loop: the most calls in
-    flight."""
+    """Callers of the closed loop, 8 by default; with a rate, the most calls in flight."""
     duration: float = 10.0
     """Measured seconds, after the warm-up."""
     warmup: float = 2.0
@@ -46,12 +42,12 @@ class Plan:
     timeout: float = 10.0
     """Deadline of a call in seconds."""
     data: str | None = None
-    """Log, or a bundle's golden rows, that rows are drawn from; random rows without it."""
+    """A log, or a bundle's golden rows, to draw rows from; None: random rows."""
     seed: int = 0
     """Of the rows and of the schedule."""
     processes: int | None = None
-    """Client processes; None: one, and more while the client is the bottleneck."""
-    slo: Sequence[Objective] = ()
+    """Client processes; None: one, and more if the client is the bottleneck."""
+    slo: Sequence[LatencySlo] = ()
     price_per_hour: float | None = None
     """Of the machine that serves; for the cost of a million predictions."""
 
@@ -78,26 +74,26 @@ class Plan:
             )
         if self.context and self.protocol != "tablefold":
             raise UsageError("--context needs --protocol tablefold: the other has no features by name")
-        for objective in self.slo:
-            if objective.seconds >= self.timeout:
+        for slo in self.slo:
+            if slo.seconds >= self.timeout:
                 raise UsageError(
-                    f"--slo {objective.text} cannot be judged with --timeout {self.timeout:g}; raise it"
+                    f"--slo {slo.text} cannot be judged with --timeout {self.timeout:g}; raise it"
                 )
         _ = self.row_counts
 
     @property
     def row_counts(self) -> RowCounts:
-        """`rows`, understood. Raises UsageError."""
+        """Return `rows` parsed. Raises UsageError."""
         return RowCounts.parse(self.rows)
 
     @property
     def connections(self) -> int:
-        """Connections to the server: a server of several processes balances these, not calls."""
-        return min(MOST_CONNECTIONS, self.concurrency or MOST_CONNECTIONS)
+        """Return the number of connections: a server of several processes balances these, not calls."""
+        return min(MAX_CONNECTIONS, self.concurrency or MAX_CONNECTIONS)
 
     @property
     def load(self) -> str:
-        """The load in words."""
+        """Return the load in words."""
         if self.rate is None:
             return f"closed loop, {self.concurrency} callers"
         most = f", at most {self.concurrency} in flight" if self.concurrency is not None else ""
@@ -106,7 +102,7 @@ class Plan:
 
     @property
     def words(self) -> list[str]:
-        """The command line that repeats this run, but for its load, as words."""
+        """Return the words of the command line that repeats this run, without its load."""
         words = ["tablefold", "loadtest", "--server", self.server, "--model", self.model]
         words += ["--protocol", self.protocol, *self.security.arguments, "--rows", self.rows]
         for option, value in (
@@ -116,15 +112,15 @@ class Plan:
             ("--price-per-hour", self.price_per_hour),
         ):
             words += [option, str(value)] if value else []
-        for objective in self.slo:
-            words += ["--slo", objective.text]
+        for slo in self.slo:
+            words += ["--slo", slo.text]
         words += ["--arrivals", self.arrivals] if self.arrivals != "poisson" else []
         words += ["--duration", f"{self.duration:g}", "--warmup", f"{self.warmup:g}"]
         return [*words, "--timeout", f"{self.timeout:g}", "--seed", str(self.seed)]
 
     @property
     def command(self) -> str:
-        """The command line that repeats this run."""
+        """Return the command line that repeats this run."""
         words = self.words
         words += ["--rate", f"{self.rate:g}"] if self.rate is not None else []
         words += ["--concurrency", str(self.concurrency)] if self.concurrency is not None else []

@@ -1,7 +1,4 @@
-"""How many rows a call has: a number, a range, or MLPerf's distribution.
-
-Knows `--rows`. Does not know what a row is.
-"""
+"""How many rows a call has: a number, a range, or MLPerf's distribution (`--rows`)."""
 
 from dataclasses import dataclass
 from typing import Self
@@ -12,7 +9,8 @@ from tablefold.errors import UsageError
 
 MLPERF_LOW, MLPERF_HIGH, MLPERF_MEAN = 100, 700, 270
 MLPERF_DECAY = 0.00491023
-"""Weight of n rows: exp(-MLPERF_DECAY x n), which gives the mean of 270."""
+"""The weight of n rows is exp(-MLPERF_DECAY x n), which gives the mean of 270."""
+MAX_ROWS = 1_000_000
 
 
 @dataclass(frozen=True)
@@ -25,11 +23,10 @@ class RowCounts:
 
     @classmethod
     def parse(cls, text: str) -> Self:
-        """From `270`, `100-700` (all alike) or `mlperf`. Raises UsageError.
+        """Read `270`, `100-700` (equally likely) or `mlperf`. Raises UsageError.
 
-        `mlperf` is 100 to 700 rows with mean 270, as in MLPerf's DLRM benchmark (one sample is that many
-        user-item pairs), short requests being the more frequent: of all distributions with that range and
-        mean, the one that assumes nothing else (largest entropy).
+        `mlperf` is 100 to 700 rows with mean 270, as in MLPerf's DLRM benchmark: one sample is that many
+        user-item pairs. Of all distributions with that range and mean it is the one of largest entropy.
         """
         if text == "mlperf":
             n = np.arange(MLPERF_LOW, MLPERF_HIGH + 1)
@@ -39,18 +36,18 @@ class RowCounts:
             first, last = int(low), int(high if dash else low)
         except ValueError:
             first = last = 0
-        if not 1 <= first <= last <= 1_000_000:
+        if not 1 <= first <= last <= MAX_ROWS:
             raise UsageError(f"--rows {text!r}: give a number above 0, a range such as 100-700, or mlperf")
         return cls(text, first, (1.0,) * (last - first + 1))
 
     @property
     def mean(self) -> float:
-        """Rows a call on average."""
+        """Return the mean rows a call."""
         weights = np.array(self.weights)
         return self.low + float(np.arange(len(weights)) @ weights / weights.sum())
 
     def draw(self, rng: np.random.Generator) -> int:
-        """Rows of the next call."""
+        """Draw the rows of the next call."""
         if len(self.weights) == 1:
             return self.low
         weights = np.cumsum(self.weights)

@@ -1,31 +1,24 @@
-"""One rate after the other until the server gives in, and a look beyond: where is its knee?
-
-Knows rates and results. Does not know how a rate is offered.
-"""
+"""A rate sweep: one rate after the other until the server gives in, and one beyond its knee."""
 
 import shlex
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
-from math import sqrt
 from typing import Literal
 
 from pydantic import computed_field
 
 from tablefold.loadtest.figures import Figures
 from tablefold.loadtest.plan import Plan
+from tablefold.loadtest.rate_search import GROWTH, RateSearch
+from tablefold.loadtest.results.knee import best_tries, held, kept_up
 from tablefold.loadtest.results.result import Result
-from tablefold.loadtest.slo import cost_per_million
+from tablefold.loadtest.slo import LatencySlo, cost_per_million
 from tablefold.loadtest.target import Target
 
 PROBE_SECONDS = 1.0
-GROWTH = 2.0
-REFINEMENTS = 3
-"""Halvings (of the logarithm) of the last gap, which is a factor of 2: the knee is known within 9 %."""
+"""One caller alone, to find where to start."""
 BEYOND = 1.5
-KEPT_UP_SHARE = 0.95
-FAILED_SHARE = 0.01
-FEW_CALLS = 2
-"""Of a short step may be on their way when it ends; one may fail."""
+"""The last step, as a multiple of the highest rate tried."""
 
 
 class Sweep(Figures):
@@ -40,113 +33,39 @@ class Sweep(Figures):
     """The highest rate the server kept up with: it answered at least 95 % of what was offered within the
     window and failed at most 1 %; None if it kept up with none."""
     lost_rps: float | None
-    """The lowest rate above the knee that it did not keep up with; None if the client gave out first."""
+    """The lowest rate above the knee that it did not keep up with; None if the client was saturated first."""
     goodput_rps: float | None
-    """The highest rate at which it also held every objective; None without objectives, or if none did."""
+    """The highest rate at which it also held every SLO; None without SLOs, or if none was held."""
     goodput_rows_per_second: float | None
     cost_per_million: float | None
-    """Of predictions at the goodput (at the knee without objectives), in the price's currency."""
+    """Of predictions at the goodput (at the knee without SLOs), in the price's currency."""
     steps: list[Result]
     """As they were run."""
 
     @computed_field  # type: ignore[prop-decorator]
     @property
     def valid(self) -> bool:
-        """No step up to the knee was this client's fault."""
-        return all(step.valid for step in self.standing)
+        """Every step up to the knee is valid."""
+        return all(step.valid for step in self.steps_to_knee)
 
     @property
-    def counted(self) -> list[Result]:
-        """The step that counts at each rate, ascending."""
+    def best_steps(self) -> list[Result]:
+        """The better try of each rate, ascending."""
         return best_tries(self.steps)
 
     @property
-    def standing(self) -> list[Result]:
-        """Those up to the knee: what the verdict rests on."""
-        return [step for step in self.counted if self.knee_rps and step.offered_rps <= self.knee_rps]
+    def steps_to_knee(self) -> list[Result]:
+        """Those that the verdict rests on."""
+        return [step for step in self.best_steps if self.knee_rps and step.offered_rps <= self.knee_rps]
 
     def json_line(self) -> str:
-        """Every figure of every step, on one line."""
+        """Return every figure of every step as one line."""
         return self.model_dump_json()
 
 
-def kept_up(result: Result) -> bool:
-    """The server answered what it was asked."""
-    calls = result.calls
-    answered = result.achieved_rps * result.seconds
-    return (
-        calls.due > 0
-        and answered >= KEPT_UP_SHARE * calls.due - FEW_CALLS
-        and calls.failed <= max(1.0, FAILED_SHARE * calls.due)
-    )
-
-
-def held(result: Result) -> bool:
-    """It kept up and met every objective."""
-    return kept_up(result) and all(objective.met for objective in result.objectives)
-
-
-def best_tries(steps: Sequence[Result]) -> list[Result]:
-    """The better try of each rate, ascending; a rate that failed was tried twice."""
-    by_rate: dict[float, Result] = {}
-    for step in sorted(steps, key=lambda step: (kept_up(step), held(step), step.valid)):
-        by_rate[step.offered_rps] = step
-    return [by_rate[rate] for rate in sorted(by_rate)]
-
-
-class _Search:
-    """Rates tried so far, and the boundary between those that pass and those that do not."""
-
-    def __init__(self, target: Target, plan: Plan) -> None:
-        self._target = target
-        self._plan = plan
-        self.steps: list[Result] = []
-
-    @property
-    def over(self) -> bool:
-        return bool(self.steps) and self.steps[-1].interrupted
-
-    async def try_rate(self, rate: float) -> Result:
-        """One step; one that fails or is invalid is run once more, for a hiccup of the machine is no knee."""
-        rate = max(float(f"{rate:.3g}"), 1.5 / self._plan.duration)
-        tries = []
-        for _ in range(2):
-            tries.append(await self._target.run(replace(self._plan, rate=rate, concurrency=None)))
-            if (held(tries[-1]) and tries[-1].valid) or tries[-1].interrupted:
-                break
-        self.steps += tries
-        return best_tries(tries)[0]
-
-    def boundary(self, passes: Callable[[Result], bool]) -> tuple[Result | None, Result | None]:
-        """The highest step that passed below the lowest rate that did not, and that one."""
-        best = None
-        for step in best_tries(self.steps):
-            if not passes(step):
-                return best, step
-            best = step
-        return best, None
-
-    async def climb(self, rate: float) -> None:
-        """Up until the server no longer keeps up or the client gives out; down first if it must be."""
-        while kept_up(result := await self.try_rate(rate)) and not result.saturated_client and not self.over:
-            rate *= GROWTH
-        lowest = 2.0 / self._plan.duration
-        while self.boundary(kept_up)[0] is None and rate > lowest and not self.over:
-            rate /= 2 * GROWTH
-            await self.try_rate(rate)
-
-    async def refine(self, passes: Callable[[Result], bool]) -> None:
-        """Halve the gap between what passes and what does not."""
-        for _ in range(REFINEMENTS):
-            best, worst = self.boundary(passes)
-            if best is None or worst is None or self.over:
-                return
-            await self.try_rate(sqrt(best.offered_rps * worst.offered_rps))
-
-
 async def sweep(target: Target, plan: Plan) -> Sweep:
-    """Find the knee of a target, and the goodput under the plan's objectives. Raises WorkerDied."""
-    search = _Search(target, plan)
+    """Find the knee of a target, and its goodput under the plan's SLOs. Raises ClientProcessDied."""
+    search = RateSearch(target, plan)
     probe = replace(plan, rate=None, concurrency=1, duration=min(plan.duration, PROBE_SECONDS), processes=1)
     alone = await target.run(probe)
     if alone.interrupted:
@@ -156,43 +75,27 @@ async def sweep(target: Target, plan: Plan) -> Sweep:
         await search.refine(kept_up)
         if plan.slo:
             await search.refine(held)
-        if not search.steps[-1].saturated_client and not search.over:
+        if not search.steps[-1].saturated_client and not search.interrupted:
             await search.try_rate(BEYOND * max(step.offered_rps for step in search.steps))
-    return _concluded(search, plan)
+    return _conclude(search, plan)
 
 
-def _concluded(search: _Search, plan: Plan) -> Sweep:
+def _conclude(search: RateSearch, plan: Plan) -> Sweep:
     knee, lost = search.boundary(kept_up)
     good = search.boundary(held)[0] if plan.slo else None
-    paid = good if plan.slo else knee
+    best = good if plan.slo else knee
     cost = None
-    if plan.price_per_hour is not None and paid is not None:
-        cost = cost_per_million(plan.price_per_hour, paid.rows_per_second)
-    words = " and ".join(objective.text for objective in plan.slo)
-    if knee is None:
-        verdict = "The server kept up with none of the rates tried."
-    elif lost is None or lost.saturated_client:
-        verdict = (
-            f"The server kept up with {knee.offered_rps:,.0f} calls/s, all that this client could offer: its "
-            "knee lies higher."
-        )
-    else:
-        verdict = (
-            f"The knee lies at {knee.offered_rps:,.0f} calls/s ({knee.rows_per_second:,.0f} rows/s): "
-            f"at {lost.offered_rps:,.0f} calls/s the server no longer kept up."
-        )
-    if good is not None:
-        verdict += (
-            f" {words} held up to {good.offered_rps:,.0f} calls/s ({good.rows_per_second:,.0f} rows/s)."
-        )
-    elif plan.slo:
-        verdict += f" {words} held at none of the rates tried."
+    if plan.price_per_hour is not None and best is not None:
+        cost = cost_per_million(plan.price_per_hour, best.rows_per_second)
+    verdict = _knee_sentence(knee, lost)
+    if plan.slo:
+        verdict += _slo_sentence(plan.slo, good)
     if cost is not None:
         verdict += f" That is {cost:.3g} for a million predictions at {plan.price_per_hour:g} an hour."
     return Sweep(
         command=shlex.join([*plan.words, "--sweep"]),
         verdict=verdict,
-        interrupted=search.over,
+        interrupted=search.interrupted,
         knee_rps=None if knee is None else knee.offered_rps,
         lost_rps=None if lost is None else lost.offered_rps,
         goodput_rps=None if good is None else good.offered_rps,
@@ -200,3 +103,24 @@ def _concluded(search: _Search, plan: Plan) -> Sweep:
         cost_per_million=cost,
         steps=search.steps,
     )
+
+
+def _knee_sentence(knee: Result | None, lost: Result | None) -> str:
+    if knee is None:
+        return "The server kept up with none of the rates tried."
+    if lost is None or lost.saturated_client:
+        return (
+            f"The server kept up with {knee.offered_rps:,.0f} calls/s, all that this client could offer: its "
+            "knee lies higher."
+        )
+    return (
+        f"The knee lies at {knee.offered_rps:,.0f} calls/s ({knee.rows_per_second:,.0f} rows/s): "
+        f"at {lost.offered_rps:,.0f} calls/s the server no longer kept up."
+    )
+
+
+def _slo_sentence(slos: Sequence[LatencySlo], good: Result | None) -> str:
+    names = " and ".join(slo.text for slo in slos)
+    if good is None:
+        return f" {names} held at none of the rates tried."
+    return f" {names} held up to {good.offered_rps:,.0f} calls/s ({good.rows_per_second:,.0f} rows/s)."

@@ -69,9 +69,9 @@ def latency_cdf(curves: Mapping[str, Curve]) -> str:
 
 
 def rate_against_latency(
-    points: Sequence[RatePoint], *, knee: float | None, objectives: Mapping[str, float] = {}
+    points: Sequence[RatePoint], *, knee: float | None, slos: Mapping[str, float] = {}
 ) -> str:
-    """p50 and p99 (logarithmic) over the offered rate, the knee and the objectives (ms by name) marked."""
+    """p50 and p99 (logarithmic) over the offered rate, the knee and the SLOs (ms by name) marked."""
     with style():
         drawn = axes("offered calls/s", "latency (ms, logarithmic)")
         if not points:
@@ -89,7 +89,7 @@ def rate_against_latency(
             )
         if knee is not None:
             drawn.axvline(knee, color=SERIES[2], linestyle="--", linewidth=1.4, label=f"knee {knee:,.0f}/s")
-        for name, milliseconds in objectives.items():
+        for name, milliseconds in slos.items():
             drawn.axhline(milliseconds, color=SOFT, linestyle=":", linewidth=1.4, label=name)
         drawn.set_xlim(left=0)
         plain_logarithmic(drawn.yaxis)

@@ -1,7 +1,4 @@
-"""One call: sent, awaited, checked, and told as a record.
-
-Knows a codec and its connections. Does not know why it is called just now.
-"""
+"""One call: sent, awaited, checked and turned into a record."""
 
 import time
 from collections.abc import Sequence
@@ -26,7 +23,7 @@ CLIENT_LIMIT = "CLIENT_LIMIT"
 
 
 class Call(NamedTuple):
-    """What became of a call; moments by `time.perf_counter()`."""
+    """A call and its outcome. Times are those of `time.perf_counter()`."""
 
     due: float
     """When it should have been sent."""

@@ -1,30 +1,34 @@
-"""The client processes of one target: started, told their shares, heard, merged.
-
-Knows pipes and processes. Does not know what a worker does with its share.
-"""
+"""The client processes of one target: start them, split the load among them, merge what they recorded."""
 
 import asyncio
 import sys
 from asyncio.subprocess import PIPE, Process
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import replace
 from typing import Self
 
 from tablefold.errors import TablefoldError
 from tablefold.loadtest.generator.cpu import ClientCpu
 from tablefold.loadtest.generator.histogram import merged
-from tablefold.loadtest.generator.messages import News, Report, Setup, Shift, packed, receive
+from tablefold.loadtest.generator.messages import (
+    FinalReport,
+    LoadShare,
+    ProgressReport,
+    Setup,
+    encode_message,
+    next_message,
+)
 
 START_SECONDS = 60.0
-PIPE_BYTES = 1 << 20
+PIPE_BUFFER_BYTES = 1 << 20
 
 
-class WorkerDied(TablefoldError):
+class ClientProcessDied(TablefoldError):
     """A client process ended in the middle of its work."""
 
 
-class Workers:
-    """`count` processes that do one shift at a time together."""
+class ClientProcesses:
+    """Processes that carry out one run at a time together."""
 
     def __init__(self, processes: list[Process]) -> None:
         self._processes = processes
@@ -34,65 +38,72 @@ class Workers:
 
     @classmethod
     async def start(cls, setup: Setup, count: int) -> Self:
-        """Processes that have everything and are connected. Raises WorkerDied."""
+        """Start `count` processes and wait until they are connected. Raises ClientProcessDied."""
         command = (sys.executable, "-m", "tablefold.loadtest.generator.client_process")
-        # In a session of their own: Ctrl-C on the terminal is for us, who then ask them what they have.
-        workers = cls(
+        # In a session of their own: Ctrl-C on the terminal is for us, who then ask them for what they have.
+        clients = cls(
             [
                 await asyncio.create_subprocess_exec(
-                    *command, stdin=PIPE, stdout=PIPE, limit=PIPE_BYTES, start_new_session=True
+                    *command, stdin=PIPE, stdout=PIPE, limit=PIPE_BUFFER_BYTES, start_new_session=True
                 )
                 for _ in range(count)
             ]
         )
         try:
-            message = packed(setup)
+            message = encode_message(setup)
             async with asyncio.timeout(START_SECONDS):
-                for process in workers._processes:
-                    await _say(process, message)
-                for process in workers._processes:
-                    await _hear(process)
+                for process in clients._processes:
+                    await _send(process, message)
+                for process in clients._processes:
+                    await _receive(process)
         except BaseException as error:
-            await workers.close()
+            await clients.close()
             if isinstance(error, TimeoutError):
-                raise WorkerDied(f"client processes were not ready within {START_SECONDS:g} s") from None
+                raise ClientProcessDied(
+                    f"client processes were not ready within {START_SECONDS:g} s"
+                ) from None
             raise
-        return workers
+        return clients
 
-    async def work(self, shift: Shift, heard: Callable[[News], None]) -> Report:
-        """All share the load; `heard` is told now and then how they are doing together. Raises WorkerDied."""
-        news: dict[int, News] = {}
+    async def run(self, load: LoadShare, on_progress: Callable[[ProgressReport], None]) -> FinalReport:
+        """Carry out a run together; the processes' progress goes to `on_progress` as one report.
 
-        async def one(index: int, process: Process) -> Report:
-            callers = shift.callers
+        `load` is that of all processes. Raises ClientProcessDied.
+        """
+        latest: dict[int, ProgressReport] = {}
+
+        async def run_one(index: int, process: Process) -> FinalReport:
+            callers = load.callers
             if callers is not None:
                 callers = (callers + len(self) - 1 - index) // len(self)
-            await _say(process, packed(replace(shift, index=index, of=len(self), callers=callers)))
+            share = replace(load, index=index, processes=len(self), callers=callers)
+            await _send(process, encode_message(share))
             while True:
-                message = await _hear(process)
-                if isinstance(message, Report):
+                message = await _receive(process)
+                if isinstance(message, FinalReport):
                     return message
-                assert isinstance(message, News)
-                news[index] = message
+                assert isinstance(message, ProgressReport)
+                latest[index] = message
                 if index == 0:
-                    heard(_together(list(news.values())))
+                    on_progress(_merge_progress(latest.values()))
 
-        reports = await asyncio.gather(*(one(i, process) for i, process in enumerate(self._processes)))
-        first = reports[0].recorder
-        for other in reports[1:]:
-            first.add(other.recorder)
-        shares = [report.cpu for report in reports]
-        together = ClientCpu(
-            process=sum(cpu.process for cpu in shares),
-            event_loop=max(cpu.event_loop for cpu in shares),
-            waiting=max(cpu.waiting for cpu in shares),
+        reports = await asyncio.gather(
+            *(run_one(index, process) for index, process in enumerate(self._processes))
         )
-        return Report(first, together)
+        recorder = reports[0].recorder
+        for report in reports[1:]:
+            recorder.add(report.recorder)
+        cpu = ClientCpu(
+            process=sum(report.cpu.process for report in reports),
+            event_loop=max(report.cpu.event_loop for report in reports),
+            waiting=max(report.cpu.waiting for report in reports),
+        )
+        return FinalReport(recorder, cpu)
 
     async def stop(self) -> None:
-        """End the shift early; `work` then returns what was recorded."""
+        """End the run early; `run` then returns what was recorded."""
         for process in self._processes:
-            await _say(process, packed("stop"))
+            await _send(process, encode_message("stop"))
 
     async def close(self) -> None:
         """End the processes."""
@@ -102,30 +113,33 @@ class Workers:
             await process.wait()
 
 
-def _together(news: list[News]) -> News:
-    latest = merged(each.latest for each in news)
-    return News(sum(each.due for each in news), sum(each.failed for each in news), latest)
+def _merge_progress(reports: Collection[ProgressReport]) -> ProgressReport:
+    return ProgressReport(
+        due=sum(report.due for report in reports),
+        failed=sum(report.failed for report in reports),
+        latest=merged(report.latest for report in reports),
+    )
 
 
-async def _say(process: Process, message: bytes) -> None:
+async def _send(process: Process, message: bytes) -> None:
     assert process.stdin is not None
     try:
         process.stdin.write(message)
         await process.stdin.drain()
     except (BrokenPipeError, ConnectionResetError):
-        raise await _died(process) from None
+        raise await _process_died(process) from None
 
 
-async def _hear(process: Process) -> object:
+async def _receive(process: Process) -> object:
     assert process.stdout is not None
-    message: object = await receive(process.stdout)
+    message: object = await next_message(process.stdout)
     if message is None:
-        raise await _died(process)
+        raise await _process_died(process)
     return message
 
 
-async def _died(process: Process) -> WorkerDied:
+async def _process_died(process: Process) -> ClientProcessDied:
     code = await process.wait()
-    return WorkerDied(
+    return ClientProcessDied(
         f"a client process of this load test ended with exit code {code}; was it killed, or is memory short?"
     )

@@ -1,4 +1,4 @@
-"""The event loop our clients run on."""
+"""The event loop that clients run on."""
 
 import asyncio
 from collections.abc import Coroutine
@@ -8,7 +8,7 @@ Outcome = TypeVar("Outcome")
 
 
 def run(work: Coroutine[None, None, Outcome]) -> Outcome:
-    """On uvloop where there is one: it sends about a fifth more calls a second."""
+    """Run it on uvloop where uvloop is installed: it sends about a fifth more calls a second."""
     try:
         import uvloop
     except ImportError:

@@ -1,7 +1,4 @@
-"""The one histogram: HdrHistogram of microseconds, and what is read off it.
-
-Knows the library. Does not know what was measured.
-"""
+"""HdrHistogram of microseconds, and the percentiles read off it."""
 
 from collections.abc import Iterable
 from typing import Any
@@ -16,7 +13,7 @@ CURVE = [
 
 
 class Histogram(HdrHistogram):  # type: ignore[misc]  # the library has no types
-    """Of microseconds, up to an hour, within 0.1 %; small when pickled."""
+    """Counts microseconds, up to an hour, within 0.1 %; small when pickled."""
 
     def __init__(self) -> None:
         super().__init__(1, 3_600_000_000, 3)
@@ -29,28 +26,29 @@ class Histogram(HdrHistogram):  # type: ignore[misc]  # the library has no types
         self.record_value(max(0, round(seconds * 1e6)))
 
     def milliseconds(self) -> dict[str, Any]:
-        """Count, and mean, percentiles and maximum in milliseconds; these None where nothing was counted."""
+        """Return count, and mean, percentiles and maximum in milliseconds (None without counts)."""
         if not self.total_count:
             return {"count": 0, **dict.fromkeys(["mean", *PERCENTILES, "max"])}
         found = self.get_percentile_to_value_dict(list(PERCENTILES.values()))
         named = {name: found[percentile] / 1e3 for name, percentile in PERCENTILES.items()}
-        mean, most = self.get_mean_value() / 1e3, self.get_max_value() / 1e3
-        return {"count": self.total_count, "mean": round(mean, 4), **named, "max": most}
+        mean, highest = self.get_mean_value() / 1e3, self.get_max_value() / 1e3
+        return {"count": self.total_count, "mean": round(mean, 4), **named, "max": highest}
 
     def curve(self) -> list[tuple[float, float]]:
-        """(percentile, milliseconds) as far out as there are calls to tell."""
+        """Return (percentile, milliseconds), as far into the tail as there are calls for."""
         if not self.total_count:
             return []
-        told = [each for each in CURVE if each <= 100.0 * (1.0 - 1.0 / self.total_count)]
-        found = self.get_percentile_to_value_dict(told)
-        return [(percentile, found[percentile] / 1e3) for percentile in told]
+        last = 100.0 * (1.0 - 1.0 / self.total_count)
+        percentiles = [percentile for percentile in CURVE if percentile <= last]
+        found = self.get_percentile_to_value_dict(percentiles)
+        return [(percentile, found[percentile] / 1e3) for percentile in percentiles]
 
 
 def merged(histograms: Iterable[Histogram]) -> Histogram:
-    """All counts together."""
+    """Return one histogram with the counts of all."""
     total = Histogram()
-    for each in histograms:
-        total.add(each)
+    for histogram in histograms:
+        total.add(histogram)
     return total
 
 

@@ -1,7 +1,7 @@
-"""What is said between a load test and its client processes, and how it goes through a pipe.
+"""The messages between a load test and its client processes, and how they go through a pipe.
 
-Knows messages. Does not know who says them. (Not part of `worker`: that module is the workers' `__main__`,
-where classes are not those that others import.)
+Not part of `client_process`: that module runs as `__main__`, where its classes would be others than those
+imported here.
 """
 
 import asyncio
@@ -26,7 +26,7 @@ LENGTH_BYTES = 8
 
 @dataclass(frozen=True, kw_only=True)
 class Setup:
-    """Said once: whom to call, and with what."""
+    """The first message: which model to call, and with which requests."""
 
     address: Address
     credentials: Credentials
@@ -36,58 +36,61 @@ class Setup:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Shift:
-    """Said for each run: this worker's share of the load; moments by `time.perf_counter()`, which all
-    processes of a machine share."""
+class LoadShare:
+    """One process's share of a run. Times are those of `time.perf_counter()`, which all processes share."""
 
     origin: float
+    """When the warm-up starts."""
     warmup: float
     duration: float
     deadline: float
+    """Of a call, in seconds."""
     bounds: list[float]
+    """Latencies in seconds: count the calls that were answered within each."""
     seed: int
     rate: float | None
-    """Of all workers together; this one sends every `of`-th call, from the `index`-th on."""
+    """Calls a second of all processes together; None: closed loop."""
     arrivals: Arrivals
     callers: int | None
-    """Of this worker."""
+    """Of this process: callers of the closed loop, or most calls in flight of the open loop."""
     index: int
-    of: int
+    """Of the open loop's calls, this process sends number `index`, `index + processes`, ..."""
+    processes: int
 
-    def moments(self) -> Iterator[np.ndarray]:
-        """When this worker's calls are due in the open loop."""
+    def send_times(self) -> Iterator[np.ndarray]:
+        """Yield when this process's calls of the open loop are due: float64, sorted, block by block."""
         assert self.rate is not None
-        rng, start = np.random.default_rng(self.seed), 0
-        for begin, seconds in ((0.0, self.warmup), (self.warmup, self.duration)):
+        rng, scheduled = np.random.default_rng(self.seed), 0
+        for start, seconds in ((0.0, self.warmup), (self.warmup, self.duration)):
             if self.arrivals == "poisson":
                 blocks = poisson(self.rate, seconds, rng)
             else:
                 blocks = constant(self.rate, seconds)
             for block in blocks:
-                yield self.origin + begin + block[(self.index - start) % self.of :: self.of]
-                start += len(block)
+                yield self.origin + start + block[(self.index - scheduled) % self.processes :: self.processes]
+                scheduled += len(block)
 
 
 @dataclass(frozen=True)
-class News:
-    """Said now and then while a shift lasts."""
+class ProgressReport:
+    """Sent now and then during a run."""
 
     due: int
     failed: int
     latest: Histogram
-    """Of the calls due in the latest slice of time."""
+    """Latency of the calls that were due in the latest slice of time."""
 
 
 @dataclass(frozen=True)
-class Report:
-    """Said at the end of a shift."""
+class FinalReport:
+    """Sent at the end of a run."""
 
     recorder: Recorder
     cpu: ClientCpu
 
 
-async def receive(reader: asyncio.StreamReader) -> Any:
-    """The next message; None when there will be no more."""
+async def next_message(reader: asyncio.StreamReader) -> Any:
+    """Return the next message; None when the pipe was closed."""
     try:
         length = int.from_bytes(await reader.readexactly(LENGTH_BYTES), "little")
         return pickle.loads(await reader.readexactly(length))
@@ -95,7 +98,7 @@ async def receive(reader: asyncio.StreamReader) -> Any:
         return None
 
 
-def packed(message: object) -> bytes:
-    """The message as it goes through a pipe. Only ever read by processes of our own."""
+def encode_message(message: object) -> bytes:
+    """Return the message with its length in front. Both ends of the pipe are our own processes."""
     content = pickle.dumps(message, protocol=5)
     return len(content).to_bytes(LENGTH_BYTES, "little") + content

@@ -1,8 +1,8 @@
-"""What is remembered of the calls: histograms by slice of time, errors by code; bounded for any length.
+"""What is kept of the calls: histograms by slice of time, errors by code; bounded however long the run.
 
-Latency counts from the moment a call was due, so a stall of server or client is charged to every call it
-held up. It covers calls that were answered and, at their full deadline, calls that ran into it: leaving
-those out would flatter a server that answers too late. Other errors are counted, not timed.
+Latency counts from when a call was due, so a stall of server or client is charged to every call it held up
+(no coordinated omission). It covers calls that were answered and, at their full deadline, calls that ran into
+it: leaving those out would flatter a server that answers too late. Other errors are counted, not timed.
 """
 
 from collections import Counter
@@ -11,14 +11,14 @@ from collections.abc import Sequence
 from tablefold.loadtest.generator.caller import OK, Call
 from tablefold.loadtest.generator.histogram import Histogram, merged
 
-MOST_SLICES = 120
-SHORTEST_SLICE = 0.25
+MAX_SLICES = 120
+MIN_SLICE_SECONDS = 0.25
 
 
 class Recorder:
-    """Of the measured window: calls due between `start` and `start + seconds`.
+    """Records the measured window: calls due between `start` and `start + seconds`.
 
-    `bounds` are latencies in seconds; how many calls were answered within each is counted exactly.
+    `bounds` are latencies in seconds: the calls answered within each are counted exactly.
     """
 
     def __init__(self, start: float, seconds: float, deadline: float, bounds: Sequence[float] = ()) -> None:
@@ -26,10 +26,10 @@ class Recorder:
         self.end = start + seconds
         self.deadline = deadline
         self.bounds = bounds
-        self.slice_seconds = max(SHORTEST_SLICE, seconds / MOST_SLICES)
+        self.slice_seconds = max(MIN_SLICE_SECONDS, seconds / MAX_SLICES)
         self.slices: dict[int, Histogram] = {}
         self.from_send = Histogram()
-        """The same latencies from the moment calls really left: what leaves out waiting in this client."""
+        """The same latencies from when calls really left: without the wait in this client."""
         self.send_lag = Histogram()
         self.queue = Histogram()
         self.compute = Histogram()
@@ -38,12 +38,12 @@ class Recorder:
         self.due = 0
         self.ok = 0
         self.ok_in_window = 0
-        """Replies that arrived in the window, whenever their calls were due: the rate achieved."""
+        """Replies that arrived in the window, whenever their calls were due: the achieved rate."""
         self.rows_in_window = 0
         """Rows of those replies."""
 
     def record(self, call: Call) -> None:
-        """Take note of a call; of one outside the window (warm-up), only a reply that falls into it."""
+        """Record a call. Of one that was due in the warm-up, only a reply inside the window counts."""
         if call.code == OK and self.start <= call.done < self.end:
             self.ok_in_window += 1
             self.rows_in_window += call.rows
@@ -73,24 +73,24 @@ class Recorder:
         self.from_send.record(call.done - call.sent)
 
     def add(self, other: "Recorder") -> None:
-        """Take in what another process recorded of the same window."""
+        """Add what another process recorded of the same window."""
         for index, counts in other.slices.items():
             self.slices.setdefault(index, Histogram()).add(counts)
         for name in ("from_send", "send_lag", "queue", "compute"):
             getattr(self, name).add(getattr(other, name))
         self.errors.update(other.errors)
-        self.within = [mine + theirs for mine, theirs in zip(self.within, other.within, strict=True)]
+        self.within = [a + b for a, b in zip(self.within, other.within, strict=True)]
         self.due += other.due
         self.ok += other.ok
         self.ok_in_window += other.ok_in_window
         self.rows_in_window += other.rows_in_window
 
     def latency(self) -> Histogram:
-        """All slices together."""
+        """Return the latencies of all slices."""
         return merged(self.slices.values())
 
     def over_time(self) -> list[dict[str, float]]:
-        """By slice: its middle in seconds from the window's start, calls timed, p50, p99 and max in ms."""
+        """Return for each slice its middle in seconds, the calls timed, and p50, p99 and max in ms."""
         rows: list[dict[str, float]] = []
         for index, counts in sorted(self.slices.items()):
             figures = counts.milliseconds()

@@ -1,7 +1,4 @@
-"""What is sent: a pool of distinct requests, serialised before the clock starts.
-
-Knows rows, where they come from, and seeds. Does not know when a request is sent, nor how many times.
-"""
+"""The requests to send: a pool of distinct ones, serialised before the clock starts."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -33,11 +30,11 @@ class Rows:
     origin: str
     """Where they come from, in words."""
     probability: np.ndarray | None = None
-    """float32 [rows]: what the model must answer; None where nobody knows."""
+    """float32 [rows]: the right answers; None where they are unknown."""
 
 
-def rows_of(data: str | None, codec: Codec, model: str, rng: np.random.Generator) -> Rows:
-    """The rows of `--data`: a log, a bundle's golden rows, or random ones without it. Raises UsageError."""
+def load_rows(data: str | None, codec: Codec, model: str, rng: np.random.Generator) -> Rows:
+    """Return the rows of `--data`: a log, a bundle's golden rows, or random ones. Raises UsageError."""
     if data is None:
         return random_rows(codec, rng)
     if data.startswith(GOLDEN):
@@ -56,24 +53,26 @@ def rows_of(data: str | None, codec: Codec, model: str, rng: np.random.Generator
 
 
 def random_rows(codec: Codec, rng: np.random.Generator) -> Rows:
-    """Rows of the model's shapes: ids 1 .. 1,000,000 with P(id) ~ 1/id, dense values log-normal.
+    """Return rows of the model's shapes: ids 1 .. 1,000,000 with P(id) ~ 1/id, dense values log-normal.
 
-    The ids are real only by chance, so a model mostly takes its way for unknown ids; give a log to
-    measure the other.
+    Most of these ids are unknown to a model, and a model may be quicker with unknown ids. To measure known
+    ids, give a log.
     """
     ids = np.floor(RANDOM_IDS ** rng.random((RANDOM_ROWS, codec.id_columns))).astype(np.int64)
     dense = rng.lognormal(size=(RANDOM_ROWS, codec.dense_columns)).astype(np.float32)
     return Rows(dense=dense, ids=ids, origin="random (ids by a power law, dense values log-normal)")
 
 
-def request_pool(codec: Codec, rows: Rows, counts: RowCounts, rng: np.random.Generator) -> list[Request]:
-    """Up to 1,024 distinct serialised requests, rows drawn with replacement; 64 MiB at most."""
+def build_request_pool(
+    codec: Codec, rows: Rows, counts: RowCounts, rng: np.random.Generator
+) -> list[Request]:
+    """Return up to 1,024 distinct requests of 64 MiB together; their rows are drawn with replacement."""
     pool: list[Request] = []
-    held = 0
-    while len(pool) < POOL_REQUESTS and (held < POOL_BYTES or len(pool) < 2):
-        chosen = rng.integers(len(rows.ids), size=counts.draw(rng))
-        message = codec.encode(rows.dense[chosen], rows.ids[chosen])
-        expected = None if rows.probability is None else rows.probability[chosen]
-        pool.append(Request(message, len(chosen), expected))
-        held += len(message)
+    pool_bytes = 0
+    while len(pool) < POOL_REQUESTS and (pool_bytes < POOL_BYTES or len(pool) < 2):
+        drawn = rng.integers(len(rows.ids), size=counts.draw(rng))
+        message = codec.encode(rows.dense[drawn], rows.ids[drawn])
+        expected = None if rows.probability is None else rows.probability[drawn]
+        pool.append(Request(message, len(drawn), expected))
+        pool_bytes += len(message)
     return pool

@@ -1,8 +1,8 @@
 """Waking the event loop at an exact time.
 
 Event loops round their timers to whole milliseconds, which at a thousand calls a second is the whole gap
-between two calls. Linux has a timer that is a file (timerfd), exact to some ten microseconds; elsewhere the
-loop's own timer has to do, and the send lag in the report says so.
+between two calls. Linux has a timer that is a file (timerfd, exact to some ten microseconds). Elsewhere the
+loop's own timer has to do, and the send lag in the report shows it.
 """
 
 import asyncio
@@ -16,16 +16,17 @@ from typing import Self
 CLOCK_MONOTONIC = 1
 NONBLOCK = 0o4000
 CLOEXEC = 0o2000000
+"""Of Linux's <time.h> and <sys/timerfd.h>."""
 
 
-class _Spec(ctypes.Structure):
-    """struct itimerspec: period (0, no repetition) and first expiry, each as seconds and nanoseconds."""
+class _TimerSpec(ctypes.Structure):
+    """struct itimerspec: period (0: once) and first expiry, as seconds and nanoseconds."""
 
     _fields_ = [("period", ctypes.c_long * 2), ("first", ctypes.c_long * 2)]
 
 
-class Alarm:
-    """Sleeps of one task of the running loop; a context manager."""
+class Timer:
+    """Lets one task of the running loop sleep until an exact time; a context manager."""
 
     def __init__(self) -> None:
         self._loop = asyncio.get_running_loop()
@@ -37,7 +38,7 @@ class Alarm:
             self._libc = ctypes.CDLL(None, use_errno=True)
             self._file = self._libc.timerfd_create(CLOCK_MONOTONIC, NONBLOCK | CLOEXEC)
         if self._file >= 0:
-            self._loop.add_reader(self._file, self._ring)
+            self._loop.add_reader(self._file, self._on_expiry)
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -45,15 +46,15 @@ class Alarm:
             self._loop.remove_reader(self._file)
             os.close(self._file)
 
-    def _ring(self) -> None:
+    def _on_expiry(self) -> None:
         with contextlib.suppress(BlockingIOError):
             os.read(self._file, 8)
         if self._waiter is not None and not self._waiter.done():
             self._waiter.set_result(None)
 
-    async def until(self, moment: float) -> None:
-        """Sleep until `time.perf_counter()` reaches `moment`; at once if it has."""
-        left = moment - time.perf_counter()
+    async def sleep_until(self, due: float) -> None:
+        """Sleep until `time.perf_counter()` reaches `due`; return at once if it has."""
+        left = due - time.perf_counter()
         if left <= 0:
             return
         if self._file < 0:
@@ -61,6 +62,6 @@ class Alarm:
             return
         self._waiter = self._loop.create_future()
         nanoseconds = max(1, int(left * 1e9))  # 0 would disarm the timer
-        spec = _Spec(first=(nanoseconds // 10**9, nanoseconds % 10**9))
+        spec = _TimerSpec(first=(nanoseconds // 10**9, nanoseconds % 10**9))
         self._libc.timerfd_settime(self._file, 0, ctypes.byref(spec), None)
         await self._waiter

@@ -1,7 +1,4 @@
-"""GPU memory of processes, as NVIDIA's driver tells it.
-
-Knows NVML (nvidia-ml-py). Does not know whose processes they are.
-"""
+"""GPU memory of processes, from NVIDIA's driver (NVML)."""
 
 from collections.abc import Collection
 
@@ -9,20 +6,20 @@ import pynvml
 
 
 class GpuMemory:
-    """The driver, if there is one; asked as often as wanted."""
+    """Asks the driver, if there is one."""
 
     def __init__(self) -> None:
         try:
             pynvml.nvmlInit()
-            self._driver = True
+            self._has_driver = True
         except pynvml.NVMLError:  # no driver, no card
-            self._driver = False
+            self._has_driver = False
 
     def of(self, pids: Collection[int]) -> int | None:
-        """Bytes that these processes hold on all cards together; None where nobody can tell."""
-        if not self._driver:
+        """Return the bytes that these processes hold on all cards; None where it is unknown."""
+        if not self._has_driver:
             return None
-        held = 0
+        total = 0
         try:
             for index in range(pynvml.nvmlDeviceGetCount()):
                 card = pynvml.nvmlDeviceGetHandleByIndex(index)
@@ -30,7 +27,7 @@ class GpuMemory:
                     if process.pid in pids:
                         if process.usedGpuMemory is None:  # the driver does not say, as under Windows
                             return None
-                        held += process.usedGpuMemory
+                        total += process.usedGpuMemory
         except pynvml.NVMLError:
             return None
-        return held
+        return total

@@ -1,11 +1,8 @@
-"""Finding the server's processes on this machine and reading their memory from the kernel.
-
-Knows /proc (Linux). Does not know the server, only who listens on its port.
-"""
+"""The server's processes on this machine: found by their port, weighed by the kernel's figures."""
 
 import asyncio
 import contextlib
-import os
+import re
 import socket
 from pathlib import Path
 from typing import Literal, NamedTuple, Self
@@ -16,6 +13,7 @@ from tablefold.client.address import Address
 
 FORWARDERS = {"docker-proxy", "rootlessport", "slirp4netns", "kubectl", "ssh", "sshd"}
 """Programs that listen for somebody else: their memory is not the server's."""
+PEAK = re.compile(r"^VmHWM:\s+(\d+) kB$", re.MULTILINE)
 
 
 class ProcessMemory(NamedTuple):
@@ -24,65 +22,66 @@ class ProcessMemory(NamedTuple):
     pid: int
     resident: int
     resident_peak: int
-    """The highest since the process started."""
+    """The highest since the process started; `resident` where the kernel does not tell."""
     anonymous: int
     file_backed: int
+    """Mapped from files, or shared."""
     proportional: int | None
     """Shared pages divided among those who share them; None where the kernel does not tell."""
     cpu_seconds: float | None = None
-    """Processor time since the process started, user and system; None where nobody tells."""
+    """Processor time since the process started, user and system; None where it is unknown."""
 
 
-def read_process(pid: int) -> ProcessMemory | None:
-    """From /proc/PID/status, stat and smaps_rollup; None if the process is gone."""
-    folder = Path("/proc") / str(pid)
+def process_memory(pid: int) -> ProcessMemory | None:
+    """Return the memory of a process; None if the process has ended."""
     try:
-        figures = _kibibytes(folder / "status")
-        # After the name, which may hold spaces: user and system time are the 12th and 13th field.
-        times = (folder / "stat").read_text().rpartition(")")[2].split()[11:13]
-    except OSError:
+        process = psutil.Process(pid)
+        with process.oneshot():
+            memory, times = process.memory_info(), process.cpu_times()
+            proportional = None
+            with contextlib.suppress(psutil.AccessDenied):  # another user's process
+                proportional = getattr(process.memory_full_info(), "pss", None)
+    except psutil.NoSuchProcess:
         return None
-    if "VmRSS" not in figures:  # a zombie has no memory
+    if not memory.rss:  # a zombie has no memory
         return None
-    proportional = None
-    with contextlib.suppress(OSError):  # another user's process
-        proportional = _kibibytes(folder / "smaps_rollup").get("Pss")
+    file_backed = getattr(memory, "shared", 0)
     return ProcessMemory(
         pid=pid,
-        resident=figures["VmRSS"],
-        resident_peak=figures["VmHWM"],
-        anonymous=figures["RssAnon"],
-        file_backed=figures["RssFile"] + figures["RssShmem"],
+        resident=memory.rss,
+        resident_peak=max(memory.rss, _peak(pid)),
+        anonymous=memory.rss - file_backed,
+        file_backed=file_backed,
         proportional=proportional,
-        cpu_seconds=sum(map(int, times)) / os.sysconf("SC_CLK_TCK"),
+        cpu_seconds=times.user + times.system,
     )
 
 
-def _kibibytes(path: Path) -> dict[str, int]:
-    """The lines `Name: 123 kB`, in bytes."""
-    found = {}
-    for line in path.read_text().splitlines():
-        name, _, value = line.partition(":")
-        if value.endswith(" kB"):
-            found[name] = int(value[:-3]) * 1024
-    return found
+def _peak(pid: int) -> int:
+    """Return the highest resident memory since the process started (Linux); 0 where it is unknown."""
+    try:
+        found = PEAK.search(Path(f"/proc/{pid}/status").read_text())
+    except OSError:
+        return 0
+    return int(found[1]) * 1024 if found else 0
 
 
 def _with_descendants(pid: int) -> list[int]:
+    """Return the process and all below it (Linux). psutil would read every process of the machine for it."""
     children: list[str] = []
     for file in Path(f"/proc/{pid}/task").glob("*/children"):
-        with contextlib.suppress(OSError):  # a thread that ended while we looked
+        with contextlib.suppress(OSError):  # a thread that ended meanwhile
             children += file.read_text().split()
-    return [pid] + [below for child in children for below in _with_descendants(int(child))]
+    return [pid] + [descendant for child in children for descendant in _with_descendants(int(child))]
 
 
 def _is_here(host: str) -> bool:
-    mine = {address.address for interface in psutil.net_if_addrs().values() for address in interface}
+    own = {address.address for interface in psutil.net_if_addrs().values() for address in interface}
     try:
-        found = {str(info[4][0]) for info in socket.getaddrinfo(host, None)}
+        resolved = {str(info[4][0]) for info in socket.getaddrinfo(host, None)}
     except OSError:
         return False
-    return any(address in mine or address.startswith("127.") for address in found)
+    return any(address in own or address.startswith("127.") for address in resolved)
 
 
 class LocalProcesses:
@@ -96,34 +95,32 @@ class LocalProcesses:
 
     @classmethod
     def find(cls, address: Address) -> Self | None:
-        """None if the server is not on this machine, or this user may not see whose port it is."""
-        if not Path("/proc/self/status").exists() or not _is_here(address.host):
+        """Return None if the server is not on this machine, or this user may not see whose port it is."""
+        if not _is_here(address.host):
             return None
         try:
-            sockets = psutil.net_connections("tcp")
+            connections = psutil.net_connections("tcp")
         except psutil.AccessDenied:
             return None
-        roots = sorted(
-            {
-                each.pid
-                for each in sockets
-                if each.pid
-                and each.status == psutil.CONN_LISTEN
-                and each.laddr
-                and each.laddr.port == address.port
-            }
-        )
+        roots = {
+            listener.pid
+            for listener in connections
+            if listener.pid
+            and listener.status == psutil.CONN_LISTEN
+            and listener.laddr
+            and listener.laddr.port == address.port
+        }
         try:
             forwarded = any(psutil.Process(pid).name() in FORWARDERS for pid in roots)
         except psutil.NoSuchProcess:
             return None
-        return None if forwarded or not roots else cls(roots)
+        return None if forwarded or not roots else cls(sorted(roots))
 
     async def read(self) -> list[ProcessMemory]:
-        """Every process that is still there."""
+        """Return every process that is still there."""
         return await asyncio.to_thread(self._read)
 
     def _read(self) -> list[ProcessMemory]:
         # A child of one listener may itself be a listener: each process counts once.
         pids = {pid for root in self.roots for pid in _with_descendants(root)}
-        return [memory for pid in sorted(pids) if (memory := read_process(pid)) is not None]
+        return [memory for pid in sorted(pids) if (memory := process_memory(pid)) is not None]

@@ -1,7 +1,4 @@
-"""How the server batches, by its own count: ModelStatistics, Triton's extension of the open protocol.
-
-Knows the counters. Does not know what was sent.
-"""
+"""How the server batches, by its own counters (ModelStatistics, Triton's extension of the open protocol)."""
 
 import grpc.aio
 
@@ -10,37 +7,43 @@ from tablefold.loadtest.figures import Batches
 from tablefold.protos import inference_pb2 as pb
 
 MODEL_STATISTICS = "/inference.GRPCInferenceService/ModelStatistics"
-SECONDS = 5.0
+STATISTICS_SECONDS = 5.0
 
 
-async def count(connection: Connection, model: str) -> list[int] | None:
-    """Batches, rows, requests queued, their ns, requests computed, their ns; all versions together, since the
-    server started. None where it does not tell."""
+async def read_counters(connection: Connection, model: str) -> list[int] | None:
+    """Return batches, rows, requests queued, their ns, requests computed, their ns.
+
+    Of all versions together, since the server started; None where it does not tell.
+    """
     request = pb.ModelStatisticsRequest(name=model)
     try:
-        reply = await connection.exchange(MODEL_STATISTICS, request, pb.ModelStatisticsResponse, SECONDS)
+        reply = await connection.exchange(
+            MODEL_STATISTICS, request, pb.ModelStatisticsResponse, STATISTICS_SECONDS
+        )
     except grpc.aio.AioRpcError:
         return None
-    counts = [
+    counters = [
         (
-            each.execution_count,
-            each.inference_count,
-            each.inference_stats.queue.count,
-            each.inference_stats.queue.ns,
-            each.inference_stats.compute_infer.count,
-            each.inference_stats.compute_infer.ns,
+            version.execution_count,
+            version.inference_count,
+            version.inference_stats.queue.count,
+            version.inference_stats.queue.ns,
+            version.inference_stats.compute_infer.count,
+            version.inference_stats.compute_infer.ns,
         )
-        for each in reply.model_stats
+        for version in reply.model_stats
     ]
-    return [sum(column) for column in zip(*counts, strict=True)] if counts else None
+    return [sum(column) for column in zip(*counters, strict=True)] if counters else None
 
 
 async def batches_since(before: list[int] | None, connection: Connection, model: str) -> Batches | None:
-    """What was added since `before`; None where the server does not tell, ran none, or began anew."""
-    now = await count(connection, model) if before is not None else None
-    if before is None or now is None:
+    """Return what was added since `before`; None where the server does not tell, ran none, or restarted."""
+    after = await read_counters(connection, model) if before is not None else None
+    if before is None or after is None:
         return None
-    batches, rows, queued, queue_ns, computed, compute_ns = (b - a for a, b in zip(before, now, strict=True))
+    batches, rows, queued, queue_ns, computed, compute_ns = (
+        end - start for start, end in zip(before, after, strict=True)
+    )
     if batches <= 0 or rows < 0:
         return None
     return Batches(

@@ -14,7 +14,7 @@ from tablefold.loadtest.sweep import Sweep
 
 
 def schema() -> dict[str, Any]:
-    """Of a run, a sweep or a comparison; `kind` says which."""
+    """Return the schema of a run, a sweep or a comparison; `kind` says which it is."""
     return TypeAdapter(Result | Sweep | Comparison).json_schema(mode="serialization")
 
 

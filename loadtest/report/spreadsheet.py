@@ -1,6 +1,6 @@
 """The figures as CSV: a line a run, a column a figure, named as in the JSON (`latency_ms.p99`).
 
-Knows which figures fit a cell: what is a list in the JSON (curves, slices of time) stays there.
+Lists of the JSON (curves, slices of time) do not fit a cell and are left out.
 """
 
 import csv
@@ -8,27 +8,28 @@ import io
 from typing import Any
 
 from tablefold.loadtest.compare import Comparison
+from tablefold.loadtest.results.knee import held, kept_up
 from tablefold.loadtest.results.result import Result
-from tablefold.loadtest.sweep import Sweep, held, kept_up
+from tablefold.loadtest.sweep import Sweep
 
-Row = dict[str, Any]
+CsvRow = dict[str, Any]
 
 
 def csv_text(report: Result | Sweep | Comparison) -> str:
-    """One line for a run, a step of a sweep, or a target in a round of a comparison."""
-    rows: list[Row]
+    """Return a line for a run, for each step of a sweep, or for each target in each round of a comparison."""
+    rows: list[CsvRow]
     if isinstance(report, Result):
-        rows = [_flat(report)]
+        rows = [_flatten(report)]
     elif isinstance(report, Sweep):
         rows = [
-            {"kept_up": kept_up(step)} | ({"held": held(step)} if step.objectives else {}) | _flat(step)
+            {"kept_up": kept_up(step)} | ({"held": held(step)} if step.objectives else {}) | _flatten(step)
             for step in report.steps
         ]
     else:
         rows = [
-            {"round": number, "target": target} | _flat(result)
-            for number, each in enumerate(report.rounds, start=1)
-            for target, result in zip(report.targets, each, strict=True)
+            {"round": number, "target": target} | _flatten(result)
+            for number, results in enumerate(report.rounds, start=1)
+            for target, result in zip(report.targets, results, strict=True)
         ]
     columns = list(dict.fromkeys(name for row in rows for name in row))
     text = io.StringIO()
@@ -38,15 +39,15 @@ def csv_text(report: Result | Sweep | Comparison) -> str:
     return text.getvalue()
 
 
-def _flat(result: Result) -> Row:
-    row: Row = {}
+def _flatten(result: Result) -> CsvRow:
+    row: CsvRow = {}
 
-    def put(name: str, value: object) -> None:
+    def add(name: str, value: object) -> None:
         if isinstance(value, dict):
-            for key, each in value.items():
-                put(f"{name}.{key}" if name else key, each)
+            for key, item in value.items():
+                add(f"{name}.{key}" if name else key, item)
         elif not isinstance(value, list):
             row[name] = value
 
-    put("", result.model_dump())
+    add("", result.model_dump())
     return row

@@ -1,4 +1,4 @@
-"""From what was recorded to what is reported: rates, percentiles, peaks."""
+"""Turns what was recorded in a run into its result: rates, percentiles, peaks."""
 
 from dataclasses import dataclass
 from typing import Any, Literal, get_args
@@ -9,33 +9,33 @@ from tablefold.loadtest.figures import (
     Calls,
     Client,
     FootprintCheck,
-    Held,
     Latency,
     LatencyPoint,
     MemoryPoint,
     ServerCpu,
     ServerMemory,
     ServerTime,
+    SloResult,
 )
-from tablefold.loadtest.generator.messages import Report
+from tablefold.loadtest.generator.messages import FinalReport
 from tablefold.loadtest.generator.recorder import Recorder
-from tablefold.loadtest.observer.memory import Sample
+from tablefold.loadtest.observer.memory import Sample, total
 from tablefold.loadtest.observer.processes import ProcessMemory
 from tablefold.loadtest.plan import Plan
 from tablefold.loadtest.results.drift import trends
 from tablefold.loadtest.results.result import Result
 from tablefold.loadtest.slo import cost_per_million
 
-MOST_POINTS = 240
-"""Of memory over time; a longer run is thinned, its peak is not lost (`resident_peak`)."""
+MAX_POINTS = 240
+"""Of memory over time. A longer run is thinned; its peak is kept (`resident_peak`)."""
 
 
 @dataclass(frozen=True, kw_only=True)
-class Ingredients:
-    """Everything a run leaves behind."""
+class Measurements:
+    """Everything that a run recorded."""
 
     plan: Plan
-    report: Report
+    report: FinalReport
     processes: int
     """Of the client."""
     samples: list[Sample]
@@ -44,20 +44,21 @@ class Ingredients:
     batches: Batches | None
     bundle: Bundle | None
     model_version: str
-    origin_of_rows: str
+    rows_origin: str
     checked: bool
-    """There is a right answer to every request."""
+    """Every answer was compared with the right one."""
     rows_per_call: float
     distinct_requests: int
     seconds: float
     """Measured."""
     interrupted: bool
     started: str
-    versions: dict[str, str]
+    software: dict[str, str]
+    """Name -> version of what ran the test."""
 
 
-def summarise(run: Ingredients) -> Result:
-    """The result of a run, whole or broken off."""
+def summarise(run: Measurements) -> Result:
+    """Return the result of a run, whole or broken off."""
     plan, recorder, cpu = run.plan, run.report.recorder, run.report.cpu
     latency = recorder.latency()
     seconds = max(run.seconds, 0.0)
@@ -70,11 +71,11 @@ def summarise(run: Ingredients) -> Result:
     if plan.price_per_hour is not None:
         cost = cost_per_million(plan.price_per_hour, rows_per_second)
     latency_over_time = [LatencyPoint.model_validate(point) for point in recorder.over_time()]
-    memory_over_time = [_point(sample) for sample in run.samples[:: 1 + len(run.samples) // MOST_POINTS]]
+    memory_over_time = [_point(sample) for sample in run.samples[:: 1 + len(run.samples) // MAX_POINTS]]
     return Result(
         command=plan.command,
         started=run.started,
-        versions=run.versions,
+        versions=run.software,
         server=plan.server,
         model=plan.model,
         model_version=run.model_version,
@@ -82,7 +83,7 @@ def summarise(run: Ingredients) -> Result:
         mode="closed" if plan.rate is None else "open",
         load=plan.load,
         most_in_flight=None if plan.rate is None else plan.concurrency,
-        data=run.origin_of_rows,
+        data=run.rows_origin,
         checked=run.checked,
         seed=plan.seed,
         rows_per_call=run.rows_per_call,
@@ -100,8 +101,8 @@ def summarise(run: Ingredients) -> Result:
         latency_from_send_ms=Latency(**recorder.from_send.milliseconds()),
         errors=dict(recorder.errors.most_common()),
         objectives=[
-            Held(objective=each.text, within=within, met=each.met(within, recorder.due))
-            for each, within in zip(plan.slo, recorder.within, strict=True)
+            SloResult(objective=slo.text, within=within, met=slo.met(within, recorder.due))
+            for slo, within in zip(plan.slo, recorder.within, strict=True)
         ],
         cost_per_million=cost,
         client=Client(
@@ -125,19 +126,18 @@ def summarise(run: Ingredients) -> Result:
 
 
 def compare_footprints(kernel: list[ProcessMemory], server: list[ProcessMemory]) -> list[FootprintCheck]:
-    """The server's own account beside the kernel's; only of processes that both know, and what both tell."""
+    """Compare the server's own account with the kernel's: processes and figures that both report."""
     checks = []
-    known = {each.pid for each in kernel} & {each.pid for each in server}
+    common = {process.pid for process in kernel} & {process.pid for process in server}
     for part in get_args(FootprintCheck.model_fields["part"].annotation):
-        ours, theirs = (
-            [getattr(each, part) for each in told if each.pid in known] for told in (kernel, server)
+        measured, reported = (
+            total(getattr(process, part) for process in processes if process.pid in common)
+            for processes in (kernel, server)
         )
-        if known and None not in ours and None not in theirs and sum(ours) and sum(theirs):
-            difference = 100.0 * (sum(theirs) / sum(ours) - 1.0)
+        if measured and reported:
+            difference = round(100.0 * (reported / measured - 1.0), 2)
             checks.append(
-                FootprintCheck(
-                    part=part, kernel=sum(ours), server=sum(theirs), difference_percent=round(difference, 2)
-                )
+                FootprintCheck(part=part, kernel=measured, server=reported, difference_percent=difference)
             )
     return checks
 
@@ -152,11 +152,11 @@ def _server_time(recorder: Recorder) -> ServerTime | None:
 
 
 def _server_cpu(samples: list[Sample], seconds: float, rows_per_second: float) -> ServerCpu | None:
-    """Between the samples nearest to the window's two ends; None where a process came or went meanwhile."""
-    told = [each for each in samples if each.cpu_seconds is not None]
-    if not told:
+    """Return the difference of the samples nearest to the window's ends; None if a process came or went."""
+    timed = [sample for sample in samples if sample.cpu_seconds is not None]
+    if not timed:
         return None
-    first, last = (min(told, key=lambda each: abs(each.second - edge)) for edge in (0.0, seconds))
+    first, last = (min(timed, key=lambda sample: abs(sample.second - edge)) for edge in (0.0, seconds))
     if first is last or first.processes != last.processes:
         return None
     assert first.cpu_seconds is not None
@@ -168,12 +168,12 @@ def _server_cpu(samples: list[Sample], seconds: float, rows_per_second: float) -
     )
 
 
-def _memory(run: Ingredients) -> ServerMemory:
+def _memory(run: Measurements) -> ServerMemory:
     samples = run.samples
 
     def peak(name: str) -> int | None:
-        told = [value for sample in samples if (value := getattr(sample, name)) is not None]
-        return max(told, default=None)
+        known = [value for sample in samples if (value := getattr(sample, name)) is not None]
+        return max(known, default=None)
 
     return ServerMemory(
         source=run.memory_source if samples else None,
@@ -190,5 +190,5 @@ def _memory(run: Ingredients) -> ServerMemory:
 
 
 def _point(sample: Sample) -> MemoryPoint:
-    kept: dict[str, Any] = {name: getattr(sample, name) for name in MemoryPoint.model_fields}
-    return MemoryPoint(**kept)
+    fields: dict[str, Any] = {name: getattr(sample, name) for name in MemoryPoint.model_fields}
+    return MemoryPoint(**fields)

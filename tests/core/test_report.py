@@ -42,7 +42,7 @@ CHARTS = {
     "latency over time alone": lambda: over_time(LATENCY),
     "ratios": lambda: ratios([Interval("p99 (ms)", 1.5, 1.2, 1.9), Interval(NASTY, 1.0, 0.99, 1.01)]),
     "latency_cdf": lambda: latency_cdf({"ours": CURVE, NASTY: [(0.0, 0.0), (50.0, 1.0)]}),
-    "rate_against_latency": lambda: rate_against_latency(RATES, knee=150, objectives={"p99=20ms": 20.0}),
+    "rate_against_latency": lambda: rate_against_latency(RATES, knee=150, slos={"p99=20ms": 20.0}),
     "time_split": lambda: time_split(
         {"p50": {"queue": 1.0, "compute": 2.0}, "p99": {"queue": 9, "compute": 3}}
     ),

@@ -20,9 +20,9 @@ class Fake:
         """Ends the server; what it did: calls, shed, seconds it took for each call it answered."""
         self.process.terminate()
         assert self.process.stdout is not None
-        told: dict[str, Any] = json.loads(self.process.stdout.readline())
+        truth: dict[str, Any] = json.loads(self.process.stdout.readline())
         self.process.wait()
-        return told
+        return truth
 
     def kill(self) -> None:
         self.process.kill()

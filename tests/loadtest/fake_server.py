@@ -129,16 +129,16 @@ class Oip(oip_grpc.GRPCInferenceServiceServicer):
     async def ModelStatistics(self, request, context):  # noqa: N802
         """As if every two calls had shared a batch, after 2 ms in the queue and 4 in the engine."""
         calls = self.habits.calls
-        each = oip.ModelStatistics(
+        statistics = oip.ModelStatistics(
             name=MODEL,
             version="10",
             inference_count=10 * calls,
             execution_count=calls // 2,
         )
         for name, milliseconds in (("queue", 2), ("compute_infer", 4)):
-            duration = getattr(each.inference_stats, name)
+            duration = getattr(statistics.inference_stats, name)
             duration.count, duration.ns = calls, calls * milliseconds * 10**6
-        return oip.ModelStatisticsResponse(model_stats=[each])
+        return oip.ModelStatisticsResponse(model_stats=[statistics])
 
 
 class Own(own_grpc.TablefoldServicer):

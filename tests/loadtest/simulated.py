@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from tablefold.loadtest.figures import Held
+from tablefold.loadtest.figures import SloResult
 
 
 class Simulated:
@@ -20,7 +20,7 @@ class Simulated:
         achieved = min(offered, capacity)
         p99 = 2 / max(0.01, 1 - offered / capacity)
         due = max(1, round(offered * 1000))
-        held = [Held(objective=each.text, within=due, met=p99 <= each.seconds * 1e3) for each in plan.slo]
+        held = [SloResult(objective=slo.text, within=due, met=p99 <= slo.seconds * 1e3) for slo in plan.slo]
         return self.example.model_copy(
             update={
                 "mode": "open",

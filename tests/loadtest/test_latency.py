@@ -149,7 +149,7 @@ async def test_as_many_client_processes_as_it_takes(quick, monkeypatch):
     assert relaxed.client.processes == 1
     assert "--processes" not in relaxed.command
     # As if any work at all were too much: twice as many again and again, up to a core each.
-    monkeypatch.setattr("tablefold.loadtest.target.EVENT_LOOP_LIMIT", -1.0)
+    monkeypatch.setattr("tablefold.loadtest.generator.load_generator.EVENT_LOOP_LIMIT", -1.0)
     monkeypatch.setattr("os.cpu_count", lambda: 3)
     busy = await measure(quick, processes=None, rate=20.0, duration=0.3)
     assert busy.client.processes == 3

@@ -11,9 +11,10 @@ import pytest
 
 from tablefold.client.address import Address
 from tablefold.client.connection import connect
+from tablefold.loadtest.observer.footprint import FootprintCall
 from tablefold.loadtest.observer.gpu import GpuMemory
-from tablefold.loadtest.observer.memory import FootprintCall, MemoryWatch, find_memory
-from tablefold.loadtest.observer.processes import LocalProcesses, ProcessMemory, read_process
+from tablefold.loadtest.observer.memory import MemoryWatcher, find_memory_source
+from tablefold.loadtest.observer.processes import LocalProcesses, ProcessMemory, process_memory
 from tablefold.loadtest.results.summary import compare_footprints
 
 MIB = 2**20
@@ -38,8 +39,8 @@ class Script:
 
 def test_what_the_server_says_is_set_beside_the_kernels_figures():
     kernel = [memory(1, 100, 100), memory(2, 50, 60)]
-    told = [memory(1, 120, 100)._replace(proportional=None)]
-    checks = {check.part: check for check in compare_footprints(kernel, told)}
+    reported = [memory(1, 120, 100)._replace(proportional=None)]
+    checks = {check.part: check for check in compare_footprints(kernel, reported)}
     # Only the process both know, and only what both tell.
     assert set(checks) == {"resident", "anonymous", "file_backed"}
     assert (checks["resident"].kernel, checks["resident"].server) == (100, 120)
@@ -73,7 +74,7 @@ def test_gpu_memory_is_the_servers_on_all_cards(monkeypatch):
 
 
 async def watched(*readings):
-    watch = MemoryWatch(Script(*readings), start=time.perf_counter(), seconds=1.0)
+    watch = MemoryWatcher(Script(*readings), start=time.perf_counter(), seconds=1.0)
     for _ in readings:
         await watch.sample()
     return watch.samples
@@ -93,7 +94,7 @@ async def test_both_ends_of_the_window_are_sampled_however_rarely_the_rest():
         period = 60.0
 
     start = time.perf_counter() + 0.1
-    watch = MemoryWatch(Slow(*[[memory(1, 100, 100)]] * 9), start, 0.3)
+    watch = MemoryWatcher(Slow(*[[memory(1, 100, 100)]] * 9), start, 0.3)
     running = asyncio.create_task(watch.run())
     await asyncio.sleep(0.8)
     running.cancel()
@@ -108,13 +109,13 @@ async def test_processes_add_up_and_a_dead_server_ends_the_curve():
 
 
 def test_the_kernels_figures_agree_with_psutil():
-    mine = read_process(psutil.Process().pid)
-    told = psutil.Process().memory_full_info()
-    assert mine.resident == pytest.approx(told.rss, rel=0.05)
-    assert mine.proportional == pytest.approx(told.pss, rel=0.05)
+    mine = process_memory(psutil.Process().pid)
+    expected = psutil.Process().memory_full_info()
+    assert mine.resident == pytest.approx(expected.rss, rel=0.05)
+    assert mine.proportional == pytest.approx(expected.pss, rel=0.05)
     assert mine.resident_peak >= mine.resident * 0.95
     assert mine.anonymous + mine.file_backed == pytest.approx(mine.resident, rel=0.01)
-    assert read_process(2**22 + 1) is None
+    assert process_memory(2**22 + 1) is None
 
 
 def test_children_of_the_listener_count(unused_tcp_port):
@@ -127,17 +128,17 @@ def test_children_of_the_listener_count(unused_tcp_port):
         process.stdout.readline()
         found = LocalProcesses.find(Address("localhost", unused_tcp_port))
         readings = asyncio.run(found.read())
-        for each in readings:
-            psutil.Process(each.pid).kill()
-    assert process.pid in {each.pid for each in readings}
+        for reading in readings:
+            psutil.Process(reading.pid).kill()
+    assert process.pid in {reading.pid for reading in readings}
     assert len(readings) == 2
-    assert sum(each.resident for each in readings) > 40 * MIB
+    assert sum(reading.resident for reading in readings) > 40 * MIB
 
 
 async def test_a_server_on_this_machine_is_weighed_by_the_kernel(quick):
     address = Address.parse(quick.address)
     async with connect(address) as connection:
-        source = await find_memory(address, connection)
+        source = await find_memory_source(address, connection)
         assert source.source == "kernel"
         (process,) = await source.read()
         assert process.pid == quick.process.pid
@@ -146,7 +147,7 @@ async def test_a_server_on_this_machine_is_weighed_by_the_kernel(quick):
 async def test_a_server_elsewhere_is_asked(quick, monkeypatch):
     monkeypatch.setattr(LocalProcesses, "find", lambda address: None)
     async with connect(Address.parse(quick.address)) as connection:
-        source = await find_memory(Address.parse(quick.address), connection)
+        source = await find_memory_source(Address.parse(quick.address), connection)
         assert isinstance(source, FootprintCall)
         (process,) = await source.read()
         assert process.resident > 10 * MIB
@@ -157,7 +158,7 @@ async def test_nobody_can_tell(start_fake, monkeypatch):
     monkeypatch.setattr(LocalProcesses, "find", lambda address: None)
     silent = start_fake(speaks=["oip"])
     async with connect(Address.parse(silent.address)) as connection:
-        assert await find_memory(Address.parse(silent.address), connection) is None
+        assert await find_memory_source(Address.parse(silent.address), connection) is None
 
 
 def test_a_forwarded_port_is_nobodys_memory(quick, monkeypatch):

@@ -10,14 +10,15 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tablefold.errors import UsageError
-from tablefold.loadtest.compare import compare, names, versus
+from tablefold.loadtest.compare import compare, other_plan, target_names
 from tablefold.loadtest.figures import LatencyPoint, MemoryPoint
 from tablefold.loadtest.plan import Plan
+from tablefold.loadtest.report.facts import reasons_for_doubt, step_table
 from tablefold.loadtest.report.page import page
-from tablefold.loadtest.report.terminal import doubts, step_table
 from tablefold.loadtest.results.drift import trend, trends
-from tablefold.loadtest.slo import Objective, cost_per_million
-from tablefold.loadtest.sweep import kept_up, sweep
+from tablefold.loadtest.results.knee import kept_up
+from tablefold.loadtest.slo import LatencySlo, cost_per_million
+from tablefold.loadtest.sweep import sweep
 from tablefold.loadtest.target import run
 from tests.loadtest.simulated import Simulated
 
@@ -43,7 +44,7 @@ def test_a_sweep_finds_any_knee_and_goes_past_it(example, capacity):
 
 
 def test_goodput_is_the_highest_rate_that_holds_the_objective_and_has_a_price(example):
-    plan = replace(PLAN, slo=(Objective.parse("p99=10ms"),), price_per_hour=3.6)
+    plan = replace(PLAN, slo=(LatencySlo.parse("p99=10ms"),), price_per_hour=3.6)
     found = asyncio.run(sweep(Simulated(example, 1000.0), plan))
     # 2 ms / (1 - load) <= 10 ms up to a load of 0.8.
     assert 720 < found.goodput_rps <= 800
@@ -55,14 +56,14 @@ def test_goodput_is_the_highest_rate_that_holds_the_objective_and_has_a_price(ex
 
 def test_of_two_tries_at_a_rate_the_better_one_counts_everywhere(example):
     found = asyncio.run(sweep(Simulated(example, 1000.0, noise=0.02), PLAN))
-    rates = [step.offered_rps for step in found.counted]
+    rates = [step.offered_rps for step in found.best_steps]
     assert rates == sorted({step.offered_rps for step in found.steps})
     assert len(found.steps) > len(rates)
-    for counted in found.counted:
+    for counted in found.best_steps:
         tries = [step for step in found.steps if step.offered_rps == counted.offered_rps]
         assert kept_up(counted) == any(map(kept_up, tries))
-    assert all(map(kept_up, found.standing))
-    assert found.standing[-1].offered_rps == found.knee_rps
+    assert all(map(kept_up, found.steps_to_knee))
+    assert found.steps_to_knee[-1].offered_rps == found.knee_rps
     _, rows = step_table(found)
     assert [row[0] for row in rows] == [f"{rate:,.1f}" for rate in rates]
 
@@ -79,12 +80,12 @@ def test_only_a_step_up_to_the_knee_can_spoil_a_sweep(example):
         return found.model_copy(update={"steps": steps})
 
     assert found.valid
-    assert doubts(found) == []
+    assert reasons_for_doubt(found) == []
     assert spoilt(found.lost_rps).valid
     assert not spoilt(found.knee_rps).valid
-    (doubt,) = doubts(spoilt(found.knee_rps))
+    (doubt,) = reasons_for_doubt(spoilt(found.knee_rps))
     assert doubt.startswith(
-        f"1 of {len(found.standing)} steps up to the knee; in the first, this client used"
+        f"1 of {len(found.steps_to_knee)} steps up to the knee; in the first, this client used"
     )
 
 
@@ -96,11 +97,11 @@ def test_a_slow_server_is_swept_downwards(example):
 
 async def test_a_real_server_that_takes_one_call_at_a_time(start_fake):
     from tablefold.loadtest.interrupt import Interrupt
-    from tablefold.loadtest.target import opened
+    from tablefold.loadtest.target import open_target
 
     plan = replace(PLAN, server=start_fake(serial=0.02).address, duration=0.5, timeout=2.0)
     with Interrupt() as interrupt:
-        async with opened(plan, interrupt, lambda live: None) as target:
+        async with open_target(plan, interrupt, lambda _: None) as target:
             found = await sweep(target, plan)
     # 50 calls/s, less what a busy machine takes.
     assert 10 < found.knee_rps < 60
@@ -112,19 +113,19 @@ async def test_a_real_server_that_takes_one_call_at_a_time(start_fake):
     [("p99=20ms", 0.99, 0.02), ("p99.9=0.1s", 0.999, 0.1), ("P50 = 800us", 0.5, 0.0008)],
 )
 def test_objectives_are_read(text, share, seconds):
-    objective = Objective.parse(text)
+    objective = LatencySlo.parse(text)
     assert (objective.share, objective.seconds) == (pytest.approx(share), pytest.approx(seconds))
 
 
 @pytest.mark.parametrize("text", ["", "99=20ms", "p99=20", "p100=1s", "p99=0ms", "p0=1s", "p99<20ms"])
 def test_objectives_that_cannot_be(text):
     with pytest.raises(UsageError, match="such as p99=20ms"):
-        Objective.parse(text)
+        LatencySlo.parse(text)
 
 
 async def test_a_failed_call_is_not_in_time(start_fake):
     shedding = start_fake(shed_every=10)
-    slo = (Objective.parse("p85=5s"), Objective.parse("p95=5s"))
+    slo = (LatencySlo.parse("p85=5s"), LatencySlo.parse("p95=5s"))
     result = await run(replace(PLAN, server=shedding.address, rate=200.0, slo=slo))
     assert [held.met for held in result.objectives] == [True, False]
     assert result.objectives[0].within == result.calls.ok == pytest.approx(180, abs=1)
@@ -136,11 +137,11 @@ def test_a_comparison_finds_the_true_ratio_within_its_interval(example, ratio, s
     plans = [replace(PLAN, model=name) for name in ("ours", "theirs")]
     targets = [Simulated(example, 900.0, 0.01, seed), Simulated(example, 900.0 * ratio, 0.01, seed + 1)]
     found = asyncio.run(compare(targets, plans, 8))
-    (rows,) = [each for each in found.ratios if each.figure == "rows/s"]
+    (rows,) = [ratio for ratio in found.ratios if ratio.figure == "rows/s"]
     assert rows.low < rows.ratio < rows.high
     assert rows.ratio == pytest.approx(ratio, rel=0.03)
     assert rows.differs or abs(ratio - 1) < 0.03
-    assert [len(each) for each in found.rounds] == [2] * 8
+    assert [len(results) for results in found.rounds] == [2] * 8
     # Models of one server are weighed together: that compares nothing.
     assert "peak resident memory (MB)" not in found.medians
     apart = asyncio.run(compare(targets, [plans[0], replace(plans[1], server="other:1")], 2))
@@ -148,15 +149,15 @@ def test_a_comparison_finds_the_true_ratio_within_its_interval(example, ratio, s
 
 
 def test_targets_are_told_apart_by_what_differs():
-    other = versus(PLAN, "127.0.0.1:9/ctr@tablefold")
+    other = other_plan(PLAN, "127.0.0.1:9/ctr@tablefold")
     assert (other.server, other.model, other.protocol) == ("127.0.0.1:9", "ctr", "tablefold")
-    assert names([PLAN, other]) == ["- oip", "127.0.0.1:9 tablefold"]
-    assert names([PLAN, versus(PLAN, "-/small")]) == ["ctr", "small"]
+    assert target_names([PLAN, other]) == ["- oip", "127.0.0.1:9 tablefold"]
+    assert target_names([PLAN, other_plan(PLAN, "-/small")]) == ["ctr", "small"]
     with pytest.raises(UsageError, match="names a target twice"):
-        names([PLAN, versus(PLAN, "-/ctr")])
+        target_names([PLAN, other_plan(PLAN, "-/ctr")])
     for text in ("host:1", "host:1/", "host:1/m@http"):
         with pytest.raises(UsageError, match="give HOST:PORT/MODEL"):
-            versus(PLAN, text)
+            other_plan(PLAN, text)
 
 
 def points(growth):
@@ -176,11 +177,11 @@ def points(growth):
 
 
 def test_drift_is_told_from_noise():
-    assert [each.drifts for each in trends(120.0, *points(0.0))] == [False] * 3
+    assert [trend.drifts for trend in trends(120.0, *points(0.0))] == [False] * 3
     grown = trends(120.0, *points(0.5))
-    assert [each.drifts for each in grown] == [True] * 3
-    assert all(each.change == pytest.approx(0.5, abs=0.1) for each in grown)
-    assert all(each.change_low < each.change < each.change_high for each in grown)
+    assert [trend.drifts for trend in grown] == [True] * 3
+    assert all(trend.change == pytest.approx(0.5, abs=0.1) for trend in grown)
+    assert all(trend.change_low < trend.change < trend.change_high for trend in grown)
     assert trends(30.0, *points(0.5)) == []
 
 

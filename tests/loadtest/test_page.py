@@ -13,9 +13,9 @@ from tablefold.loadtest.compare import compare
 from tablefold.loadtest.interrupt import Interrupt
 from tablefold.loadtest.plan import Plan
 from tablefold.loadtest.report.page import page
-from tablefold.loadtest.slo import Objective
+from tablefold.loadtest.slo import LatencySlo
 from tablefold.loadtest.sweep import sweep
-from tablefold.loadtest.target import opened
+from tablefold.loadtest.target import open_target
 from tests.loadtest.simulated import Simulated
 
 BROWSERS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
@@ -39,19 +39,19 @@ LOOK = """
 <script>
 addEventListener('load', () => {
   const wide = [...document.querySelectorAll('body *')].filter(
-    each => !each.closest('.scroll, svg') && each.getBoundingClientRect().right > innerWidth + 1);
-  const told = {
+    node => !node.closest('.scroll, svg') && node.getBoundingClientRect().right > innerWidth + 1);
+  const found = {
     width: innerWidth,
     scroll: document.documentElement.scrollWidth,
-    wide: wide.map(each => each.outerHTML.slice(0, 80)),
-    sections: [...document.querySelectorAll('section')].map(each => each.querySelector('h2').textContent),
-    hidden: [...document.querySelectorAll('section')].filter(each => each.offsetHeight < 20).length,
-    pictures: [...document.querySelectorAll('figure svg')].map(each => each.getBoundingClientRect().height),
+    wide: wide.map(node => node.outerHTML.slice(0, 80)),
+    sections: [...document.querySelectorAll('section')].map(node => node.querySelector('h2').textContent),
+    hidden: [...document.querySelectorAll('section')].filter(node => node.offsetHeight < 20).length,
+    pictures: [...document.querySelectorAll('figure svg')].map(node => node.getBoundingClientRect().height),
     color: getComputedStyle(document.body).color,
     paper: getComputedStyle(document.body).backgroundColor,
   };
-  document.body.innerHTML = '<pre id="told"></pre>';
-  document.getElementById('told').textContent = JSON.stringify(told);
+  document.body.innerHTML = '<pre id="found"></pre>';
+  document.getElementById('found').textContent = JSON.stringify(found);
 });
 </script>
 """
@@ -71,15 +71,15 @@ def pages(start_fake):
     fake = start_fake(delay=[0.001, 0.003], shed_every=20)
     plan = Plan(
         server=fake.address, model="ctr", rows="5", duration=0.5, warmup=0.1, timeout=2.0, processes=1,
-        slo=(Objective.parse("p90=1s"),), price_per_hour=3.0,
+        slo=(LatencySlo.parse("p90=1s"),), price_per_hour=3.0,
     )  # fmt: skip
     other = replace(plan, protocol="tablefold")
 
     async def measure():
         with Interrupt() as interrupt:
             async with (
-                opened(plan, interrupt, lambda live: None) as one,
-                opened(other, interrupt, lambda live: None) as two,
+                open_target(plan, interrupt, lambda _: None) as one,
+                open_target(other, interrupt, lambda _: None) as two,
             ):
                 result = await two.run(replace(other, rate=100.0, concurrency=None))
                 yield "run", result
@@ -101,7 +101,7 @@ def test_the_page_in_a_browser(browser, pages, tmp_path, kind, width, dark):
         f'<body style="margin:0"><iframe src="page.html" style="border:0;width:{width}px;height:900px">'
         "</iframe>"
         "<script>addEventListener('load', () => setTimeout(() => { document.body.textContent = "
-        "frames[0].document.getElementById('told').textContent }, 0))</script>"
+        "frames[0].document.getElementById('found').textContent }, 0))</script>"
     )
     done = subprocess.run(
         [
@@ -115,13 +115,13 @@ def test_the_page_in_a_browser(browser, pages, tmp_path, kind, width, dark):
         capture_output=True, text=True, timeout=120, check=True,
     )  # fmt: skip
     assert "CONSOLE" not in done.stderr, done.stderr
-    told = json.loads(re.search(r"\{.*\}", done.stdout, flags=re.DOTALL)[0])
-    assert told["sections"] == HEADINGS[kind]
-    assert told["hidden"] == 0
-    assert told["width"] == width
-    assert told["scroll"] <= width, told["wide"]
-    assert told["wide"] == []
-    assert told["pictures"]
-    assert min(told["pictures"]) > 50
-    light = int(re.search(r"\d+", told["paper"])[0]) > 128
+    found = json.loads(re.search(r"\{.*\}", done.stdout, flags=re.DOTALL)[0])
+    assert found["sections"] == HEADINGS[kind]
+    assert found["hidden"] == 0
+    assert found["width"] == width
+    assert found["scroll"] <= width, found["wide"]
+    assert found["wide"] == []
+    assert found["pictures"]
+    assert min(found["pictures"]) > 50
+    light = int(re.search(r"\d+", found["paper"])[0]) > 128
     assert light is not dark

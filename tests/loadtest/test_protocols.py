@@ -16,7 +16,7 @@ from tablefold.client.protocols.oip import OipCodec
 from tablefold.client.protocols.tablefold_v1 import TablefoldCodec
 from tablefold.client.served_model import open_codec
 from tablefold.errors import UsageError
-from tablefold.loadtest.generator.request_pool import random_rows, request_pool
+from tablefold.loadtest.generator.request_pool import build_request_pool, random_rows
 from tablefold.loadtest.plan import Plan
 from tablefold.loadtest.row_counts import RowCounts
 from tablefold.loadtest.target import run
@@ -118,9 +118,9 @@ def test_random_rows_have_a_power_law_and_requests_differ():
     assert np.mean(rows.ids < 1000) == pytest.approx(0.5, abs=0.02)
     assert rows.dense.min() > 0
     counts = RowCounts.parse("20")
-    pool = request_pool(codec, rows, counts, np.random.default_rng(4))
+    pool = build_request_pool(codec, rows, counts, np.random.default_rng(4))
     assert len(set(pool)) == len(pool) == 1024
-    assert pool == request_pool(codec, rows, counts, np.random.default_rng(4))
+    assert pool == build_request_pool(codec, rows, counts, np.random.default_rng(4))
 
 
 def test_what_is_given_once_stands_in_the_context_and_the_rest_with_the_candidates():

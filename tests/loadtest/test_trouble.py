@@ -11,27 +11,27 @@ import pytest
 
 from tablefold.errors import UsageError
 from tablefold.loadtest.generator.arrivals import CLIENT_LIMIT, open_loop
-from tablefold.loadtest.generator.coordinator import WorkerDied
+from tablefold.loadtest.generator.coordinator import ClientProcessDied
 from tablefold.loadtest.plan import Plan
-from tablefold.loadtest.slo import Objective
+from tablefold.loadtest.slo import LatencySlo
 from tablefold.loadtest.target import run
 
 BASE = Plan(server="-", model="ctr", rows="5", rate=100.0, duration=2.0, warmup=0.2, processes=1)
 
 
-async def measure(address, progress=lambda live: None, **options):
-    return await run(replace(BASE, server=address, **options), progress)
+async def measure(address, on_progress=lambda _: None, **options):
+    return await run(replace(BASE, server=address, **options), on_progress)
 
 
 def once(action):
     """Does it when a run is well under way, and only then."""
     done = []
 
-    def progress(live):
-        if live.news.due > 20 and not done:
+    def on_progress(progress):
+        if progress.report.due > 20 and not done:
             done.append(action())
 
-    return progress
+    return on_progress
 
 
 async def test_every_shed_call_is_counted_by_its_code(start_fake):
@@ -78,7 +78,7 @@ async def test_a_dead_server_is_not_hammered_by_the_closed_loop(start_fake):
     assert 0 < result.errors["UNAVAILABLE"] < 4 * 2.0 / 0.01 + 10
 
 
-def worker():
+def client_process():
     """The one client process."""
     alive = [each for each in psutil.Process().children() if each.status() != psutil.STATUS_ZOMBIE]
     (found,) = [each for each in alive if "tablefold.loadtest.generator.client_process" in each.cmdline()]
@@ -86,8 +86,8 @@ def worker():
 
 
 async def test_a_client_process_that_dies_is_named(quick):
-    with pytest.raises(WorkerDied, match="ended with exit code -9"):
-        await measure(quick.address, once(lambda: worker().kill()), duration=30.0)
+    with pytest.raises(ClientProcessDied, match="ended with exit code -9"):
+        await measure(quick.address, once(lambda: client_process().kill()), duration=30.0)
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
@@ -151,7 +151,7 @@ async def test_a_model_of_another_kind(start_fake):
         ({"rows": "0"}, "--rows '0': give a number above 0"),
         ({"rows": "700-100"}, "--rows '700-100': give"),
         ({"context": ("C1",)}, "--context needs --protocol tablefold"),
-        ({"slo": (Objective.parse("p99=20s"),)}, "cannot be judged with --timeout 10"),
+        ({"slo": (LatencySlo.parse("p99=20s"),)}, "cannot be judged with --timeout 10"),
         ({"processes": 0}, "--processes must be above 0"),
         ({"rate": -1.0}, "--rate must be above 0"),
         ({"rate": float("nan")}, "--rate must be above 0"),
