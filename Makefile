@@ -12,7 +12,7 @@ demo: .venv/.installed
 
 # Side by side what only computes, then one after the other what keeps time.
 test: .venv/.installed
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses=auto --dist=loadfile tests/core tests/trainer tests/exporter tests/study tests/path tests/formats
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses=auto --dist=loadfile tests/core tests/trainer tests/exporter tests/study tests/path tests/formats tests/bench
 	$(BIN)/python -m pytest tests/server tests/loadtest
 
 check: .venv/.installed
@@ -25,23 +25,23 @@ check: .venv/.installed
 
 # Bytes, seconds and rows a second of the lookup and the whole graph, beside bare alternatives.
 bench: .venv/.installed
-	$(BIN)/python bench/graph.py
+	$(BIN)/python -m bench.models.graph
 
 # Calls a second beside a plain gRPC server; the same under too much load; every answer checked; bad input.
 # PERF_ANALYZER: Triton's, where it is at hand (see docs/reference/wire.md).
 bench-server: .venv/.installed
-	$(BIN)/python bench/server.py $(PERF_ANALYZER:%=--perf-analyzer %)
-	$(BIN)/python bench/overload.py
-	$(BIN)/python bench/answers.py
-	$(BIN)/python bench/bad_input.py
+	$(BIN)/python -m bench.serving.server $(PERF_ANALYZER:%=--perf-analyzer %)
+	$(BIN)/python -m bench.serving.overload
+	$(BIN)/python -m bench.serving.answers
+	$(BIN)/python -m bench.serving.bad_input
 
 # CUDA = CPU = torch, places of nodes, speed and device memory, in one table; skips where there is no GPU.
 ifneq ($(shell command -v nvidia-smi),)
 gpu-check: .venv-gpu/.installed
-	.venv-gpu/bin/python bench/gpu_check.py
+	.venv-gpu/bin/python -m bench.serving.gpu_check
 else
 gpu-check: .venv/.installed
-	$(BIN)/python bench/gpu_check.py
+	$(BIN)/python -m bench.serving.gpu_check
 endif
 
 # onnxruntime and onnxruntime-gpu own the same folder: the last to be written stays.

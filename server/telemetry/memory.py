@@ -107,7 +107,7 @@ def use_one_heap() -> None:
     """Make glibc's malloc use one heap for all threads; to be called before there are others.
 
     By default threads have heaps of their own, and what one version leaves in each of them is not given back:
-    tens of megabytes after a few hundred reloads (`bench/reload.py`).
+    tens of megabytes after a few hundred reloads (`bench/serving/reload.py`).
     """
     mallopt = getattr(ctypes.CDLL(None), "mallopt", None)  # musl and macOS have none
     if mallopt is not None:

@@ -71,7 +71,7 @@ async def test_64_clients_with_mixed_sizes_get_what_they_would_get_row_by_row(re
 
 
 async def test_cancellations_and_short_deadlines_never_mix_up_the_answers_of_others(repository, toy):
-    """The short form of bench/answers.py."""
+    """The short form of bench/serving/answers.py."""
     random = np.random.default_rng(6)
     outcomes: Counter[str] = Counter()
 

@@ -246,7 +246,7 @@ async def test_a_file_a_manifest_does_not_fit_is_refused_at_its_size_before_its_
 
 
 async def test_swaps_under_load_fail_no_call_and_give_every_call_one_whole_version(tmp_path, toy):
-    """`bench/reload.py` does the same three hundred times, as a process, with its memory watched."""
+    """`bench/serving/reload.py` does the same three hundred times, as a process, with its memory watched."""
     swaps = 15
     toy.write(tmp_path)
     seen: dict[int, int] = {}

@@ -1,4 +1,4 @@
-"""MLServer's side of `bench/mlserver.py`: our ONNX file behind its custom runtime, in its own environment."""
+"""The MLServer side of `bench.serving.mlserver`: the same ONNX file, in an environment of its own."""
 
 import onnxruntime
 from mlserver import MLModel

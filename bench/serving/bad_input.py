@@ -1,6 +1,6 @@
 """Mutated and random messages: no crash, no hang, no UNKNOWN, no growth.
 
-    python bench/bad_input.py [--messages 200000]
+    python -m bench.serving.bad_input [--messages 200000]
 
 Sound requests of both services with bytes changed, cut, repeated or put in, and tensors with wrong shapes,
 types and lengths. Every call must end within ten seconds with a status that the documentation lists.
@@ -17,9 +17,9 @@ import grpc.aio
 import numpy as np
 import psutil
 import uvloop
-from random_bundle import Ids, write_bundle
-from served import request, serving
 
+from bench.random_bundle import Ids, write_bundle
+from bench.serving.served import request, serving
 from tablefold.protos import tablefold_pb2 as native
 
 INFER, PREDICT = "/inference.GRPCInferenceService/ModelInfer", "/tablefold.v1.Tablefold/Predict"

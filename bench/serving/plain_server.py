@@ -1,11 +1,11 @@
 """What anybody would write first: `grpc.server` with a thread pool and one session call a request.
 
-    python bench/plain_server.py BUNDLE PORT
+    python -m bench.serving.plain_server BUNDLE/model.onnx PORT
 
 Answers what Triton's perf_analyzer asks before it begins.
 """
 
-import sys
+import argparse
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
@@ -84,9 +84,13 @@ class Plain(inference_pb2_grpc.GRPCInferenceServiceServicer):
 
 def main() -> None:
     """Serve until killed."""
+    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    parser.add_argument("graph", help="a bundle's model.onnx")
+    parser.add_argument("port", type=int)
+    given = parser.parse_args()
     server = grpc.server(ThreadPoolExecutor(10))
-    inference_pb2_grpc.add_GRPCInferenceServiceServicer_to_server(Plain(sys.argv[1]), server)
-    server.add_insecure_port(f"127.0.0.1:{sys.argv[2]}")
+    inference_pb2_grpc.add_GRPCInferenceServiceServicer_to_server(Plain(given.graph), server)
+    server.add_insecure_port(f"127.0.0.1:{given.port}")
     server.start()
     server.wait_for_termination()
 

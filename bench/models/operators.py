@@ -1,6 +1,6 @@
 """What single operators of the lookup cost in ONNX Runtime, beside others that do the same; one thread.
 
-    python bench/operators.py [--entries 1000000]
+    python -m bench.models.operators [--entries 1000000]
 
 4,096 rows x 26 ids. The best of many runs, in microseconds a row of 26.
 """

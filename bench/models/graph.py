@@ -1,6 +1,6 @@
 """What the exported graph costs, beside what anybody would write first; one thread, one core.
 
-    python bench/graph.py [--ids 1000000]
+    python -m bench.models.graph [--ids 1000000]
 
 DLRM of Criteo's shape (26 features, 13 dense values, d = 16, MLPs 512-256-64 and 512-256). Ours starts from
 raw ids; the others are given rows. Each round times all of them once, so that the machine's noise hits all
@@ -19,10 +19,10 @@ import onnx_ir as ir
 import onnxruntime
 import torch
 from onnx_ir.passes import Sequential
-from random_bundle import DIM, random_row_map
 from rich.console import Console
 from rich.table import Table
 
+from bench.random_bundle import DIM, random_row_map
 from tablefold.exporter.dictionaries.dictionary import DictionaryKind
 from tablefold.exporter.graph import empty_model, parts_of, value_named
 from tablefold.exporter.passes.element_gathers import QuickenElementGathers

@@ -7,6 +7,7 @@ places of nodes, seconds from 1 to 65,536 rows (host to host: with the copies), 
 it. Skips with a reason where there is no GPU; ends with 1 where a probability differs or a node is elsewhere.
 """
 
+import argparse
 import json
 import os
 import sys
@@ -93,6 +94,7 @@ def device_bytes(index: int) -> int:
 
 def main() -> int:
     """The exit code."""
+    argparse.ArgumentParser(description=__doc__.partition("\n")[0]).parse_args()
     try:
         device = Device("cuda:0")
     except UsageError as error:

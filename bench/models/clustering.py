@@ -1,6 +1,6 @@
 """What learning a hash costs at full size, and what cells lose against comparing every id with every row.
 
-    python bench/clustering.py [--ids 10000000 --rows 100000]
+    python -m bench.models.clustering [--ids 10000000 --rows 100000]
 
 Made-up first-stage vectors: ids of 2,000 groups of different sizes and spreads, access counts by a
 power law. The Ward cost is the sum of count x squared distance to the row's weighted mean. Prints a table

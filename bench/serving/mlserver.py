@@ -1,6 +1,6 @@
 """MLServer and our server, the same ONNX file, the same requests, in turns; one table.
 
-    python bench/mlserver.py [--bundle REPOSITORY/MODEL/VERSION] [--environment build/mlserver]
+    python -m bench.serving.mlserver [--bundle REPOSITORY/MODEL/VERSION] [--environment build/mlserver]
 
 Makes a small bundle unless one is given, and an environment for MLServer (from PyPI) the first time.
 Every reply is checked against the bundle's golden rows. Figures are medians of rounds; ratios have 95 %

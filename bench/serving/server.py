@@ -1,6 +1,6 @@
 """Calls a second of the server, beside a plain gRPC server and beside ONNX Runtime without any server.
 
-    python bench/server.py [--perf-analyzer PATH] [--workers 2] [--rounds 3]
+    python -m bench.serving.server [--perf-analyzer PATH] [--workers 2] [--rounds 3]
 
 DLRM of Criteo's shape. All run on this machine, client and server on the same cores, in turn, so that noise
 hits all alike; medians of the rounds. `bare` is session calls in a loop, a thread a core.
@@ -27,11 +27,11 @@ from typing import NamedTuple
 import grpc
 import numpy as np
 import psutil
-from plain_server import open_session
-from random_bundle import Ids, write_bundle
 from rich.console import Console
 from rich.table import Table
 
+from bench.random_bundle import Ids, write_bundle
+from bench.serving.plain_server import open_session
 from tablefold.bundle import GRAPH
 
 SHAPES = [(rows, in_flight) for rows in (1, 16, 270) for in_flight in (32, 1)]
@@ -148,7 +148,7 @@ def main() -> None:
         graph = repository / "ads" / "1" / GRAPH
         serve = [sys.executable, "-m", "tablefold", "serve", "--repository", root, "--http-port", "0"]
         commands = {
-            PLAIN: [sys.executable, str(Path(__file__).with_name("plain_server.py")), str(graph), "18711"],
+            PLAIN: [sys.executable, "-m", "bench.serving.plain_server", str(graph), "18711"],
             "ours": [*serve, "--port", "18712"],
             f"ours, {given.workers} workers": [*serve, "--port", "18713", "--workers", str(given.workers)],
         }

@@ -1,6 +1,6 @@
 """What a training step costs: beside a plain DLRM, MLET beside one layer, a large table beside a small one.
 
-    python bench/training.py [--scale 0.1] [--threads 1] [--rounds 30]
+    python -m bench.models.training [--scale 0.1] [--threads 1] [--rounds 30]
 
 DLRM of Criteo's shape (26 features, 13 dense values, MLPs 512-256-64 and 512-256), d = 16, tables of
 Criteo-Kaggle's cardinalities times `--scale`; ids by a power law (exponent 1.3), rows in random order. The

@@ -1,6 +1,6 @@
 """Criteo-Kaggle's size, exported: seconds, memory and bytes of the full table and of its compressed forms.
 
-    python bench/full_size.py [--ids 33762577] [--work FOLDER]
+    python -m bench.models.full_size [--ids 33762577] [--work FOLDER]
 
 33.76M distinct ids in 26 features, d = 16, weights and row maps drawn at random (bytes and seconds do not
 depend on what they say). Every export and every first call runs in a process of its own. Resident memory is
@@ -17,10 +17,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from random_bundle import DIM, random_checkpoint
 from rich.console import Console
 from rich.table import Table
 
+from bench.random_bundle import DIM, random_checkpoint
 from tablefold.bundle import read_manifest
 from tablefold.logs.formats.synthetic import FIELD_SIZES
 from tablefold.trainer.checkpoint.files import save
@@ -99,7 +99,8 @@ def measure(contender: Contender, ids: int, work: Path, console: Console) -> dic
     console.print(f"{contender.title}: making the checkpoint")
     maker = [
         sys.executable,
-        __file__,
+        "-m",
+        "bench.models.full_size",
         "--ids",
         str(ids),
         "--work",

@@ -12,8 +12,8 @@ from pathlib import Path
 import grpc.aio
 import numpy as np
 import psutil
-from random_bundle import Ids
 
+from bench.random_bundle import Ids
 from tablefold.protos import inference_pb2 as pb
 from tablefold.protos import inference_pb2_grpc
 

@@ -1,6 +1,6 @@
 """Three times more than the server can serve: what it still gets done, whom it refuses, and how it recovers.
 
-    python bench/overload.py [--rows 1000] [--deadline 0.5] [--seconds 60] [--times 3]
+    python -m bench.serving.overload [--rows 1000] [--deadline 0.5] [--seconds 60] [--times 3]
 
 A call is one user and many items: context once, one id a row, so that gRPC's share on both sides is small and
 the engine is what is short. The peak is a closed loop's with 8 in flight, the mean of before and after. Then
@@ -28,9 +28,9 @@ import numpy as np
 import psutil
 import uvloop
 from prometheus_client.parser import text_string_to_metric_families
-from random_bundle import Ids, write_bundle
-from served import Served, serving
 
+from bench.random_bundle import Ids, write_bundle
+from bench.serving.served import Served, serving
 from tablefold.logs.formats.synthetic import SCHEMA
 from tablefold.protos import tablefold_pb2 as pb
 
@@ -99,7 +99,7 @@ class Client:
 async def small_server() -> AsyncIterator[grpc.aio.Channel]:
     """A channel to the least a server can do."""
     process = await asyncio.create_subprocess_exec(
-        sys.executable, str(Path(__file__).with_name("small_server.py")), stdout=asyncio.subprocess.PIPE
+        sys.executable, "-m", "bench.serving.small_server", stdout=asyncio.subprocess.PIPE
     )
     assert process.stdout is not None
     port = int(await process.stdout.readline())

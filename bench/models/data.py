@@ -1,6 +1,6 @@
 """Data at scale: encoding a log beside polars merely scanning it, reading shuffled rows beside training.
 
-    python bench/data.py [--rows 5_000_000] [--folder build/bench-data]
+    python -m bench.models.data [--rows 5_000_000] [--folder build/bench-data]
 
 Writes generated rows as Criteo writes them (every third categorical column, and the last, has missing
 values), scans and encodes them in processes of their own, turn about, on all cores. Then epochs over the
@@ -77,7 +77,7 @@ def timed(name: str, path: Path) -> tuple[float, float]:
     """Seconds, and GB at peak, of one of these in a process of its own, without its start."""
     if name == "encode":
         shutil.rmtree(path.with_name("cache"), ignore_errors=True)
-    command = [sys.executable, __file__, "--only", name, "--folder", str(path.parent)]
+    command = [sys.executable, "-m", "bench.models.data", "--only", name, "--folder", str(path.parent)]
     seconds, peak = json.loads(subprocess.run(command, check=True, capture_output=True).stdout)
     return seconds, peak
 

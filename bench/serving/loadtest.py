@@ -1,18 +1,18 @@
 """What one client process of the load tester can send, and whether it sends what it says.
 
-    python bench/loadtest.py
+    python -m bench.serving.loadtest
 
 Against a server that does next to nothing on the same machine: calls a second in the closed loop, as such
 and for each second of processor time that the client used (the fair figure where both share cores); then the
 open loop at parts of that, offered beside achieved. Prints a table and one line of JSON.
 """
 
+import argparse
 import asyncio
 import json
 import subprocess
 import sys
 from dataclasses import replace
-from pathlib import Path
 
 from rich.console import Console
 from rich.table import Table
@@ -21,7 +21,7 @@ from tablefold.loadtest.plan import Plan
 from tablefold.loadtest.results.result import Result
 from tablefold.loadtest.target import run
 
-SERVER = Path(__file__).with_name("small_server.py")
+SERVER = "bench.serving.small_server"
 SHARES, REPEATS, SECONDS = (0.2, 0.4, 0.6, 0.8), 3, 10.0
 
 
@@ -32,7 +32,8 @@ def measure(plan: Plan) -> Result:
 
 def main() -> None:
     """Find the most, then offer parts of it."""
-    with subprocess.Popen([sys.executable, str(SERVER)], stdout=subprocess.PIPE, text=True) as server:
+    argparse.ArgumentParser(description=__doc__.partition("\n")[0]).parse_args()
+    with subprocess.Popen([sys.executable, "-m", SERVER], stdout=subprocess.PIPE, text=True) as server:
         assert server.stdout is not None
         plan = Plan(
             server=f"127.0.0.1:{server.stdout.readline().strip()}",

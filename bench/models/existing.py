@@ -1,6 +1,6 @@
 """What it costs to compress a model that is already trained: nothing is trained twice here.
 
-    TABLEFOLD_DATA=DATA python bench/existing.py [--seeds 3]
+    TABLEFOLD_DATA=DATA python -m bench.models.existing [--seeds 3]
 
 On MovieLens (DATA/movielens-*): a full d = 16 model; then fewer values a row, fewer rows, fewer bits, alone
 and together, each exported and scored on test rows by its own graph, beside the uncompressed model of

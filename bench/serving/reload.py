@@ -1,6 +1,6 @@
 """Hundreds of version swaps under load: does any call fail, is any answer wrong, does memory grow?
 
-    python bench/reload.py [--swaps 300] [--ids 100000] [--clients 8] [--json FILE]
+    python -m bench.serving.reload [--swaps 300] [--ids 100000] [--clients 8] [--json FILE]
 
 Two bundles with the same ids and different weights are copied to the disk in turn, each as a new version, as
 fast as the server takes them up. Every answer is compared with the answers that its version gave alone; calls
@@ -21,10 +21,10 @@ from typing import TypeAlias
 
 import grpc.aio
 import numpy as np
-from footprint import kernel
-from random_bundle import write_bundle
-from served import Served, request, serving
 
+from bench.random_bundle import write_bundle
+from bench.serving.footprint import kernel
+from bench.serving.served import Served, request, serving
 from tablefold.bundle import MANIFEST
 from tablefold.protos import inference_pb2 as pb
 from tablefold.protos import inference_pb2_grpc

@@ -1,6 +1,6 @@
 """Is the loaded figure true? What the server says its models take, beside what the kernel says.
 
-    python bench/footprint.py [--workers 1 2 4]
+    python -m bench.serving.footprint [--workers 1 2 4]
 
 Three sizes of model, one server each, all their rows asked for. The kernel's figure of a model is the
 proportional memory of all the server's processes (smaps_rollup, read from outside) above that of the same
@@ -14,11 +14,11 @@ import json
 import tempfile
 from pathlib import Path
 
-from random_bundle import Ids, write_bundle
 from rich.console import Console
 from rich.table import Table
-from served import Served, serving, touch
 
+from bench.random_bundle import Ids, write_bundle
+from bench.serving.served import Served, serving, touch
 from tablefold.client.footprint import fetch_footprint
 
 SIZES = {"tiny": 3_000, "small": 2_000_000, "middle": 4_000_000, "large": 8_000_000}
@@ -52,10 +52,11 @@ def main() -> None:
     """Measure, print a table and one line of JSON."""
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--workers", type=int, nargs="+", default=[1])
+    given = parser.parse_args()
     results = []
     with tempfile.TemporaryDirectory() as folder:
         ids = {name: write_bundle(Path(folder) / name, name, 1, size) for name, size in SIZES.items()}
-        for workers in parser.parse_args().workers:
+        for workers in given.workers:
             seen = {
                 name: asyncio.run(measure(Path(folder) / name, name, ids[name], workers)) for name in SIZES
             }

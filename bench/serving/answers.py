@@ -1,6 +1,6 @@
 """Every answer under concurrency: 64 clients, 1 to 2,000 rows, random cancellations and deadlines.
 
-    python bench/answers.py [--calls 100000] [--workers 1]
+    python -m bench.serving.answers [--calls 100000] [--workers 1]
 
 Each answer must be what the same rows give when they are sent one by one. Calls that were cancelled or ran
 out of time have no answer; every other call must have one.
@@ -17,9 +17,9 @@ from tempfile import TemporaryDirectory
 import grpc.aio
 import numpy as np
 import uvloop
-from random_bundle import write_bundle
-from served import request, serving
 
+from bench.random_bundle import write_bundle
+from bench.serving.served import request, serving
 from tablefold.protos import inference_pb2 as pb
 from tablefold.protos import inference_pb2_grpc
 

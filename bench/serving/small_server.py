@@ -1,5 +1,6 @@
 """The least a server of the open protocol can do: one fixed reply, nothing parsed. Prints its port."""
 
+import argparse
 import asyncio
 
 import grpc
@@ -40,4 +41,5 @@ async def serve() -> None:
 
 
 if __name__ == "__main__":
+    argparse.ArgumentParser(description=__doc__).parse_args()
     run(serve())

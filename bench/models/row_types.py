@@ -1,6 +1,6 @@
 """What fewer bits a row cost on real rows: MovieLens, a full table and a learned hash, several seeds.
 
-    python bench/row_types.py [--data movielens:PATH] [--seeds 5] [--epochs 1]
+    python -m bench.models.row_types [--data movielens:PATH] [--seeds 5] [--epochs 1]
 
 Every seed trains both models (d = 16) once and exports each row type from the same checkpoint; AUC and
 logloss are the exported graph's on the test rows. Spread is the standard deviation over seeds, of the

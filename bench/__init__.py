@@ -1,0 +1,1 @@
+"""Measures what Tablefold costs beside what anybody would write first. Run as `python -m bench.ROOM.NAME`."""

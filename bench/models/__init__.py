@@ -1,0 +1,1 @@
+"""Measures training, export and the graph."""
