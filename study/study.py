@@ -24,7 +24,7 @@ from tablefold.schema import FeatureSchema
 from tablefold.trainer.checkpoint import files as checkpoints
 from tablefold.trainer.checkpoint.files import Checkpoint
 from tablefold.trainer.config import TrainConfig
-from tablefold.trainer.training.observer import Observer
+from tablefold.trainer.training.callbacks import Callback
 from tablefold.trainer.training.run import train
 
 Settings = dict[str, Any]
@@ -148,13 +148,13 @@ class StudyRun:
     """A study under way in a folder of its own."""
 
     def __init__(
-        self, study: Study, schema: FeatureSchema, splits: Splits, out: Path, weigh: Weigh, observer: Observer
+        self, study: Study, schema: FeatureSchema, splits: Splits, out: Path, weigh: Weigh, callback: Callback
     ) -> None:
         self.study, self._schema, self._test = study, schema, splits.test
         self._blind = Splits(
             train=EncodedLog.of(schema, splits.train), validation=splits.validation, test=splits.validation
         )
-        self._out, self._weigh, self._observer = out, weigh, observer
+        self._out, self._weigh, self._callback = out, weigh, callback
         out.mkdir(parents=True, exist_ok=True)
         self._runs = {_key(run.config): run for run in _lines(out / "runs.jsonl", Run)}
         self._results = _lines(out / "results.jsonl", Result)
@@ -210,7 +210,7 @@ class StudyRun:
         tuned = "".join(f", {name} {value}" for name, value in point.items())
         try:
             checkpoint = train(
-                self._schema, self._blind, config, self._folder(config), observer=self._observer,
+                self._schema, self._blind, config, self._folder(config), callback=self._callback,
                 data=self.study.data, stage=f"{arm.title}{tuned}, seed {seed}", resume=True,
                 first_stage_at=self._folder,
             )  # fmt: skip

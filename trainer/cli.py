@@ -108,7 +108,7 @@ def train(
     from tablefold.trainer.networks.registry import import_factory
     from tablefold.trainer.progress.metrics_log import JsonLines, TensorBoard
     from tablefold.trainer.progress.terminal import Terminal
-    from tablefold.trainer.training.observer import Observer, Several
+    from tablefold.trainer.training.callbacks import Callback, Callbacks
     from tablefold.trainer.training.run import train as run
 
     Method.parse(method)  # a wrong name is refused before the log is read
@@ -132,12 +132,12 @@ def train(
         highlight=False,
     )
     with ExitStack() as stack:
-        observers: list[Observer] = [JsonLines(out, resume=resume)]
+        callbacks: list[Callback] = [JsonLines(out, resume=resume)]
         if tensorboard is not None:
-            observers.append(stack.enter_context(TensorBoard(tensorboard)))
-        observers.append(stack.enter_context(Terminal(console)))
+            callbacks.append(stack.enter_context(TensorBoard(tensorboard)))
+        callbacks.append(stack.enter_context(Terminal(console)))
         run(
-            schema, splits, config, out, observer=Several(observers), data=data, resume=resume,
+            schema, splits, config, out, callback=Callbacks(callbacks), data=data, resume=resume,
             state_minutes=checkpoint_every,
         )  # fmt: skip
     console.print(f"[green]wrote[/green] {out}", highlight=False, soft_wrap=True)

@@ -103,7 +103,7 @@ def rows_a_second(
     maps = [make_row_maps(config, each, lambda _: np.zeros(0)) for each in vocabularies]
     model = build_model(schema, config, maps)
     columns, order = model.collection.columns, torch.Generator().manual_seed(0)
-    rows = ShuffledRows(log, columns, columns.places(model.collection.rows_of, log.ids), batch_size)
+    rows = ShuffledRows(log, columns, columns.row_indices(model.collection.rows_of, log.ids), batch_size)
     started = time.perf_counter()
     read = sum(len(batch.label) for batch in islice(rows.epoch(order), 2_000_000 // batch_size))
     reading = read / (time.perf_counter() - started)

@@ -77,7 +77,7 @@ def run(data: str, seed: int, folder: Path, console: Console) -> list[Scored]:
     schema, splits = read_splits(data, seed=seed)
     config = TrainConfig(method="full", dim=DIM, epochs=EPOCHS, seed=seed)
     with Terminal(console) as terminal:
-        original = train(schema, splits, config, folder / "checkpoint", observer=terminal, data=data)
+        original = train(schema, splits, config, folder / "checkpoint", callback=terminal, data=data)
     scored = []
     for rank, row_ratio, row_type in ARMS:
         small = compress(original, rank=rank, row_ratio=row_ratio).checkpoint

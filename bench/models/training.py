@@ -68,7 +68,7 @@ def ours(sizes: Sequence[int], log: Log, rows: np.ndarray, **settings: str | int
     one = log.take(slice(0, 1))
     encoded = EncodedLog.of(synthetic.SCHEMA, one)
     columns = model.collection.columns
-    shuffled = ShuffledRows(encoded, columns, columns.places(model.collection.rows_of, encoded.ids), 1)
+    shuffled = ShuffledRows(encoded, columns, columns.row_indices(model.collection.rows_of, encoded.ids), 1)
     loop = TrainingLoop(model, shuffled, one, np.zeros(1), config)
     numbers = np.arange(len(log))
     everything = Batch(*map(torch.from_numpy, (numbers, log.dense, rows + starts, log.labels)))

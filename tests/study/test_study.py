@@ -19,7 +19,7 @@ from tablefold.study.curves import auc_at, budgets, family, fronts, width_saved
 from tablefold.study.study import Result, Study, StudyRun, Weighed, read_study
 from tablefold.study.summary import summarise, verdict
 from tablefold.trainer.config import TrainConfig
-from tablefold.trainer.training.observer import Observer
+from tablefold.trainer.training.callbacks import Callback
 
 STUDY = Study(
     data="synthetic:200",
@@ -41,7 +41,7 @@ class Trainer:
         monkeypatch.setattr(studies, "train", self.train)
         monkeypatch.setattr(studies.checkpoints, "load", lambda folder: folder)
 
-    def train(self, schema, splits, config, out, *, observer, data, stage, resume, first_stage_at):  # type: ignore
+    def train(self, schema, splits, config, out, *, callback, data, stage, resume, first_stage_at):  # type: ignore
         assert splits.test is splits.validation  # nobody reads the test rows but the scales
         self.configs.append(config)
         if config.embedding_lr == 0.5:
@@ -63,7 +63,7 @@ def weigh(checkpoint: object, log: object) -> list[Weighed]:
 
 
 def run(study: Study, out: Path) -> list[Result]:
-    return list(StudyRun(study, synthetic.SCHEMA, SPLITS, out, weigh, Observer()).results())
+    return list(StudyRun(study, synthetic.SCHEMA, SPLITS, out, weigh, Callback()).results())
 
 
 def test_every_arm_is_tuned_once_and_then_trained_for_every_seed(

@@ -8,8 +8,8 @@ from torch import nn
 from tablefold.logs import Splits
 from tablefold.logs.formats import synthetic
 from tablefold.trainer.config import TrainConfig
+from tablefold.trainer.training.callbacks import Callback, StageStart
 from tablefold.trainer.training.loop import EpochResult
-from tablefold.trainer.training.observer import Observer, Stage
 
 SMALL = TrainConfig(dim=4, batch_size=256, epochs=1, bottom=(8,), top=(8,))
 
@@ -24,29 +24,29 @@ def splits(rows: int = 2000) -> Splits:
     )
 
 
-class Watching(Observer):
+class Watching(Callback):
     """Remembers."""
 
     def __init__(self) -> None:
-        self.stages: list[Stage] = []
+        self.stages: list[StageStart] = []
         self.epochs: list[EpochResult] = []
         self.found: list[tuple[str, Path]] = []
         self.warnings: list[str] = []
         self.steps = 0
 
-    def started(self, stage: Stage) -> None:
+    def on_stage_start(self, stage: StageStart) -> None:
         self.stages.append(stage)
 
-    def step(self, rows: int, loss: float) -> None:
+    def on_step(self, rows: int, loss: float) -> None:
         self.steps += 1
 
-    def epoch(self, result: EpochResult) -> None:
+    def on_epoch_end(self, result: EpochResult) -> None:
         self.epochs.append(result)
 
-    def reused(self, stage: str, folder: Path) -> None:
+    def on_stage_reused(self, stage: str, folder: Path) -> None:
         self.found.append((stage, folder))
 
-    def warned(self, message: str) -> None:
+    def on_warning(self, message: str) -> None:
         self.warnings.append(message)
 
 
@@ -61,8 +61,8 @@ class StopAfter(Watching):
         super().__init__()
         self.left = steps
 
-    def step(self, rows: int, loss: float) -> None:
-        super().step(rows, loss)
+    def on_step(self, rows: int, loss: float) -> None:
+        super().on_step(rows, loss)
         self.left -= 1
         if self.left == 0:
             raise Stopped

@@ -70,16 +70,18 @@ class LookupColumns:
         features: np.ndarray = self.feature[np.unique(self.row_map, return_index=True)[1]]
         return features
 
-    def places(self, rows_of: Sequence[RowsOf], ids: Sequence[np.ndarray]) -> list[np.ndarray]:
+    def row_indices(self, rows_of: Sequence[RowsOf], ids: Sequence[np.ndarray]) -> list[np.ndarray]:
         """Of each of all features' row maps int32 [n]: the rows of its feature's distinct ids int64 [n]."""
         pairs = zip(rows_of, self.feature_of_row_map, strict=True)
         return [row_map(ids[feature]).astype(np.int32) for row_map, feature in pairs]
 
-    def row_counts(self, places: Sequence[np.ndarray], counts: Sequence[np.ndarray], rows: int) -> np.ndarray:
+    def row_counts(
+        self, row_indices: Sequence[np.ndarray], counts: Sequence[np.ndarray], rows: int
+    ) -> np.ndarray:
         """int64 [rows]: how many values reach each row of the fused table, where distinct ids have these
-        `places` in it and `counts` int64 [n] values each."""
+        `row_indices` in it and `counts` int64 [n] values each."""
         reached = np.zeros(rows, np.int64)
-        for its, feature in zip(places, self.feature_of_row_map, strict=True):
+        for its, feature in zip(row_indices, self.feature_of_row_map, strict=True):
             np.add.at(reached, its, counts[feature])
         return reached
 

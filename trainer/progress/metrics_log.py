@@ -10,27 +10,27 @@ import time
 from abc import abstractmethod
 from pathlib import Path
 
+from tablefold.trainer.training.callbacks import Callback, StageStart
 from tablefold.trainer.training.loop import EpochResult
-from tablefold.trainer.training.observer import Observer, Stage
 
 STEPS_A_RECORD = 100
 
 logger = logging.getLogger(__name__)
 
 
-class Recorder(Observer):
+class Recorder(Callback):
     """Counts, and leaves writing to others."""
 
     @abstractmethod
     def write(self, measured: dict[str, float]) -> None:
         """Keep what was measured after `self.steps` steps."""
 
-    def started(self, stage: Stage) -> None:
+    def on_stage_start(self, stage: StageStart) -> None:
         """Go on at the stage's step."""
         self.stage, self.steps, self._epoch = stage.name, stage.step, stage.epoch
         self._begin()
 
-    def step(self, rows: int, loss: float) -> None:
+    def on_step(self, rows: int, loss: float) -> None:
         """Every hundredth one is a record."""
         self.steps += 1
         self._rows += rows
@@ -46,14 +46,14 @@ class Recorder(Observer):
             )
             self._begin()
 
-    def epoch(self, result: EpochResult) -> None:
+    def on_epoch_end(self, result: EpochResult) -> None:
         """A record."""
         measured = {f"validation_{name}": value for name, value in result.validation.items()}
         self.write({"epoch": result.epoch, "epoch_train_logloss": result.train_logloss, **measured})
         self._epoch = result.epoch + 1
         self._begin()
 
-    def tested(self, test: dict[str, float]) -> None:
+    def on_test(self, test: dict[str, float]) -> None:
         """The last record."""
         self.write({f"test_{name}": value for name, value in test.items()})
 
@@ -71,9 +71,9 @@ class JsonLines(Recorder):
         if not resume:
             self.path.unlink(missing_ok=True)
 
-    def started(self, stage: Stage) -> None:
+    def on_stage_start(self, stage: StageStart) -> None:
         """Keep the lines of what is done already."""
-        super().started(stage)
+        super().on_stage_start(stage)
         if self.path.exists():
             lines = self.path.read_text().splitlines(keepends=True)
             self.path.write_text("".join(line for line in lines if _is_done(line, stage)))
@@ -109,7 +109,7 @@ class TensorBoard(Recorder):
             self._writer.add_scalar(f"{self.stage}/{name}", value, self.steps)
 
 
-def _is_done(line: str, stage: Stage) -> bool:
+def _is_done(line: str, stage: StageStart) -> bool:
     try:
         content = json.loads(line)
     except ValueError:  # the line that was being written when the run was killed

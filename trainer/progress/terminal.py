@@ -6,13 +6,13 @@ from pathlib import Path
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 
+from tablefold.trainer.training.callbacks import Callback, StageStart
 from tablefold.trainer.training.loop import EpochResult
-from tablefold.trainer.training.observer import Observer, Stage
 
 DRAW_SECONDS = 0.1
 
 
-class Terminal(Observer):
+class Terminal(Callback):
     """A progress bar an epoch, then a line; a context manager."""
 
     _bar: TaskID
@@ -37,14 +37,14 @@ class Terminal(Observer):
     def __exit__(self, *_: object) -> None:
         self._progress.stop()
 
-    def started(self, stage: Stage) -> None:
+    def on_stage_start(self, stage: StageStart) -> None:
         """Say so, and begin a bar."""
         self._stage = stage
         resumed = f", resumed after {stage.rows_done:,} rows of epoch {stage.epoch}" if stage.resumed else ""
         self._print(f"{stage.name}: a table of {stage.table_rows:,} rows{resumed}")
         self._new_bar(stage.epoch, stage.rows_done)
 
-    def step(self, rows: int, loss: float) -> None:
+    def on_step(self, rows: int, loss: float) -> None:
         """Move the bar, ten times a second at most: a step may be shorter than drawing it."""
         self._rows += rows
         now = time.perf_counter()
@@ -54,7 +54,7 @@ class Terminal(Observer):
             self._progress.update(self._bar, completed=done, loss=loss, rate=rate)
             self._drawn = now
 
-    def epoch(self, result: EpochResult) -> None:
+    def on_epoch_end(self, result: EpochResult) -> None:
         """Replace the bar by a line."""
         self._progress.remove_task(self._bar)
         self._print(
@@ -64,18 +64,18 @@ class Terminal(Observer):
         )
         self._new_bar(result.epoch + 1)
 
-    def tested(self, test: dict[str, float]) -> None:
+    def on_test(self, test: dict[str, float]) -> None:
         """Two lines; the stage's last bar goes."""
         self._progress.remove_task(self._bar)
         deciles = [f"{value:.3f}" for name, value in test.items() if name.startswith("logloss_decile_")]
         self._print(f"  test {summary(test)}")
         self._print(f"  test logloss by how frequent a row's ids are, rarest first: {' '.join(deciles)}")
 
-    def reused(self, stage: str, folder: Path) -> None:
+    def on_stage_reused(self, stage: str, folder: Path) -> None:
         """A line."""
         self._print(f"{stage}: done before, from {folder}")
 
-    def warned(self, message: str) -> None:
+    def on_warning(self, message: str) -> None:
         """A line that stays."""
         self._progress.console.print(message, style="yellow", highlight=False, soft_wrap=True, markup=False)
 

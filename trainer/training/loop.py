@@ -22,8 +22,7 @@ from tablefold.metrics import quality
 from tablefold.trainer.config import TrainConfig
 from tablefold.trainer.networks.ctr_model import CTRModel
 from tablefold.trainer.training.divergence import explain_divergence
-from tablefold.trainer.training.row_adam import RowAdam
-from tablefold.trainer.training.row_sgd import RowSGD
+from tablefold.trainer.training.optimizers import make_optimizers
 from tablefold.trainer.training.shuffle import Batch, ShuffledRows
 
 
@@ -81,19 +80,7 @@ class TrainingLoop:
         self._train, self._validation, self._frequency = train, validation, frequency
         self._order = torch.Generator().manual_seed(config.seed)
         self._epoch_order = self._order.get_state()
-        looked_up = model.collection.table.vectors.weight
-        rest = [each for each in model.parameters() if each is not looked_up and each.requires_grad]
-        self._optimizers: list[torch.optim.Optimizer]
-        if config.optimizer == "adam":
-            self._optimizers = [
-                RowAdam(looked_up, lr=config.embedding_lr),
-                torch.optim.Adam(rest, lr=config.lr, fused=True),
-            ]
-        else:
-            self._optimizers = [
-                RowSGD(looked_up, lr=config.embedding_lr),
-                torch.optim.SGD(rest, lr=config.lr, fused=True),
-            ]
+        self._optimizers = make_optimizers(model, config)
         total = max(1, self.epoch_steps * config.epochs)
         self._schedules = [LinearLR(o, 1.0, config.final_rate, total) for o in self._optimizers]
 

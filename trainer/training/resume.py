@@ -19,8 +19,8 @@ from tablefold.logs.encoded.encoded import digest
 from tablefold.schema import FeatureSchema
 from tablefold.trainer.config import TrainConfig
 from tablefold.trainer.embedding.row_map import RowMap
+from tablefold.trainer.training.callbacks import Callback
 from tablefold.trainer.training.loop import TrainingLoop
-from tablefold.trainer.training.observer import Observer
 
 STATE_MINUTES = 10.0
 RowMaps = tuple[tuple[RowMap, ...], ...]
@@ -60,9 +60,9 @@ class Identity(BaseModel):
 class RunState:
     """The file of one run's state, written at most every `minutes` and when asked."""
 
-    def __init__(self, out: Path, identity: Identity, observer: Observer, minutes: float) -> None:
+    def __init__(self, out: Path, identity: Identity, callback: Callback, minutes: float) -> None:
         self.path = out.with_name(f"{out.name}.state")
-        self._identity, self._observer, self._seconds = identity, observer, 60 * minutes
+        self._identity, self._callback, self._seconds = identity, callback, 60 * minutes
         self._written = time.monotonic()
 
     def read(self, *, resume: bool) -> dict[str, Any] | None:
@@ -73,7 +73,7 @@ class RunState:
         if not self.path.exists():
             return None
         if not resume:
-            self._observer.warned(
+            self._callback.on_warning(
                 f"{self.path} is of a run that was not finished; this one starts anew (--resume would go on)"
             )
             return None
@@ -92,7 +92,7 @@ class RunState:
         loop.restore(content["loop"])
 
     def keep(self, loop: TrainingLoop, row_maps: RowMaps, *, now: bool = False) -> None:
-        """Save if it is time to. A full disk ends no run: the older state stays, the observer hears of it."""
+        """Save if it is time to. A full disk ends no run: the older state stays, the callback hears of it."""
         if not now and time.monotonic() - self._written < self._seconds:
             return
         content = {
@@ -105,7 +105,9 @@ class RunState:
                 torch.save(content, file)
         except (OSError, RuntimeError) as error:
             older = "the one before stays" if self.path.exists() else "there is none yet"
-            self._observer.warned(f"{self.path} could not be written ({error}): training goes on, {older}")
+            self._callback.on_warning(
+                f"{self.path} could not be written ({error}): training goes on, {older}"
+            )
         self._written = time.monotonic()
 
     def remove(self) -> None:

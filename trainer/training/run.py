@@ -28,9 +28,9 @@ from tablefold.trainer.embedding.row_map import RowMap
 from tablefold.trainer.embedding.vocabulary import Vocabulary, count_vocabularies
 from tablefold.trainer.methods.registry import make_row_maps, require_settings
 from tablefold.trainer.networks.registry import NetworkFactory, import_factory
+from tablefold.trainer.training.callbacks import Callback, StageStart
 from tablefold.trainer.training.frequency import id_frequency
 from tablefold.trainer.training.loop import TrainingLoop, zero_unreached_rows
-from tablefold.trainer.training.observer import Observer, Stage
 from tablefold.trainer.training.resume import STATE_MINUTES, Identity, RunState
 from tablefold.trainer.training.shuffle import ShuffledRows
 from tablefold.trainer.training.warm_start import fine_tune_config, full_stage, merged
@@ -42,7 +42,7 @@ def train(
     config: TrainConfig,
     out: Path,
     *,
-    observer: Observer | None = None,
+    callback: Callback | None = None,
     data: str = "",
     stage: str = "training",
     resume: bool = False,
@@ -60,7 +60,7 @@ def train(
     learned from, for an `out` that is something else or cannot be written and for a `resume` of another run,
     TrainingError for a run that cannot go on.
     """
-    observer = observer or Observer()
+    callback = callback or Callback()
     checkpoints.require_free(out)
     _require_learnable(splits)
     require_settings(config, schema)
@@ -68,11 +68,11 @@ def train(
     splits = replace(splits, train=rows)
     network = import_factory(config.network)
     identity = Identity.of(schema, config, splits)
-    state = RunState(out, identity, observer, state_minutes)
+    state = RunState(out, identity, callback, state_minutes)
     left = state.read(resume=resume)
     finished = _finished(out, identity, network) if resume else None
     if finished is not None:
-        observer.reused(stage, out)
+        callback.on_stage_reused(stage, out)
         return finished
     vocabularies = count_vocabularies(schema, rows)
 
@@ -81,7 +81,7 @@ def train(
         settings = full_stage(config) if config.warm_start else cheap_stage(config)
         where = first_stage_at(settings) if first_stage_at else out.with_name(f"{out.name}.stage1")
         return train(
-            schema, splits, settings, where, observer=observer, stage="first stage",
+            schema, splits, settings, where, callback=callback, stage="first stage",
             resume=resume, state_minutes=state_minutes,
         )  # fmt: skip
 
@@ -100,15 +100,15 @@ def train(
     loop = TrainingLoop(model, shuffled, splits.validation, frequency, learning)
     if left is not None:
         state.restore(loop, row_maps, left)
-    observer.started(Stage.of(stage, loop, learning, len(row_counts)))
+    callback.on_stage_start(StageStart.of(stage, loop, learning, len(row_counts)))
 
     def on_step(step_rows: int, loss: float) -> None:
-        observer.step(step_rows, loss)
+        callback.on_step(step_rows, loss)
         state.keep(loop, row_maps)
 
     try:
         for result in loop.epochs(on_step):
-            observer.epoch(result)
+            callback.on_epoch_end(result)
             if result.best:
                 measured = {f"validation_{name}": value for name, value in result.validation.items()}
                 best = Checkpoint(
@@ -134,7 +134,7 @@ def train(
         raise TrainingError(f"{error} ({kept})") from error
     done = _with_test_metrics(out, splits.test, id_frequency(schema, vocabularies, splits.test), network)
     state.remove()
-    observer.tested(
+    callback.on_test(
         {name[5:]: value for name, value in done.description.metrics.items() if name.startswith("test_")}
     )
     return done
@@ -170,9 +170,9 @@ def _rows_of_the_table(
 ) -> tuple[ShuffledRows, np.ndarray]:
     """The log as rows of the fused table, and int64 [R]: how many of its values reach each of them."""
     columns = collection.columns
-    places = columns.places(collection.rows_of, log.ids)
-    row_counts = columns.row_counts(places, log.counts, collection.table.vectors.num_embeddings)
-    return ShuffledRows(log, columns, places, batch_size), row_counts
+    row_indices = columns.row_indices(collection.rows_of, log.ids)
+    row_counts = columns.row_counts(row_indices, log.counts, collection.table.vectors.num_embeddings)
+    return ShuffledRows(log, columns, row_indices, batch_size), row_counts
 
 
 def _vectors(checkpoint: Checkpoint, feature: int, ids: np.ndarray) -> np.ndarray:

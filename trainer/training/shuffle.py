@@ -32,7 +32,7 @@ class Batch(NamedTuple):
     """Training rows, as a step or a buffer of them."""
 
     numbers: Tensor
-    """int64 [b]: their places in the log."""
+    """int64 [b]: the example's number in the log, from 0."""
     dense: Tensor
     """float32 [b, N]"""
     rows: Tensor
@@ -40,9 +40,9 @@ class Batch(NamedTuple):
     label: Tensor
     """float32 [b]"""
 
-    def take(self, places: Tensor) -> "Batch":
-        """The rows at these places int64 [n]."""
-        return Batch(*(tensor.index_select(0, places) for tensor in self))
+    def take(self, positions: Tensor) -> "Batch":
+        """Return the examples at these positions int64 [n]."""
+        return Batch(*(tensor.index_select(0, positions) for tensor in self))
 
     def join(self, other: "Batch") -> "Batch":
         """These rows, then others."""
@@ -52,13 +52,13 @@ class Batch(NamedTuple):
 class ShuffledRows:
     """A log whose ids have become rows of the fused table.
 
-    `places` are, of each row map int32 [n], the rows of its feature's distinct ids.
+    `row_indices` are, of each row map int32 [n], the rows of its feature's distinct ids.
     """
 
     def __init__(
-        self, log: EncodedLog, columns: LookupColumns, places: Sequence[np.ndarray], batch_size: int
+        self, log: EncodedLog, columns: LookupColumns, row_indices: Sequence[np.ndarray], batch_size: int
     ) -> None:
-        self.log, self._columns, self._places, self._batch_size = log, columns, places, batch_size
+        self.log, self._columns, self._row_indices, self._batch_size = log, columns, row_indices, batch_size
         self.batches = ceil(len(log) / batch_size)
         self._blocks = ceil(len(log) / BLOCK_ROWS)
         self._whole: Batch | None = None
@@ -75,8 +75,8 @@ class ShuffledRows:
             shuffled, skipped = shuffled[skipped:], 0
             buffer = self._read(blocks)
             first = self._batch_size - (0 if waiting is None else len(waiting.label))
-            for places in (shuffled[:first], *torch.split(shuffled[first:], self._batch_size)):
-                batch = buffer.take(places)
+            for positions in (shuffled[:first], *torch.split(shuffled[first:], self._batch_size)):
+                batch = buffer.take(positions)
                 batch = batch if waiting is None else waiting.join(batch)
                 waiting = batch if len(batch.label) < self._batch_size else None
                 if waiting is None:
@@ -116,6 +116,6 @@ class ShuffledRows:
         for index, (id_column, row_map) in enumerate(
             zip(self._columns.id_column, self._columns.row_map, strict=True)
         ):
-            rows[:, index] = self._places[row_map][column(self.log.codes[id_column])]
+            rows[:, index] = self._row_indices[row_map][column(self.log.codes[id_column])]
         numbers = np.concatenate([np.arange(its.start, min(its.stop, len(self.log))) for its in slices])
         return Batch(*(torch.from_numpy(array) for array in (numbers, dense, rows, label)))

@@ -9,7 +9,7 @@ import pytest
 
 from tablefold.logs.formats import synthetic
 from tablefold.trainer.progress.metrics_log import JsonLines, Recorder, TensorBoard
-from tablefold.trainer.training.observer import Observer, Several
+from tablefold.trainer.training.callbacks import Callback, Callbacks
 from tablefold.trainer.training.run import train
 from tests.trainer.runs import SMALL, StopAfter, Stopped, splits
 
@@ -17,12 +17,12 @@ CONFIG = SMALL.model_copy(update={"batch_size": 16, "epochs": 2, "patience": 2})
 SINCE_THE_LINE_BEFORE = {"rows_per_second", "train_logloss"}
 
 
-def run(out: Path, *others: Observer, resume: bool = False) -> list[dict[str, Any]]:
+def run(out: Path, *others: Callback, resume: bool = False) -> list[dict[str, Any]]:
     """The lines that a run leaves; 100 steps an epoch."""
     lines = JsonLines(out, resume=resume)
-    observer = Several([lines, *others])
+    callback = Callbacks([lines, *others])
     with suppress(Stopped):
-        train(synthetic.SCHEMA, splits(), CONFIG, out, observer=observer, resume=resume, state_minutes=0.001)
+        train(synthetic.SCHEMA, splits(), CONFIG, out, callback=callback, resume=resume, state_minutes=0.001)
     return [json.loads(line) for line in lines.path.read_text().splitlines()]
 
 

@@ -39,7 +39,7 @@ def test_a_run_from_a_cache_goes_on(tmp_path: Path) -> None:
     whole = weights(spec, tmp_path / "a", CONFIG, cache)
     schema, splits = read_splits(spec, cache=cache)
     with pytest.raises(Stopped):
-        train(schema, splits, CONFIG, tmp_path / "b", observer=StopAfter(11), state_minutes=0)
+        train(schema, splits, CONFIG, tmp_path / "b", callback=StopAfter(11), state_minutes=0)
     assert weights(spec, tmp_path / "b", CONFIG, cache, resume=True) == whole
 
 

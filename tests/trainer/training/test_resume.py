@@ -19,7 +19,7 @@ from tablefold.logs.formats import synthetic
 from tablefold.trainer.checkpoint import files as checkpoints
 from tablefold.trainer.config import FIRST_STAGE_EPOCHS, TrainConfig
 from tablefold.trainer.progress.terminal import Terminal
-from tablefold.trainer.training.observer import Observer
+from tablefold.trainer.training.callbacks import Callback
 from tablefold.trainer.training.run import train
 from tests.full_disk import files_at_most
 from tests.trainer.runs import SMALL, StopAfter, Stopped, Watching, splits
@@ -38,7 +38,7 @@ from pathlib import Path
 import torch
 from tablefold.logs.formats import synthetic
 from tablefold.trainer.config import TrainConfig
-from tablefold.trainer.training.observer import Observer
+from tablefold.trainer.training.callbacks import Callback
 from tablefold.trainer.progress.terminal import Terminal
 from tablefold.trainer.training.run import train
 from tests.full_disk import files_at_most
@@ -47,8 +47,8 @@ from tests.trainer.runs import splits
 config, out, left, minutes = sys.argv[1:]
 left = int(left)
 
-class Killed(Observer):
-    def step(self, rows, loss):
+class Killed(Callback):
+    def on_step(self, rows, loss):
         global left
         left -= 1
         if left == 0:
@@ -56,7 +56,7 @@ class Killed(Observer):
 
 torch.set_num_threads(1)
 config = TrainConfig.model_validate_json(config)
-train(synthetic.SCHEMA, splits(), config, Path(out), observer=Killed(), state_minutes=float(minutes))
+train(synthetic.SCHEMA, splits(), config, Path(out), callback=Killed(), state_minutes=float(minutes))
 """
 
 
@@ -69,10 +69,10 @@ def one_thread() -> Iterator[None]:
 
 
 def run(
-    config: TrainConfig, out: Path, observer: Observer | None = None, resume: bool = False, rows: int = 2000
+    config: TrainConfig, out: Path, callback: Callback | None = None, resume: bool = False, rows: int = 2000
 ) -> bytes:
     """The weights a run leaves."""
-    train(synthetic.SCHEMA, splits(rows), config, out, observer=observer, resume=resume, state_minutes=0)
+    train(synthetic.SCHEMA, splits(rows), config, out, callback=callback, resume=resume, state_minutes=0)
     return (out / checkpoints.ARRAYS).read_bytes()
 
 

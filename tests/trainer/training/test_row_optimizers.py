@@ -7,8 +7,7 @@ import torch
 from torch import nn
 from torch.optim import SGD, Optimizer, SparseAdam
 
-from tablefold.trainer.training.row_adam import RowAdam
-from tablefold.trainer.training.row_sgd import RowSGD
+from tablefold.trainer.training.optimizers import RowAdam, RowSGD
 
 Make = Callable[..., Optimizer]
 

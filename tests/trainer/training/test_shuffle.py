@@ -36,7 +36,7 @@ def shuffled(rows: int, batch_size: int) -> ShuffledRows:
         RowMap(keys=ids, rows=np.arange(len(ids)) + 1, hashed_first=0, hashed_rows=1) for ids in encoded.ids
     ]
     columns = LookupColumns.of(SCHEMA, [(each,) for each in maps])
-    return ShuffledRows(encoded, columns, columns.places(maps, encoded.ids), batch_size)
+    return ShuffledRows(encoded, columns, columns.row_indices(maps, encoded.ids), batch_size)
 
 
 @pytest.fixture(autouse=True)
@@ -92,8 +92,8 @@ def test_batches_of_a_sorted_log_are_mixed() -> None:
     batches = list(shuffled(20_000, 128).epoch(torch.Generator().manual_seed(0)))
     shares = torch.stack([batch.label.mean() for batch in batches[:-1]])
     assert (shares - 0.5).abs().max() < 4.5 * (0.25 * (1 / 64 + 1 / 128)) ** 0.5
-    places = torch.cat([batch.numbers for batch in batches]).double()
-    following = torch.corrcoef(torch.stack([places[:-1], places[1:]]))[0, 1]
+    numbers = torch.cat([batch.numbers for batch in batches]).double()
+    following = torch.corrcoef(torch.stack([numbers[:-1], numbers[1:]]))[0, 1]
     assert abs(following) < 0.03
 
 

@@ -93,7 +93,7 @@ def test_ids_that_are_all_alike_still_share_all_rows() -> None:
 def test_the_best_epoch_is_kept_and_a_worse_one_ends_the_run(tmp_path: Path) -> None:
     watched = Watching()
     config = SMALL.model_copy(update={"epochs": 12, "embedding_lr": 0.05})
-    checkpoint = train(synthetic.SCHEMA, splits(), config, tmp_path / "m", observer=watched)
+    checkpoint = train(synthetic.SCHEMA, splits(), config, tmp_path / "m", callback=watched)
     losses = [epoch.validation["logloss"] for epoch in watched.epochs]
     assert len(losses) < 12
     assert losses[-1] > min(losses)

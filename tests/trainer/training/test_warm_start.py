@@ -85,7 +85,7 @@ def test_the_full_table_is_shared_by_all_sizes_and_a_finished_one_is_not_trained
     watching = Watching()
     stage = warm.with_name("m.stage1")
     train(
-        synthetic.SCHEMA, splits(), other, tmp_path / "m", observer=watching, resume=True,
+        synthetic.SCHEMA, splits(), other, tmp_path / "m", callback=watching, resume=True,
         first_stage_at=lambda settings: stage,
     )  # fmt: skip
     assert watching.found == [("first stage", stage)]

@@ -1,10 +1,21 @@
-"""Adam on the rows a batch looks up, and on no others."""
+"""Optimizers of a model: Adam or gradient descent; of the table only the rows that a batch looks up move."""
 
 import torch
 from torch import Tensor
 from torch.nn.functional import embedding_bag
 
+from tablefold.trainer.config import TrainConfig
 from tablefold.trainer.embedding.table import PADDING_ROWS
+from tablefold.trainer.networks.ctr_model import CTRModel
+
+
+def make_optimizers(model: CTRModel, config: TrainConfig) -> list[torch.optim.Optimizer]:
+    """Return the optimizer of the table's rows and that of all other weights."""
+    table = model.collection.table.vectors.weight
+    others = [weight for weight in model.parameters() if weight is not table and weight.requires_grad]
+    if config.optimizer == "adam":
+        return [RowAdam(table, config.embedding_lr), torch.optim.Adam(others, config.lr, fused=True)]
+    return [RowSGD(table, config.embedding_lr), torch.optim.SGD(others, config.lr, fused=True)]
 
 
 class RowAdam(torch.optim.Optimizer):
@@ -37,6 +48,23 @@ class RowAdam(torch.optim.Optimizer):
         size = group["lr"] * (1 - beta2 ** state["step"]) ** 0.5 / (1 - beta1 ** state["step"])
         moved = table.index_select(0, rows).addcdiv_(mean, square.sqrt().add_(group["eps"]), value=-size)
         table.index_copy_(0, rows, moved)
+
+
+class RowSGD(torch.optim.Optimizer):
+    """The steps of `torch.optim.SGD` on one table float32 [R, w] with a sparse gradient; the padding row
+    never moves. MLET's authors train with it."""
+
+    def __init__(self, table: Tensor, lr: float) -> None:
+        super().__init__([table], {"lr": lr})
+
+    @torch.no_grad()
+    def step(self, closure: None = None) -> None:  # type: ignore[override]
+        """Move the rows of the table's sparse gradient; there is no `closure` to call."""
+        (table,) = self.param_groups[0]["params"]
+        rows, values = table.grad._indices()[0], table.grad._values()
+        padding = table[:PADDING_ROWS].clone()
+        table.index_add_(0, rows, values, alpha=-self.param_groups[0]["lr"])
+        table[:PADDING_ROWS] = padding
 
 
 def _sum_by_row(gradient: Tensor) -> tuple[Tensor, Tensor]:

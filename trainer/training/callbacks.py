@@ -10,7 +10,7 @@ from tablefold.trainer.training.loop import EpochResult, TrainingLoop
 
 
 @dataclass(frozen=True, kw_only=True)
-class Stage:
+class StageStart:
     """A run, or the first stage of one, as it begins or goes on."""
 
     name: str
@@ -44,60 +44,60 @@ class Stage:
         return self.step > 0
 
 
-class Observer:
+class Callback:
     """Told what happens, and looks away."""
 
-    def started(self, stage: Stage) -> None:
+    def on_stage_start(self, stage: StageStart) -> None:
         """A stage begins or goes on."""
 
-    def step(self, rows: int, loss: float) -> None:
+    def on_step(self, rows: int, loss: float) -> None:
         """A step of `rows` rows is done; its logloss."""
 
-    def epoch(self, result: EpochResult) -> None:
+    def on_epoch_end(self, result: EpochResult) -> None:
         """An epoch is done."""
 
-    def tested(self, test: dict[str, float]) -> None:
+    def on_test(self, test: dict[str, float]) -> None:
         """The stage is done; its best epoch on test rows, as `tablefold.metrics.quality` names it."""
 
-    def reused(self, stage: str, folder: Path) -> None:
+    def on_stage_reused(self, stage: str, folder: Path) -> None:
         """A stage was done before, and its checkpoint stands there."""
 
-    def warned(self, message: str) -> None:
+    def on_warning(self, message: str) -> None:
         """Something went wrong that ends no run."""
 
 
-class Several(Observer):
+class Callbacks(Callback):
     """Tells them all."""
 
-    def __init__(self, observers: Sequence[Observer]) -> None:
-        self._observers = observers
+    def __init__(self, callbacks: Sequence[Callback]) -> None:
+        self._callbacks = callbacks
 
-    def started(self, stage: Stage) -> None:
+    def on_stage_start(self, stage: StageStart) -> None:
         """Pass it on."""
-        for observer in self._observers:
-            observer.started(stage)
+        for callback in self._callbacks:
+            callback.on_stage_start(stage)
 
-    def step(self, rows: int, loss: float) -> None:
+    def on_step(self, rows: int, loss: float) -> None:
         """Pass it on."""
-        for observer in self._observers:
-            observer.step(rows, loss)
+        for callback in self._callbacks:
+            callback.on_step(rows, loss)
 
-    def epoch(self, result: EpochResult) -> None:
+    def on_epoch_end(self, result: EpochResult) -> None:
         """Pass it on."""
-        for observer in self._observers:
-            observer.epoch(result)
+        for callback in self._callbacks:
+            callback.on_epoch_end(result)
 
-    def tested(self, test: dict[str, float]) -> None:
+    def on_test(self, test: dict[str, float]) -> None:
         """Pass it on."""
-        for observer in self._observers:
-            observer.tested(test)
+        for callback in self._callbacks:
+            callback.on_test(test)
 
-    def reused(self, stage: str, folder: Path) -> None:
+    def on_stage_reused(self, stage: str, folder: Path) -> None:
         """Pass it on."""
-        for observer in self._observers:
-            observer.reused(stage, folder)
+        for callback in self._callbacks:
+            callback.on_stage_reused(stage, folder)
 
-    def warned(self, message: str) -> None:
+    def on_warning(self, message: str) -> None:
         """Pass it on."""
-        for observer in self._observers:
-            observer.warned(message)
+        for callback in self._callbacks:
+            callback.on_warning(message)
