@@ -22,7 +22,7 @@ from rich.table import Table
 from tablefold import report
 from tablefold.errors import UsageError
 from tablefold.logs.formats.synthetic import bayes_auc, generate_with_probability
-from tablefold.report.charts import QualityPoint, auc_per_byte
+from tablefold.report.quality import QualityPoint, auc_per_byte
 
 LOAD_SECONDS = 4
 ROWS_A_CALL = 270

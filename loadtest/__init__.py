@@ -1,1 +1,1 @@
-"""Tells the truth about latency and memory under load. Knows no server from the inside."""
+"""Measures a server's latency and memory under load, from outside."""

@@ -7,7 +7,7 @@ Knows summaries. Does not know how they came about.
 from collections.abc import Sequence
 
 from tablefold.report import Page, Picture, Section, Table
-from tablefold.report.charts import QualityPoint, auc_curves
+from tablefold.report.quality import QualityPoint, auc_curves
 from tablefold.study.curves import auc_at, budgets, fronts, width_saved
 from tablefold.study.study import Result
 from tablefold.study.summary import WITHIN, Summary, verdict

@@ -1,7 +1,4 @@
-"""Names beside points, placed so that they can be read.
-
-Knows boxes on a canvas. Does not know what the points mean.
-"""
+"""Names beside points, placed so that they can be read."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -9,7 +6,7 @@ from typing import Any
 from matplotlib.axes import Axes
 from matplotlib.transforms import Bbox
 
-PLACES = [
+POSITIONS = [
     ((8, 0), "left", "center"),
     ((-8, 0), "right", "center"),
     ((0, 8), "center", "bottom"),
@@ -21,27 +18,27 @@ PLACES = [
     ((0, 22), "center", "bottom"),
     ((0, -22), "center", "top"),
 ]
-"""Offset from the point (points, 1/72 inch) and which side of the name lies there; best first."""
+"""Offset from the point (in 1/72 inch), and the name's alignment there; best first."""
 
 
-def name_points(drawn: Axes, points: Sequence[tuple[float, float, str]]) -> None:
-    """Write each (x, y, name)'s name where it covers the least of other points and names."""
-    canvas: Any = drawn.figure.canvas  # an Agg canvas: it can measure text
+def name_points(axes: Axes, points: Sequence[tuple[float, float, str]]) -> None:
+    """Write the name of each point (x, y, name) where it covers other points and names the least."""
+    canvas: Any = axes.figure.canvas  # an Agg canvas: it can measure text
     canvas.draw()  # decides where the axes lie
     renderer = canvas.get_renderer()
-    frame = drawn.get_window_extent(renderer)
-    centres = [drawn.transData.transform((x, y)) for x, y, _ in points]
+    frame = axes.get_window_extent(renderer)
+    centres = [axes.transData.transform((x, y)) for x, y, _ in points]
     taken = [Bbox.from_bounds(x - 6, y - 6, 12, 12) for x, y in centres]
     for x, y, name in points:
-        note = drawn.annotate(name, (x, y), (0, 0), textcoords="offset points", fontsize=9.5)
-        tried = []
-        for rank, (offset, across, along) in enumerate(PLACES):
+        note = axes.annotate(name, (x, y), (0, 0), textcoords="offset points", fontsize=9.5)
+        candidates = []
+        for rank, (offset, across, along) in enumerate(POSITIONS):
             note.set(position=offset, horizontalalignment=across, verticalalignment=along)
             box = note.get_window_extent(renderer)
             outside = _area(box) - _overlap(box, frame)
-            tried.append((sum(_overlap(box, other) for other in taken) + outside, rank, box))
-        _, rank, box = min(tried, key=lambda each: each[:2])
-        offset, across, along = PLACES[rank]
+            candidates.append((sum(_overlap(box, other) for other in taken) + outside, rank, box))
+        _, rank, box = min(candidates, key=lambda candidate: candidate[:2])
+        offset, across, along = POSITIONS[rank]
         note.set(position=offset, horizontalalignment=across, verticalalignment=along)
         taken.append(box)
 

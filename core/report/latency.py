@@ -1,7 +1,4 @@
-"""The pictures of latency: percentiles, distribution, against the rate, and where it was spent.
-
-Knows what is plotted against what. Does not know where the figures come from nor how SVG is made (`svg`).
-"""
+"""The pictures of latency: percentiles, distribution, against the rate, and where it was spent."""
 
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
@@ -12,11 +9,11 @@ from tablefold.report.svg import (
     INK,
     SERIES,
     SOFT,
-    axes,
-    empty,
-    legend,
-    line,
-    plain_logarithmic,
+    add_legend,
+    draw_line,
+    empty_picture,
+    label_logarithmic,
+    new_axes,
     style,
     to_svg,
 )
@@ -35,81 +32,81 @@ class RatePoint(NamedTuple):
 
 
 def latency_percentiles(curve: Curve) -> str:
-    """Milliseconds over percentiles, stretched towards 100 so that the tail is as wide as the middle."""
+    """Draw milliseconds over percentiles, stretched towards 100 so that the tail is visible."""
     with style():
-        drawn = axes("percentile of calls", "latency (ms)")
+        axes = new_axes("percentile of calls", "latency (ms)")
         if not curve:
-            return empty(drawn)
-        drawn.set_xscale("log")
+            return empty_picture(axes)
+        axes.set_xscale("log")
         # A tail of 1 in 10, 1 in 100, ... of the calls: equal steps.
-        drawn.plot([100.0 / (100.0 - p) for p, _ in curve], [ms for _, ms in curve], color=SERIES[0])
+        axes.plot([100.0 / (100.0 - p) for p, _ in curve], [ms for _, ms in curve], color=SERIES[0])
         marks = [mark for mark in (0.0, 50.0, 90.0, 99.0, 99.9, 99.99, 99.999) if mark <= curve[-1][0]]
-        drawn.set_xticks([100.0 / (100.0 - mark) for mark in marks], [f"{mark:g} %" for mark in marks])
-        drawn.xaxis.set_minor_formatter(NullFormatter())
-        drawn.set_ylim(bottom=0)
-        return to_svg(drawn)
+        axes.set_xticks([100.0 / (100.0 - mark) for mark in marks], [f"{mark:g} %" for mark in marks])
+        axes.xaxis.set_minor_formatter(NullFormatter())
+        axes.set_ylim(bottom=0)
+        return to_svg(axes)
 
 
 def latency_cdf(curves: Mapping[str, Curve]) -> str:
-    """The share of calls answered within a time (logarithmic); a curve for each name."""
+    """Draw the share of calls answered within a time (logarithmic), a curve for each name."""
     with style():
-        drawn = axes("latency (ms, logarithmic)", "share of calls within")
-        told = {name: curve for name, curve in curves.items() if curve}
-        if not told:
-            return empty(drawn)
-        drawn.set_xscale("log")
-        for color, (name, curve) in zip(SERIES, told.items(), strict=False):
-            line(drawn, [max(ms, 1e-3) for _, ms in curve], [p / 100 for p, _ in curve], name, color)
-        plain_logarithmic(drawn.xaxis)
-        drawn.yaxis.set_major_formatter(PercentFormatter(1.0, symbol=" %"))
-        drawn.set_ylim(0, 1.03)
-        if len(told) > 1:
-            legend(drawn)
-        return to_svg(drawn)
+        axes = new_axes("latency (ms, logarithmic)", "share of calls within")
+        known = {name: curve for name, curve in curves.items() if curve}
+        if not known:
+            return empty_picture(axes)
+        axes.set_xscale("log")
+        for color, (name, curve) in zip(SERIES, known.items(), strict=False):
+            draw_line(axes, [max(ms, 1e-3) for _, ms in curve], [p / 100 for p, _ in curve], name, color)
+        label_logarithmic(axes.xaxis)
+        axes.yaxis.set_major_formatter(PercentFormatter(1.0, symbol=" %"))
+        axes.set_ylim(0, 1.03)
+        if len(known) > 1:
+            add_legend(axes)
+        return to_svg(axes)
 
 
 def rate_against_latency(
     points: Sequence[RatePoint], *, knee: float | None, slos: Mapping[str, float] = {}
 ) -> str:
-    """p50 and p99 (logarithmic) over the offered rate, the knee and the SLOs (ms by name) marked."""
+    """Draw p50 and p99 (logarithmic) over the offered rate; mark the knee and the SLOs (ms by name)."""
     with style():
-        drawn = axes("offered calls/s", "latency (ms, logarithmic)")
+        axes = new_axes("offered calls/s", "latency (ms, logarithmic)")
         if not points:
-            return empty(drawn)
+            return empty_picture(axes)
         ordered = sorted(points)
-        drawn.set_yscale("log")
+        axes.set_yscale("log")
         for color, name in zip(SERIES, ("p50", "p99"), strict=False):
-            drawn.plot(
-                [each.offered for each in ordered],
-                [getattr(each, name) for each in ordered],
+            axes.plot(
+                [point.offered for point in ordered],
+                [getattr(point, name) for point in ordered],
                 label=name,
                 color=color,
                 marker="o",
                 markersize=4,
             )
         if knee is not None:
-            drawn.axvline(knee, color=SERIES[2], linestyle="--", linewidth=1.4, label=f"knee {knee:,.0f}/s")
+            axes.axvline(knee, color=SERIES[2], linestyle="--", linewidth=1.4, label=f"knee {knee:,.0f}/s")
         for name, milliseconds in slos.items():
-            drawn.axhline(milliseconds, color=SOFT, linestyle=":", linewidth=1.4, label=name)
-        drawn.set_xlim(left=0)
-        plain_logarithmic(drawn.yaxis)
-        legend(drawn)
-        return to_svg(drawn)
+            axes.axhline(milliseconds, color=SOFT, linestyle=":", linewidth=1.4, label=name)
+        axes.set_xlim(left=0)
+        label_logarithmic(axes.yaxis)
+        add_legend(axes)
+        return to_svg(axes)
 
 
 def time_split(rows: Mapping[str, Mapping[str, float]]) -> str:
-    """A bar for each name (p50, p99, ...), its parts in milliseconds side by side in one line."""
+    """Draw a bar for each name (p50, p99, ...); its parts in milliseconds lie side by side."""
     with style():
-        drawn = axes("milliseconds", "", height=0.7 + 0.45 * max(1, len(rows)))
+        axes = new_axes("milliseconds", "", height=0.7 + 0.45 * max(1, len(rows)))
         if not rows:
-            return empty(drawn)
+            return empty_picture(axes)
         names = list(rows)[::-1]
         left = [0.0] * len(names)
         for color, part in zip(SERIES, next(iter(rows.values())), strict=False):
             width = [rows[name][part] for name in names]
-            drawn.barh(names, width, left=left, label=part, color=color, height=0.6)
+            axes.barh(names, width, left=left, label=part, color=color, height=0.6)
             left = [a + b for a, b in zip(left, width, strict=True)]
-        drawn.grid(visible=False, axis="y")
-        drawn.tick_params(axis="y", labelcolor=INK)
-        legend(drawn)
-        return to_svg(drawn)
+        axes.grid(visible=False, axis="y")
+        axes.tick_params(axis="y", labelcolor=INK)
+        add_legend(axes)
+        return to_svg(axes)

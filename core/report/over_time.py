@@ -1,16 +1,13 @@
-"""The picture of a run over time: latency, and below it memory on the same axis.
-
-Knows what is plotted against what. Does not know where the figures come from nor how SVG is made (`svg`).
-"""
+"""The picture of a run over time: latency, and below it memory on the same axis."""
 
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from tablefold.report.svg import SERIES, empty, legend, line, panels, style, to_svg
+from tablefold.report.svg import SERIES, add_legend, draw_line, empty_picture, new_panels, style, to_svg
 
 
 class LatencySlice(NamedTuple):
-    """Latency of the calls due around a moment, in milliseconds; seconds from the window's start."""
+    """Latency of the calls due around `second` (from the window's start), in milliseconds."""
 
     second: float
     p50: float
@@ -19,7 +16,7 @@ class LatencySlice(NamedTuple):
 
 
 class MemorySlice(NamedTuple):
-    """Memory at a moment, in bytes; seconds from the window's start."""
+    """Memory at `second` (from the window's start), in bytes."""
 
     second: float
     resident: int
@@ -30,7 +27,7 @@ class MemorySlice(NamedTuple):
 
 
 LATENCY = {"p50": "-", "p99": "-", "max": ":"}
-"""Field -> line: where a slice holds few calls its p99 is its worst, and both must be seen."""
+"""Field -> line style. A slice of few calls has p99 = max; the dots let both be seen."""
 MEMORY = {
     "resident": "resident",
     "proportional": "proportional",
@@ -42,24 +39,25 @@ MEMORY = {
 
 
 def over_time(latency: Sequence[LatencySlice], memory: Sequence[MemorySlice] = ()) -> str:
-    """p50, p99 and worst call of each slice of time (a stall is a spike); below, where it is known, memory of
-    the server's processes, a line for each figure."""
+    """Draw p50, p99 and maximum of each slice of time, and below them the server's memory if it is known."""
     with style():
-        drawn = panels("seconds", ["latency (ms)", *(["memory"] if memory else [])])
+        panels = new_panels("seconds", ["latency (ms)", *(["memory"] if memory else [])])
         if not latency and not memory:
-            return empty(drawn[0])
+            return empty_picture(panels[0])
+        seconds = [point.second for point in latency]
         for color, (field, dashes) in zip(SERIES, LATENCY.items(), strict=False):
-            seconds = [each.second for each in latency]
-            line(drawn[0], seconds, [getattr(each, field) for each in latency], field, color, dashes)
+            values = [getattr(point, field) for point in latency]
+            draw_line(panels[0], seconds, values, field, color, dashes)
         if memory:
-            highest = max(max(each.resident, each.gpu or 0) for each in memory)
+            highest = max(max(point.resident, point.gpu or 0) for point in memory)
             scale, unit = (1e9, "GB") if highest >= 1e9 else (1e6, "MB")
-            drawn[1].set_ylabel(f"memory ({unit})")
+            panels[1].set_ylabel(f"memory ({unit})")
             for color, (field, name) in zip(SERIES, MEMORY.items(), strict=True):
-                told = [(each.second, held) for each in memory if (held := getattr(each, field)) is not None]
-                if told:
-                    line(drawn[1], [at for at, _ in told], [held / scale for _, held in told], name, color)
-        for each in drawn:
-            each.set_ylim(bottom=0)
-            legend(each)
-        return to_svg(drawn[0])
+                known = [point for point in memory if getattr(point, field) is not None]
+                if known:
+                    values = [getattr(point, field) / scale for point in known]
+                    draw_line(panels[1], [point.second for point in known], values, name, color)
+        for axes in panels:
+            axes.set_ylim(bottom=0)
+            add_legend(axes)
+        return to_svg(panels[0])

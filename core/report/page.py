@@ -1,6 +1,6 @@
 """One self-contained HTML page: verdict first, then sections of text, tables and pictures.
 
-Works offline, light and dark, on a phone. Knows layout. Does not know what it reports.
+It works offline, light and dark, and on a phone.
 """
 
 from collections.abc import Sequence
@@ -12,12 +12,12 @@ from typing import ClassVar
 from jinja2 import Environment, PackageLoader, StrictUndefined, Template
 from markupsafe import Markup
 
-from tablefold.report.files import write_text
+from tablefold.report.writing import write_text
 
 
 @dataclass(frozen=True)
 class Text:
-    """A paragraph; `code` keeps its lines and spaces and is set in a monospaced face."""
+    """A paragraph; `code` keeps its line breaks and spaces, in a monospaced face."""
 
     kind: ClassVar[str] = "text"
     text: str
@@ -37,7 +37,7 @@ class Table:
 
 @dataclass(frozen=True)
 class Picture:
-    """An SVG made by `charts`, with words for those who cannot see it."""
+    """An SVG drawing, with words for those who cannot see it."""
 
     kind: ClassVar[str] = "picture"
     svg: str
@@ -46,17 +46,17 @@ class Picture:
 
     @property
     def markup(self) -> Markup:
-        """The drawing as it is. It is our own: what came from outside was escaped by matplotlib."""
+        """Return the drawing unescaped. It is our own; matplotlib escaped what came from outside."""
         return Markup(self.svg)
 
     def write(self, path: Path) -> None:
-        """Write the drawing alone, on white, whole or not at all. Raises UsageError."""
+        """Write the drawing alone, on white. Raises UsageError."""
         write_text(path, self.svg.replace("<svg ", '<svg style="background: #fff" ', 1) + "\n")
 
 
 @dataclass(frozen=True)
 class Section:
-    """A heading and what stands under it."""
+    """A heading and the blocks under it."""
 
     heading: str
     blocks: Sequence[Text | Table | Picture]
@@ -68,22 +68,22 @@ class Page:
 
     title: str
     verdict: str
-    """What the reader should take away, in a sentence or two."""
+    """What to remember, in a sentence or two."""
     sections: Sequence[Section]
     warnings: Sequence[str] = ()
-    """What the reader must know before believing a figure; shown with the verdict."""
+    """Reasons not to trust the figures; shown with the verdict."""
     key_figures: Sequence[tuple[str, str]] = ()
-    """(name, value) of a few numbers, large."""
+    """(name, value) of a few numbers, shown large."""
     repeat: str = ""
-    """The command that makes this page again."""
+    """The command that repeats the measurement."""
     footer: str = ""
 
     def render(self) -> str:
-        """The page as HTML; everything from outside escaped."""
+        """Return the page as HTML, with everything from outside escaped."""
         return _template().render(page=self)
 
     def write(self, path: Path) -> None:
-        """Write the page whole or not at all. Raises UsageError."""
+        """Write the page. Raises UsageError."""
         write_text(path, self.render())
 
 

@@ -1,12 +1,9 @@
-"""The picture of a comparison: ratios with their intervals, beside the line of no difference.
-
-Knows what is plotted against what. Does not know where the figures come from nor how SVG is made (`svg`).
-"""
+"""The picture of a comparison: ratios with their intervals, beside the line of no difference."""
 
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from tablefold.report.svg import INK, SERIES, SOFT, axes, empty, plain_logarithmic, style, to_svg
+from tablefold.report.svg import INK, SERIES, SOFT, empty_picture, label_logarithmic, new_axes, style, to_svg
 
 
 class Interval(NamedTuple):
@@ -19,19 +16,19 @@ class Interval(NamedTuple):
 
 
 def ratios(intervals: Sequence[Interval]) -> str:
-    """A line for each (ratios are logarithmic), from the top; one that holds 1 is paler."""
+    """Draw a line for each interval (logarithmic), from the top; one that holds 1 is paler."""
     with style():
-        drawn = axes("ratio (logarithmic)", "", height=0.8 + 0.33 * max(1, len(intervals)))
+        axes = new_axes("ratio (logarithmic)", "", height=0.8 + 0.33 * max(1, len(intervals)))
         if not intervals:
-            return empty(drawn)
-        drawn.set_xscale("log")
-        drawn.axvline(1.0, color=SOFT, linestyle="--", linewidth=1.2)
-        for place, each in enumerate(reversed(intervals)):
-            color = SOFT if each.low <= 1.0 <= each.high else SERIES[0]
-            around = [[each.ratio - each.low], [each.high - each.ratio]]
-            drawn.errorbar(each.ratio, place, xerr=around, fmt="o", color=color, capsize=3, markersize=5)
-        drawn.set_yticks(range(len(intervals)), [each.name for each in reversed(intervals)])
-        drawn.grid(visible=False, axis="y")
-        drawn.tick_params(axis="y", labelcolor=INK)
-        plain_logarithmic(drawn.xaxis)
-        return to_svg(drawn)
+            return empty_picture(axes)
+        axes.set_xscale("log")
+        axes.axvline(1.0, color=SOFT, linestyle="--", linewidth=1.2)
+        for position, interval in enumerate(reversed(intervals)):
+            color = SOFT if interval.low <= 1.0 <= interval.high else SERIES[0]
+            error = [[interval.ratio - interval.low], [interval.high - interval.ratio]]
+            axes.errorbar(interval.ratio, position, xerr=error, fmt="o", color=color, capsize=3, markersize=5)
+        axes.set_yticks(range(len(intervals)), [interval.name for interval in reversed(intervals)])
+        axes.grid(visible=False, axis="y")
+        axes.tick_params(axis="y", labelcolor=INK)
+        label_logarithmic(axes.xaxis)
+        return to_svg(axes)

@@ -1,7 +1,4 @@
-"""Drawing into SVG that takes its colours from the page and is the same whenever it is drawn.
-
-Knows matplotlib's SVG writer. Does not know what is drawn.
-"""
+"""Drawing with matplotlib into SVG that takes its colours from the page and is the same every time."""
 
 import io
 import re
@@ -19,12 +16,12 @@ from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullFormat
 
 NO_DATA = "nothing was measured"
 BESIDE_Y_AXIS = 0.85
-"""Of a picture's width: what the axis's own numbers leave."""
+"""Share of a picture's width that the numbers of its y axis leave."""
 INK, SOFT, LINE = "#010101", "#020202", "#030303"
 SERIES = ["#040404", "#050505", "#060606", "#070707", "#080808"]
-"""Stand-ins: matplotlib wants numbers, the page has names that change with light and dark."""
+"""Stand-ins: matplotlib needs numbers; the page has names that change with light and dark."""
 LIGHT = ["#2a62c9", "#c2570c", "#16826b", "#8a44b8", "#7a6a12"]
-"""The series where there is no page."""
+"""Colours of the series where there is no page."""
 NAMES = {
     INK: "var(--ink, #16181d)",
     SOFT: "var(--soft, #5b616e)",
@@ -36,7 +33,7 @@ NAMES = {
 }
 STYLE: dict[Any, Any] = {
     "svg.fonttype": "none",
-    # Names inside the drawing are hashes of what they name: the same on every run, and equal only for equals.
+    # Makes the names inside the drawing the same on every run.
     "svg.hashsalt": "tablefold",
     "text.parse_math": False,
     "font.family": "sans-serif",
@@ -65,54 +62,58 @@ STYLE: dict[Any, Any] = {
 
 
 def style() -> AbstractContextManager[None]:
-    """A context in which axes look like ours; matplotlib's own settings come back after it."""
+    """Return a context with our look; matplotlib's own settings come back after it."""
     return mpl.rc_context(STYLE)
 
 
-def panels(xlabel: str, ylabels: Sequence[str], *, height: float = 3.0) -> list[Axes]:
-    """Empty axes below one another, which share their x axis: wide enough for a desk, legible on a phone;
-    height of each in inches, 5.2 across."""
+def new_panels(xlabel: str, ylabels: Sequence[str], *, height: float = 3.0) -> list[Axes]:
+    """Return empty axes below one another that share their x axis, each `height` inches high.
+
+    They are 5.2 inches wide: enough for a desk, legible on a phone.
+    """
     figure = Figure(figsize=(5.2, height * len(ylabels)), layout="constrained")
     FigureCanvasAgg(figure)
-    drawn: list[Axes] = list(figure.subplots(len(ylabels), sharex=True, squeeze=False).flat)
-    for each, ylabel in zip(drawn, ylabels, strict=True):
-        each.set_ylabel(ylabel)
-    drawn[-1].set_xlabel(xlabel)
-    return drawn
+    panels: list[Axes] = list(figure.subplots(len(ylabels), sharex=True, squeeze=False).flat)
+    for axes, ylabel in zip(panels, ylabels, strict=True):
+        axes.set_ylabel(ylabel)
+    panels[-1].set_xlabel(xlabel)
+    return panels
 
 
-def axes(xlabel: str, ylabel: str, *, height: float = 3.0) -> Axes:
-    """One panel."""
-    return panels(xlabel, [ylabel], height=height)[0]
+def new_axes(xlabel: str, ylabel: str, *, height: float = 3.0) -> Axes:
+    """Return one panel."""
+    return new_panels(xlabel, [ylabel], height=height)[0]
 
 
-def line(
-    drawn: Axes, x: Sequence[float], y: Sequence[float], name: str, color: str, dashes: str = "-"
+def draw_line(
+    axes: Axes, x: Sequence[float], y: Sequence[float], name: str, color: str, dashes: str = "-"
 ) -> None:
-    """A line that can be seen even where it is a point or two."""
-    drawn.plot(x, y, label=name, color=color, linestyle=dashes, marker="o" if len(x) < 3 else None)
+    """Draw a line that can be seen even if it has only one or two points."""
+    axes.plot(x, y, label=name, color=color, linestyle=dashes, marker="o" if len(x) < 3 else None)
 
 
-def plain_logarithmic(axis: Axis, words: Callable[[float], str] = "{:g}".format, *, most: int = 10) -> None:
-    """Ticks at 1, 2, 5, 10, ... as people write them, about `most`; call it when everything is drawn."""
+def label_logarithmic(
+    axis: Axis, label: Callable[[float], str] = "{:g}".format, *, max_ticks: int = 10
+) -> None:
+    """Set ticks at 1, 2, 5, 10, ..., about `max_ticks`, on an axis whose data is drawn."""
     low, high = axis.get_view_interval()
     decades = log10(high / low)
     if decades < 0.7:
         axis.set_major_locator(MaxNLocator(4))
     else:
-        steps = next(
-            each for each in ((1, 2, 5), (1, 3), (1,)) if len(each) * decades <= most or len(each) == 1
-        )
+        for steps in ((1, 2, 5), (1, 3), (1,)):
+            if len(steps) * decades <= max_ticks:
+                break
         axis.set_major_locator(LogLocator(subs=steps))
-    axis.set_major_formatter(FuncFormatter(lambda value, _: words(value)))
+    axis.set_major_formatter(FuncFormatter(lambda value, _: label(value)))
     axis.set_minor_formatter(NullFormatter())
 
 
-def legend(drawn: Axes) -> None:
-    """The names of lines above the axes, where they cover nothing; as many side by side as find room."""
-    canvas: Any = drawn.figure.canvas  # an Agg canvas: it can measure text
+def add_legend(axes: Axes) -> None:
+    """Write the names of lines above the axes, as many side by side as fit."""
+    canvas: Any = axes.figure.canvas  # an Agg canvas: it can measure text
     for columns in (3, 2, 1):
-        names = drawn.legend(
+        names = axes.legend(
             loc="lower left",
             bbox_to_anchor=(0, 1.0),
             ncols=columns,
@@ -120,20 +121,20 @@ def legend(drawn: Axes) -> None:
             handlelength=1.4,
             columnspacing=1.2,
         )
-        if names.get_window_extent(canvas.get_renderer()).width < BESIDE_Y_AXIS * drawn.figure.bbox.width:
+        if names.get_window_extent(canvas.get_renderer()).width < BESIDE_Y_AXIS * axes.figure.bbox.width:
             return
 
 
-def empty(drawn: Axes) -> str:
-    """In place of a picture of nothing."""
-    drawn.set_axis_off()
-    drawn.text(0.5, 0.5, NO_DATA, ha="center", va="center", transform=drawn.transAxes, color=INK)
-    return to_svg(drawn)
+def empty_picture(axes: Axes) -> str:
+    """Return a picture that says that nothing was measured."""
+    axes.set_axis_off()
+    axes.text(0.5, 0.5, NO_DATA, ha="center", va="center", transform=axes.transAxes, color=INK)
+    return to_svg(axes)
 
 
-def to_svg(drawn: Axes) -> str:
-    """The axes' figure as an <svg> element to stand inside a page; to be called within `style()`."""
-    figure = drawn.get_figure(root=True)
+def to_svg(axes: Axes) -> str:
+    """Return the axes' figure as an <svg> element for a page. Call it within `style()`."""
+    figure = axes.get_figure(root=True)
     assert figure is not None
     buffer = io.StringIO()
     figure.savefig(buffer, format="svg", metadata={"Date": None, "Creator": None})

@@ -1,1 +1,1 @@
-"""Sends calls on time."""
+"""Sends calls on time, from as many processes as it takes."""

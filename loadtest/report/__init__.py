@@ -1,1 +1,1 @@
-"""Shows what was measured."""
+"""Shows results: on the terminal, as a page, as a spreadsheet."""

@@ -6,8 +6,8 @@ from tablefold.loadtest.report.formats import megabytes, number
 from tablefold.loadtest.report.sections import PERCENTILES, percentile_table
 from tablefold.loadtest.results.result import Result
 from tablefold.report import Picture, Section, Table, Text
-from tablefold.report.charts import QualityPoint, auc_per_byte, size
 from tablefold.report.latency import time_split
+from tablefold.report.quality import QualityPoint, auc_per_byte, size
 
 
 def server_section(result: Result) -> Section:

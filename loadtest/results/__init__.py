@@ -1,1 +1,1 @@
-"""Judges what was measured."""
+"""Turns what was recorded into results, and judges them."""

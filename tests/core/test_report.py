@@ -9,7 +9,7 @@ import pytest
 
 from tablefold.errors import UsageError
 from tablefold.report import Page, Picture, Section, Table, Text, check_writable, write_text
-from tablefold.report.charts import QualityPoint, auc_curves, auc_per_byte, size
+from tablefold.report.quality import QualityPoint, auc_curves, auc_per_byte, size
 from tablefold.report.latency import (
     RatePoint,
     latency_cdf,
@@ -174,7 +174,7 @@ def test_a_path_that_cannot_be_written_is_found_out_beforehand(tmp_path):
 def test_reports_and_load_tests_need_no_heavy_libraries():
     heavy = {"torch", "onnx", "onnxruntime", "tablefold.trainer", "tablefold.exporter", "tablefold.server"}
     for module, more in (
-        ("report.charts", {"grpc"}),
+        ("report.quality", {"grpc"}),
         ("loadtest.target", set()),
         ("loadtest.generator.client_process", {"polars", "matplotlib"}),
     ):

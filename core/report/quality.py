@@ -1,18 +1,15 @@
-"""The pictures of quality per byte.
-
-Knows what is plotted against what. Does not know where the figures come from nor how SVG is made (`svg`).
-"""
+"""The pictures of quality per byte."""
 
 from collections.abc import Mapping, Sequence
 from itertools import cycle
 from typing import NamedTuple
 
 from tablefold.report.labels import name_points
-from tablefold.report.svg import SERIES, axes, empty, legend, plain_logarithmic, style, to_svg
+from tablefold.report.svg import SERIES, add_legend, empty_picture, label_logarithmic, new_axes, style, to_svg
 
 
 class QualityPoint(NamedTuple):
-    """A model: what it weighs and how good it is."""
+    """A model's size and quality."""
 
     method: str
     bytes: int
@@ -22,7 +19,7 @@ class QualityPoint(NamedTuple):
 
 
 def size(value: float) -> str:
-    """Bytes as people read them, in powers of ten."""
+    """Return bytes as people read them, in powers of ten."""
     for unit in ("B", "kB", "MB", "GB"):
         if value < 999.95 or unit == "GB":
             break
@@ -31,13 +28,13 @@ def size(value: float) -> str:
 
 
 def auc_per_byte(points: Sequence[QualityPoint]) -> str:
-    """AUC over bytes (logarithmic), each point with its method's name; up and to the left is better."""
+    """Draw AUC over bytes (logarithmic), a point with a name for each; up and left is better."""
     with style():
-        drawn = axes("bytes of the whole model (logarithmic)", "AUC")
-        drawn.set_xscale("log")
-        drawn.margins(x=0.14, y=0.16)
+        axes = new_axes("bytes of the whole model (logarithmic)", "AUC")
+        axes.set_xscale("log")
+        axes.margins(x=0.14, y=0.16)
         for point in points:
-            drawn.errorbar(
+            axes.errorbar(
                 point.bytes,
                 point.auc,
                 yerr=point.auc_error,
@@ -48,20 +45,20 @@ def auc_per_byte(points: Sequence[QualityPoint]) -> str:
                 markersize=6,
             )
         if not points:
-            return empty(drawn)
-        plain_logarithmic(drawn.xaxis, size, most=6)
-        name_points(drawn, [(point.bytes, point.auc, point.method) for point in points])
-        return to_svg(drawn)
+            return empty_picture(axes)
+        label_logarithmic(axes.xaxis, size, max_ticks=6)
+        name_points(axes, [(point.bytes, point.auc, point.method) for point in points])
+        return to_svg(axes)
 
 
 def auc_curves(curves: Mapping[str, Sequence[QualityPoint]]) -> str:
-    """AUC over bytes (logarithmic), a line a method; up and to the left is better."""
+    """Draw AUC over bytes (logarithmic), a line for each method; up and left is better."""
     with style():
-        drawn = axes("bytes without the network (logarithmic)", "AUC", height=4.2)
-        drawn.set_xscale("log")
+        axes = new_axes("bytes without the network (logarithmic)", "AUC", height=4.2)
+        axes.set_xscale("log")
         looks = [(color, dashes) for dashes in ("-", "--", ":") for color in SERIES]
         for (name, points), (color, dashes) in zip(curves.items(), cycle(looks), strict=False):
-            drawn.errorbar(
+            axes.errorbar(
                 [point.bytes for point in points],
                 [point.auc for point in points],
                 yerr=[point.auc_error or 0 for point in points],
@@ -75,7 +72,7 @@ def auc_curves(curves: Mapping[str, Sequence[QualityPoint]]) -> str:
                 markersize=4,
             )
         if not curves:
-            return empty(drawn)
-        plain_logarithmic(drawn.xaxis, size, most=6)
-        legend(drawn)
-        return to_svg(drawn)
+            return empty_picture(axes)
+        label_logarithmic(axes.xaxis, size, max_ticks=6)
+        add_legend(axes)
+        return to_svg(axes)

@@ -1,4 +1,4 @@
-"""Writing a report so that it is there whole or not at all."""
+"""Writing a report: whole or not at all."""
 
 import tempfile
 from pathlib import Path
@@ -8,7 +8,7 @@ from tablefold.errors import UsageError
 
 
 def check_writable(path: Path) -> None:
-    """A file could be written here, found out before hours of work. Raises UsageError."""
+    """Check before hours of work that a file can be written here. Raises UsageError."""
     if path.is_dir():
         raise UsageError(f"{path} is a folder; give a file")
     if path.exists() and not path.is_file():  # a device or a pipe, such as /dev/stdout
