@@ -9,7 +9,6 @@ import pytest
 
 from tablefold.errors import UsageError
 from tablefold.report import Page, Picture, Section, Table, Text, check_writable, write_text
-from tablefold.report.quality import QualityPoint, auc_curves, auc_per_byte, size
 from tablefold.report.latency import (
     RatePoint,
     latency_cdf,
@@ -18,6 +17,7 @@ from tablefold.report.latency import (
     time_split,
 )
 from tablefold.report.over_time import LatencySlice, MemorySlice, over_time
+from tablefold.report.quality import QualityPoint, auc_curves, auc_per_byte, size
 from tablefold.report.ratios import Interval, ratios
 
 NASTY = '<script>alert("1")</script> & $x_1$'
