@@ -8,9 +8,8 @@ from pathlib import Path
 
 import numpy as np
 
-from tablefold.exporter.dictionaries.dictionary import DictionaryKind
-from tablefold.exporter.export import ExportOptions, export
-from tablefold.exporter.passes.row_types import RowType
+from tablefold.exporter.export import export
+from tablefold.exporter.options import DictionaryKind, ExportOptions, RowType
 from tablefold.logs import Log
 from tablefold.logs.formats.synthetic import FIELD_SIZES, SCHEMA
 from tablefold.trainer.checkpoint.description import Description, FeatureRecord

@@ -19,6 +19,7 @@ from tablefold.bundle import read_manifest
 from tablefold.client.cli import predict
 from tablefold.errors import TablefoldError, UsageError
 from tablefold.exporter.cli import export, export_options, predict_footprint
+from tablefold.exporter.options import DictionaryKind, NetworkType
 from tablefold.loadtest.cli import loadtest
 from tablefold.model_size import Footprint
 from tablefold.server.cli import serve, show_footprint
@@ -103,8 +104,12 @@ def footprint(
         list[str] | None,
         typer.Option(metavar="[FEATURE=]TYPE", help="As for `export`.", rich_help_panel=PREDICT),
     ] = None,
-    network_type: Annotated[str, typer.Option(help="As for `export`.", rich_help_panel=PREDICT)] = "fp32",
-    lookup: Annotated[str, typer.Option(help="As for `export`.", rich_help_panel=PREDICT)] = "exact",
+    network_type: Annotated[
+        NetworkType, typer.Option(help="As for `export`.", rich_help_panel=PREDICT)
+    ] = NetworkType.FP32,
+    lookup: Annotated[
+        DictionaryKind, typer.Option(help="As for `export`.", rich_help_panel=PREDICT)
+    ] = DictionaryKind.EXACT,
     json: Annotated[bool, typer.Option("--json", help="Print one JSON object instead.")] = False,
 ) -> None:
     """Print how many bytes each part of a model takes, beside the fp32 table and the same table in int8.

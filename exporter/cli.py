@@ -2,14 +2,21 @@
 
 import re
 from collections.abc import Mapping, Sequence
-from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, TypeVar
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from tablefold.errors import UsageError
+from tablefold.exporter.options import (
+    MAX_LOGLOSS_INCREASE,
+    DictionaryKind,
+    ExportOptions,
+    NetworkType,
+    RowType,
+)
+
 if TYPE_CHECKING:
-    from tablefold.exporter.export import ExportOptions
     from tablefold.model_size import Footprint
 
 
@@ -29,20 +36,19 @@ def export(
         ),
     ] = None,
     network_type: Annotated[
-        str,
-        typer.Option(help="What the network computes in: fp32, fp16 (for GPUs) or int8 (for CPUs)."),
-    ] = "fp32",
+        NetworkType, typer.Option(help="The type the network computes in; fp16 is for GPUs, int8 for CPUs.")
+    ] = NetworkType.FP32,
     lookup: Annotated[
-        str,
+        DictionaryKind,
         typer.Option(
-            help="exact: ids with their keys. compact: without, in a fifth of the bytes; now and then an "
-            "unknown id then passes for a known one, at the rate the manifest states."
+            help="exact: ids with their keys. compact: without keys, in a fifth of the bytes; a few unknown "
+            "ids then pass for known ones, at the rate that the manifest states."
         ),
-    ] = "exact",
+    ] = DictionaryKind.EXACT,
     max_logloss_increase: Annotated[
         float,
-        typer.Option(min=0, help="Write nothing if fewer bits cost more logloss on the validation rows."),
-    ] = 1e-3,
+        typer.Option(min=0, help="Write nothing if fewer bits cost more logloss on validation examples."),
+    ] = MAX_LOGLOSS_INCREASE,
     network: Annotated[
         str,
         typer.Option(help="package.module:Factory, if the model was trained with a network of your own."),
@@ -52,7 +58,6 @@ def export(
     from rich.console import Console
 
     from tablefold.bundle import read_manifest
-    from tablefold.errors import UsageError
     from tablefold.exporter.export import export as run
     from tablefold.trainer.checkpoint.files import load
     from tablefold.trainer.networks.registry import import_factory
@@ -78,21 +83,23 @@ def export(
 
 
 def export_options(
-    row_type: list[str] | None, network_type: str, lookup: str, max_logloss_increase: float = 1e-3
-) -> "ExportOptions":
-    """The options as the command line gives them. Raises UsageError for a type that is not known."""
-    from tablefold.exporter.dictionaries.dictionary import DictionaryKind
-    from tablefold.exporter.export import ExportOptions
-    from tablefold.exporter.passes.quantise_network import NetworkType
-    from tablefold.exporter.passes.row_types import RowType
-
-    given = [each.rpartition("=") for each in row_type or []]
-    types = {feature: one_of(RowType, "--row-type", value) for feature, _, value in given}
+    row_type: list[str] | None,
+    network_type: NetworkType,
+    lookup: DictionaryKind,
+    max_logloss_increase: float = MAX_LOGLOSS_INCREASE,
+) -> ExportOptions:
+    """Return the options that the command line gives. Raises UsageError for an unknown row type."""
+    types = {}
+    for given in row_type or []:
+        feature, _, value = given.rpartition("=")
+        if value not in list(RowType):
+            raise UsageError(f"--row-type {value!r} is not known: give {', '.join(RowType)}")
+        types[feature] = RowType(value)
     return ExportOptions(
         row_type=types.pop("", RowType.FP32),
         row_type_of=types,
-        network_type=one_of(NetworkType, "--network-type", network_type),
-        lookup=one_of(DictionaryKind, "--lookup", lookup),
+        network_type=network_type,
+        lookup=lookup,
         max_logloss_increase=max_logloss_increase,
     )
 
@@ -103,7 +110,7 @@ def predict_footprint(
     schema: str | None,
     ids: Sequence[str],
     config: Mapping[str, Any],
-    options: "ExportOptions",
+    options: ExportOptions,
 ) -> "Footprint":
     """The footprint of a model that is not trained yet: of a log whose ids are counted, or of a schema and
     numbers of ids. Raises UsageError."""
@@ -122,15 +129,3 @@ def predict_footprint(
         described, usual = schema_named(str(schema))
         sizes = parse_sizes(described, ids or usual)
     return predict(described, sizes, config_of(**config), options)
-
-
-Choice = TypeVar("Choice", bound=StrEnum)
-
-
-def one_of(choices: type[Choice], option: str, value: str) -> Choice:
-    """The choice of that name. Raises UsageError listing all of them."""
-    from tablefold.errors import UsageError
-
-    if value not in list(choices):
-        raise UsageError(f"{option} {value!r} is not known: give {', '.join(choices)}")
-    return choices(value)

@@ -4,57 +4,41 @@ The bundle is written as a draft (see `tablefold.atomic`), verified there, and p
 verification, or a quality that fewer bits cost too much of, leaves nothing behind.
 """
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Self
 
 import numpy as np
 import onnx_ir as ir
-import torch
 from onnx_ir.passes import Sequential
 
 from tablefold.atomic import create_folder, write_text
 from tablefold.bundle import GRAPH, MANIFEST, WEIGHTS, GoldenRows, Manifest, Method, digest
 from tablefold.errors import QualityError, TablefoldError, UsageError
 from tablefold.exporter import config_pbtxt
-from tablefold.exporter.dictionaries.dictionary import Dictionary, DictionaryKind
+from tablefold.exporter.dictionaries.dictionary import Dictionary
 from tablefold.exporter.folded import Folded, fold, folded_model
 from tablefold.exporter.graph import empty_model, parts_of
 from tablefold.exporter.mapped_pages import give_back
-from tablefold.exporter.passes.element_gathers import QuickenElementGathers
+from tablefold.exporter.network_graph import build_network
+from tablefold.exporter.options import ExportOptions, RowType
 from tablefold.exporter.passes.lookup import BuildLookup, build_dictionary
-from tablefold.exporter.passes.network import AttachNetwork, export_network
-from tablefold.exporter.passes.quantise_network import NetworkType, QuantiseNetwork, half
-from tablefold.exporter.passes.row_types import RowType
-from tablefold.exporter.passes.rows import AttachRows, StoredTable
+from tablefold.exporter.passes.network import AttachNetwork
+from tablefold.exporter.passes.rows import AttachRows
 from tablefold.exporter.proof.probes import probe_rows
 from tablefold.exporter.proof.verify import Answers, graph_of, require_bundle, require_equal
+from tablefold.exporter.tables.stored_table import StoredTable
 from tablefold.logs import Log
 from tablefold.metrics import auc, logloss
 from tablefold.model_size import Footprint
 from tablefold.trainer.checkpoint.files import Checkpoint
-from tablefold.trainer.networks.ctr_model import CTRModel
 
 VERIFIED_ROWS = 4096
 GOLDEN_ROWS = 32
-MAX_LOGLOSS_INCREASE = 1e-3
 
 OnStep = Callable[[str], None]
 """Told what is being done, before it is."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class ExportOptions:
-    """In how few bytes, and how much quality they may cost."""
-
-    row_type: RowType = RowType.FP32
-    row_type_of: Mapping[str, RowType] = field(default_factory=dict)
-    """Of the features whose rows are to be stored otherwise."""
-    network_type: NetworkType = NetworkType.FP32
-    lookup: DictionaryKind = DictionaryKind.EXACT
-    max_logloss_increase: float = MAX_LOGLOSS_INCREASE
-    """On the checkpoint's validation rows, against the trained model."""
 
 
 def export(
@@ -129,16 +113,17 @@ class _Draft:
         dictionary = build_dictionary(options.lookup, folded.row_maps, columns)
         reference = folded_model(checkpoint, dictionary.row_maps, table.vectors(), folded.projection)
         on_step("building the graph")
+        validation = checkpoint.validation
+        sample = validation.take(slice(0, VERIFIED_ROWS))
         passes = Sequential(
             BuildLookup(folded.row_maps, columns, dictionary),
             AttachRows(table, columns, folded.projection),
-            AttachNetwork(_network(reference, checkpoint, options.network_type)),
+            AttachNetwork(build_network(reference, options.network_type, sample)),
         )
         graph = passes(empty_model(schema)).model
         on_step("asking torch")
-        validation = checkpoint.validation
         logs = {
-            "validation rows": validation.take(slice(0, VERIFIED_ROWS)),
+            "validation rows": sample,
             "random ids": probe_rows(validation, folded.row_maps, columns, VERIFIED_ROWS),
         }
         unquantised = folded_model(checkpoint, folded.row_maps, folded.table, folded.projection)
@@ -228,18 +213,3 @@ def _row_types(folded: Folded, options: ExportOptions) -> list[RowType]:
             f"--row-type names {strangers[0]!r}, which is no feature: there are {', '.join(names)}"
         )
     return [options.row_type_of.get(name, options.row_type) for name in names]
-
-
-def _network(reference: CTRModel, checkpoint: Checkpoint, network_type: NetworkType) -> ir.Model:
-    """The network's graph as it is to be served; int8 takes its scales from the vectors as stored."""
-    schema, dim = reference.collection.schema, checkpoint.description.config.dim
-    trained = half(reference.network) if network_type is NetworkType.FP16 else reference.network
-    network = export_network(trained, len(schema.dense), len(schema.categorical), dim)
-    network = QuickenElementGathers()(network).model
-    if network_type is not NetworkType.INT8:
-        return network
-    log = checkpoint.validation.take(slice(0, VERIFIED_ROWS))
-    with torch.inference_mode():
-        rows = torch.from_numpy(reference.collection.rows(log.ids).astype(np.int64))
-        vectors = reference.collection(rows).numpy()
-    return QuantiseNetwork(log.dense, vectors)(network).model

@@ -7,9 +7,8 @@ import torch
 from torch import nn
 
 from tablefold.errors import UsageError
-from tablefold.exporter.export import ExportOptions
+from tablefold.exporter.options import ExportOptions, NetworkType
 from tablefold.exporter.passes.lookup import DICTIONARIES
-from tablefold.exporter.passes.quantise_network import NetworkType
 from tablefold.logs.formats import avazu, criteo, custom, frappe, movielens, synthetic
 from tablefold.model_size import Footprint, Parts
 from tablefold.schema import FeatureSchema

@@ -1,15 +1,11 @@
 """`tablefold study`: the command and what it shows while it runs and at its end."""
 
 import json as lines
-from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
-
-if TYPE_CHECKING:
-    from tablefold.study.study import Weigh
 
 
 def study(
@@ -32,6 +28,7 @@ def study(
 
     from tablefold.logs.terminal import read_splits_with_bar
     from tablefold.report import write_text
+    from tablefold.study.evaluate import weigh
     from tablefold.study.page import HEADER, cells, page, picture
     from tablefold.study.study import StudyRun, read_study
     from tablefold.study.summary import summarise, verdict
@@ -40,7 +37,7 @@ def study(
     settings = read_study(file)
     if data is not None:
         settings = settings.model_copy(update={"data": data})
-    arms, weigh = settings.contenders(), _weigher(settings.row_types, settings.lookup)
+    arms, weigh = settings.contenders(), partial(weigh, row_types=settings.row_types, lookup=settings.lookup)
     console = Console(stderr=True)
     schema, splits = read_splits_with_bar(console, settings.data, cache=cache)
     console.print(
@@ -74,14 +71,3 @@ def study(
     Console(width=None if Console().is_terminal else 160).print(table)
     print(verdict(summaries))
     console.print(f"[green]wrote[/green] {out / 'study.html'}", highlight=False, soft_wrap=True)
-
-
-def _weigher(row_types: Sequence[str], lookup: str) -> "Weigh":
-    """The scales of a study. Raises UsageError for a type that is not known."""
-    from tablefold.exporter.cli import one_of
-    from tablefold.exporter.dictionaries.dictionary import DictionaryKind
-    from tablefold.exporter.passes.row_types import RowType
-    from tablefold.study.evaluate import weigh
-
-    types = [one_of(RowType, "row_types", row_type) for row_type in row_types]
-    return partial(weigh, row_types=types, lookup=one_of(DictionaryKind, "lookup", lookup))

@@ -8,12 +8,12 @@ from collections.abc import Sequence
 
 from onnx_ir.passes import Sequential
 
-from tablefold.exporter.dictionaries.dictionary import DictionaryKind
 from tablefold.exporter.folded import fold, folded_model
 from tablefold.exporter.graph import empty_model, parts_of
+from tablefold.exporter.options import DictionaryKind, RowType
 from tablefold.exporter.passes.lookup import BuildLookup, build_dictionary
-from tablefold.exporter.passes.row_types import RowType
-from tablefold.exporter.passes.rows import AttachRows, StoredTable
+from tablefold.exporter.passes.rows import AttachRows
+from tablefold.exporter.tables.stored_table import StoredTable
 from tablefold.logs import Log
 from tablefold.metrics import DECILES, quality
 from tablefold.study.study import Weighed

@@ -18,6 +18,7 @@ from typing import Annotated, Any, TypeVar
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from tablefold.errors import TrainingError, UsageError
+from tablefold.exporter.options import DictionaryKind, RowType
 from tablefold.logs import EncodedLog, Log, Splits
 from tablefold.model_size import Parts
 from tablefold.schema import FeatureSchema
@@ -59,9 +60,9 @@ class Study(BaseModel):
     finalists: Annotated[int, Field(ge=1)] = 3
     """So many points of an arm's grid, the best with the first seed, are trained with every seed before one
     is chosen: the best of a whole grid with one seed is lucky as often as good."""
-    row_types: Annotated[tuple[str, ...], Field(min_length=1)] = ("fp32",)
+    row_types: Annotated[tuple[RowType, ...], Field(min_length=1)] = (RowType.FP32,)
     """Each trained model is weighed with its rows in each of these."""
-    lookup: str = "compact"
+    lookup: DictionaryKind = DictionaryKind.COMPACT
     """The kind of dictionary it is weighed with."""
     train: Settings = {}
     """Settings that all arms share."""
@@ -140,7 +141,11 @@ def read_study(file: Path) -> Study:
     """Raises UsageError for a file that is no study."""
     try:
         return Study.model_validate(tomllib.loads(file.read_text()))
-    except (OSError, tomllib.TOMLDecodeError, ValidationError) as error:
+    except ValidationError as error:
+        first = error.errors()[0]
+        field = ".".join(map(str, first["loc"]))
+        raise UsageError(f"{file} is not a study: {field}: {first['msg']}") from error
+    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
         raise UsageError(f"{file} is not a study: {error}") from error
 
 

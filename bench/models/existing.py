@@ -19,8 +19,8 @@ from rich.console import Console
 from rich.table import Table
 
 from tablefold.bundle import read_manifest
-from tablefold.exporter.export import ExportOptions, export
-from tablefold.exporter.passes.row_types import RowType
+from tablefold.exporter.export import export
+from tablefold.exporter.options import ExportOptions, RowType
 from tablefold.exporter.proof.verify import graph_of
 from tablefold.logs import Log, read_splits
 from tablefold.metrics import auc, logloss

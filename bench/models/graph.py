@@ -23,14 +23,15 @@ from rich.console import Console
 from rich.table import Table
 
 from bench.random_bundle import DIM, random_row_map
-from tablefold.exporter.dictionaries.dictionary import DictionaryKind
 from tablefold.exporter.graph import empty_model, parts_of, value_named
+from tablefold.exporter.network_graph import export_network
+from tablefold.exporter.options import DictionaryKind, RowType
 from tablefold.exporter.passes.element_gathers import QuickenElementGathers
 from tablefold.exporter.passes.lookup import ROWS, BuildLookup, build_dictionary
-from tablefold.exporter.passes.network import AttachNetwork, export_network
+from tablefold.exporter.passes.network import AttachNetwork
 from tablefold.exporter.passes.quantise_network import QuantiseNetwork
-from tablefold.exporter.passes.row_types import RowType
-from tablefold.exporter.passes.rows import AttachRows, StoredTable
+from tablefold.exporter.passes.rows import AttachRows
+from tablefold.exporter.tables.stored_table import StoredTable
 from tablefold.logs.formats.synthetic import FIELD_SIZES, SCHEMA
 from tablefold.trainer.embedding.collection import fuse
 from tablefold.trainer.embedding.lookup_columns import LookupColumns

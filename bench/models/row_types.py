@@ -20,9 +20,8 @@ from rich.console import Console
 from rich.table import Table
 
 from tablefold.bundle import read_manifest
-from tablefold.exporter.dictionaries.dictionary import DictionaryKind
-from tablefold.exporter.export import ExportOptions, export
-from tablefold.exporter.passes.row_types import RowType
+from tablefold.exporter.export import export
+from tablefold.exporter.options import DictionaryKind, ExportOptions, RowType
 from tablefold.exporter.proof.verify import graph_of
 from tablefold.logs import read_splits
 from tablefold.metrics import auc, logloss

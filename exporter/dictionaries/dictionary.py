@@ -8,7 +8,6 @@ Both give every known id its own row. Only operators that ONNX Runtime has on CP
 """
 
 from collections.abc import Sequence
-from enum import StrEnum
 from typing import Protocol
 
 import numpy as np
@@ -16,13 +15,6 @@ import onnx_ir as ir
 from onnx_ir.tape import Tape
 
 from tablefold.trainer.embedding.row_map import RowsOf
-
-
-class DictionaryKind(StrEnum):
-    """How known ids are told from unknown ones."""
-
-    EXACT = "exact"
-    COMPACT = "compact"
 
 
 class Dictionary(Protocol):

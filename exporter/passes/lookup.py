@@ -13,9 +13,10 @@ from onnx_ir.tape import Tape
 
 from tablefold.exporter.dictionaries import graph_hash
 from tablefold.exporter.dictionaries.compact import CompactDictionary
-from tablefold.exporter.dictionaries.dictionary import Dictionary, DictionaryKind, per_column
+from tablefold.exporter.dictionaries.dictionary import Dictionary, per_column
 from tablefold.exporter.dictionaries.exact import ExactDictionary
 from tablefold.exporter.graph import constant, value_named
+from tablefold.exporter.options import DictionaryKind
 from tablefold.trainer.embedding.lookup_columns import LookupColumns
 from tablefold.trainer.embedding.row_map import RowMap
 

@@ -5,49 +5,14 @@
 torch.onnx exports the dense transform and any `torch.nn.Module`, our own or the user's.
 """
 
-import logging
-import warnings
-
 import onnx_ir as ir
-import torch
 from onnx_ir.passes import InPlacePass, PassResult, PostconditionError, PreconditionError
-from onnx_ir.passes.common import ClearMetadataAndDocStringPass
 from onnx_ir.tape import Tape
 
-from tablefold.exporter.graph import OPSET, value_named
+from tablefold.exporter.graph import value_named
 from tablefold.exporter.passes.rows import VECTORS
-from tablefold.trainer.networks.ctr_model import Network
 
 PROBABILITY = "probability"
-
-
-def export_network(network: Network, num_dense: int, num_features: int, dim: int) -> ir.Model:
-    """The network in ONNX: inputs `dense` and `vectors`, output `logit`."""
-    # Two example rows: a batch of one would be taken for a constant.
-    example = (torch.zeros(2, num_dense), torch.zeros(2, num_features, dim))
-    batch = torch.export.Dim("batch", min=1)
-    quiet = logging.getLogger("torch.onnx")
-    level = quiet.level
-    quiet.setLevel(logging.ERROR)  # it names every torchvision operator that is not installed
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # of torch's own making; the result is verified row by row
-            program = torch.onnx.export(
-                network.eval(),
-                example,
-                dynamo=True,
-                dynamic_shapes={"dense": {0: batch}, "vectors": {0: batch}},
-                input_names=["dense", "vectors"],
-                output_names=["logit"],
-                opset_version=OPSET,
-                verbose=False,
-            )
-    finally:
-        quiet.setLevel(level)
-    assert program is not None
-    # Traces of the exporting machine: paths in them would make bundles differ.
-    ClearMetadataAndDocStringPass()(program.model)
-    return program.model
 
 
 class AttachNetwork(InPlacePass):

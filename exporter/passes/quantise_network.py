@@ -1,17 +1,13 @@
-"""How the network computes: fp32; fp16 for GPUs; int8 for CPUs.
+"""The pass that makes a network compute its matrix products in int8, for CPUs.
 
-fp16   weights and everything between them in half precision; the dense transform stays in float32, since raw
-       values may be large
-int8   weights and the inputs of matrix products in 8 bits, with scales fixed at export from validation rows
-       (static quantisation). Scales made from each batch instead would let a row's probability depend on its
-       neighbours. Weights use 7 of the 8 bits: CPUs without VNNI add two products in 16 bits, which would
-       saturate, and the same bundle would give another probability there.
+Weights and the inputs of products have 8 bits, with scales fixed at export from validation examples
+(static quantisation). Scales made from each batch would let a row's probability depend on its neighbours.
+Weights use 7 of the 8 bits: CPUs without VNNI add two products in 16 bits. Those would saturate, and the same
+bundle would give another probability there.
 """
 
 import logging
 from collections.abc import Iterator
-from copy import deepcopy
-from enum import StrEnum
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -19,45 +15,9 @@ import numpy as np
 import onnx_ir as ir
 from onnx_ir.passes import FunctionalPass, PassResult, PostconditionError, PreconditionError
 from onnxruntime.quantization import CalibrationDataReader, QuantFormat, QuantType, quantize_static
-from torch import Tensor, nn
-
-from tablefold.trainer.networks.ctr_model import Network
 
 CALIBRATION_BATCH = 1024
 PRODUCTS = ("Gemm", "MatMul")
-
-
-class NetworkType(StrEnum):
-    """What the network computes in."""
-
-    FP32 = "fp32"
-    FP16 = "fp16"
-    INT8 = "int8"
-
-    @property
-    def tolerance(self) -> float:
-        """How far a probability may differ between machines, devices and batch sizes."""
-        return {NetworkType.FP32: 1e-5, NetworkType.FP16: 2e-3, NetworkType.INT8: 2e-3}[self]
-
-
-class HalfNetwork(nn.Module):
-    """A module in float16, float32 outside."""
-
-    def __init__(self, module: nn.Module) -> None:
-        super().__init__()
-        self.module = deepcopy(module).half()
-
-    def forward(self, dense: Tensor, vectors: Tensor) -> Tensor:
-        """dense float32 [B, N], vectors float32 [B, F, d] -> logit float32 [B]."""
-        logit: Tensor = self.module(dense.half(), vectors.half())
-        return logit.float()
-
-
-def half(network: Network) -> Network:
-    """The network in float16 behind a dense transform in float32."""
-    copy = deepcopy(network)
-    copy.module = HalfNetwork(network.module)
-    return copy
 
 
 class QuantiseNetwork(FunctionalPass):

@@ -19,9 +19,9 @@ from tablefold.bundle import GRAPH, TOLERANCE
 from tablefold.errors import VerificationError
 from tablefold.exporter.folded import Folded
 from tablefold.exporter.graph import value_named
+from tablefold.exporter.options import NetworkType
 from tablefold.exporter.passes.lookup import ROWS
 from tablefold.exporter.passes.network import PROBABILITY
-from tablefold.exporter.passes.quantise_network import NetworkType
 from tablefold.exporter.passes.rows import VECTORS
 from tablefold.exporter.proof.probes import known_ids
 from tablefold.logs import Log

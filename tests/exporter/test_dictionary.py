@@ -5,9 +5,9 @@ import pytest
 
 from tablefold.errors import TablefoldError
 from tablefold.exporter.dictionaries.compact import CompactDictionary
-from tablefold.exporter.dictionaries.dictionary import DictionaryKind
 from tablefold.exporter.dictionaries.static_function import Layout, evaluate, solve
 from tablefold.exporter.graph import empty_model, parts_of
+from tablefold.exporter.options import DictionaryKind
 from tablefold.exporter.passes.lookup import BuildLookup, build_dictionary
 from tablefold.logs.formats.synthetic import SCHEMA
 from tablefold.trainer.embedding.hashing import mix

@@ -17,11 +17,9 @@ import torch
 from tablefold.bundle import GRAPH, TOLERANCE, WEIGHTS, check_files, read_manifest
 from tablefold.errors import BundleError, CheckpointError, QualityError, UsageError, VerificationError
 from tablefold.exporter.dictionaries import static_function
-from tablefold.exporter.dictionaries.dictionary import DictionaryKind
 from tablefold.exporter.dictionaries.static_function import Layout
-from tablefold.exporter.export import ExportOptions, export
-from tablefold.exporter.passes.quantise_network import NetworkType
-from tablefold.exporter.passes.row_types import RowType
+from tablefold.exporter.export import export
+from tablefold.exporter.options import DictionaryKind, ExportOptions, NetworkType, RowType
 from tablefold.exporter.proof.probes import probe_rows
 from tablefold.exporter.proof.verify import graph_of, require_equal
 from tablefold.logs import Log

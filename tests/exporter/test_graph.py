@@ -16,17 +16,18 @@ from onnx_ir.passes import PreconditionError
 from onnx_ir.passes import Sequential as Passes
 
 from tablefold.errors import TablefoldError
-from tablefold.exporter.dictionaries.dictionary import DictionaryKind
-from tablefold.exporter.export import ExportOptions
 from tablefold.exporter.folded import GivenTable
 from tablefold.exporter.graph import empty_model, parts_of, value_named
+from tablefold.exporter.network_graph import export_network
+from tablefold.exporter.options import DictionaryKind, ExportOptions, RowType
 from tablefold.exporter.passes.element_gathers import QuickenElementGathers
 from tablefold.exporter.passes.lookup import ROWS, BuildLookup, build_dictionary
-from tablefold.exporter.passes.network import AttachNetwork, export_network
-from tablefold.exporter.passes.row_types import RowType, pack
-from tablefold.exporter.passes.rows import VECTORS, AttachRows, StoredTable
+from tablefold.exporter.passes.network import AttachNetwork
+from tablefold.exporter.passes.rows import VECTORS, AttachRows
 from tablefold.exporter.prediction import predict
 from tablefold.exporter.proof.probes import EDGES
+from tablefold.exporter.tables.packed_rows import pack
+from tablefold.exporter.tables.stored_table import StoredTable
 from tablefold.schema import (
     MISSING,
     CategoricalFeature,

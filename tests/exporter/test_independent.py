@@ -14,12 +14,10 @@ import torch
 from onnx.reference.op_run import OpRun
 
 from tablefold.bundle import GRAPH, TOLERANCE
-from tablefold.exporter.dictionaries.dictionary import DictionaryKind
-from tablefold.exporter.export import ExportOptions, export
+from tablefold.exporter.export import export
+from tablefold.exporter.network_graph import export_network
+from tablefold.exporter.options import DictionaryKind, ExportOptions, NetworkType, RowType
 from tablefold.exporter.passes.element_gathers import QuickenElementGathers
-from tablefold.exporter.passes.network import export_network
-from tablefold.exporter.passes.quantise_network import NetworkType
-from tablefold.exporter.passes.row_types import RowType
 from tablefold.exporter.proof.probes import probe_rows
 from tablefold.exporter.proof.verify import graph_of
 from tablefold.trainer.checkpoint.files import Checkpoint

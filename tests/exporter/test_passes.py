@@ -10,9 +10,9 @@ import torch
 from onnx_ir.passes import PreconditionError
 from torch import Tensor, nn
 
+from tablefold.exporter.network_graph import export_network, half
 from tablefold.exporter.passes.element_gathers import QuickenElementGathers
-from tablefold.exporter.passes.network import export_network
-from tablefold.exporter.passes.quantise_network import QuantiseNetwork, half
+from tablefold.exporter.passes.quantise_network import QuantiseNetwork
 from tablefold.logs.formats.synthetic import SCHEMA
 from tablefold.trainer.networks.ctr_model import Network
 from tablefold.trainer.networks.dcn_v2 import DCNv2

@@ -10,10 +10,8 @@ from typer.testing import CliRunner
 from tablefold.bundle import read_manifest
 from tablefold.cli import app
 from tablefold.errors import UsageError
-from tablefold.exporter.dictionaries.dictionary import DictionaryKind
-from tablefold.exporter.export import ExportOptions, export
-from tablefold.exporter.passes.quantise_network import NetworkType
-from tablefold.exporter.passes.row_types import RowType
+from tablefold.exporter.export import export
+from tablefold.exporter.options import DictionaryKind, ExportOptions, NetworkType, RowType
 from tablefold.exporter.prediction import parse_sizes, predict
 from tablefold.exporter.proof.verify import graph_of
 from tablefold.logs import read_splits

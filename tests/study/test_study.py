@@ -236,7 +236,7 @@ def test_the_command_trains_weighs_and_draws(tmp_path: Path, refused: Callable[.
     assert "Within 0.001 AUC" in (out / "study.html").read_text()
     drawing = ElementTree.parse(out / "study.svg").getroot()
     assert {"full", "hash"} <= {text.strip() for text in drawing.itertext()}
-    assert "'int3' is not known" in refused(
+    assert "row_types.1: Input should be 'fp32', 'fp16', 'int8' or 'int4'" in refused(
         "study", _with(file, '"int4"', '"int3"'), "--out", tmp_path / "other"
     )
 

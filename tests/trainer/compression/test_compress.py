@@ -11,8 +11,8 @@ import torch
 
 from tablefold.bundle import read_manifest
 from tablefold.errors import UsageError
-from tablefold.exporter.export import ExportOptions, export
-from tablefold.exporter.passes.row_types import RowType
+from tablefold.exporter.export import export
+from tablefold.exporter.options import ExportOptions, RowType
 from tablefold.logs import Log
 from tablefold.trainer import cli
 from tablefold.trainer.checkpoint import files as checkpoints

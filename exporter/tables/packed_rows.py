@@ -6,9 +6,7 @@ int8, int4   v = low + q * step with q in 0 .. 255 or 0 .. 15, the row's own flo
              float32 scale, in the same bytes.
 """
 
-from collections.abc import Callable
 from dataclasses import dataclass
-from enum import StrEnum
 
 import numpy as np
 import onnx_ir as ir
@@ -16,32 +14,7 @@ from onnx_ir.tape import Tape
 
 from tablefold.errors import TablefoldError
 from tablefold.exporter.graph import cast, constant
-
-
-class RowType(StrEnum):
-    """The stored type of a row's values."""
-
-    FP32 = "fp32"
-    FP16 = "fp16"
-    INT8 = "int8"
-    INT4 = "int4"
-
-    def bytes_of_row(self, width: int) -> int:
-        """Bytes of a row of `width` values, its scales included."""
-        return _BYTES[self](width)
-
-    @property
-    def bytes_of_scales(self) -> int:
-        """Of which are its scales."""
-        return 4 if self in (RowType.INT8, RowType.INT4) else 0
-
-
-_BYTES: dict[RowType, Callable[[int], int]] = {
-    RowType.FP32: lambda width: 4 * width,
-    RowType.FP16: lambda width: 2 * width,
-    RowType.INT8: lambda width: width + 4,
-    RowType.INT4: lambda width: (width + 1) // 2 + 4,
-}
+from tablefold.exporter.options import RowType
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
