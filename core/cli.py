@@ -22,9 +22,11 @@ from tablefold.exporter.cli import export, export_options, predict_footprint
 from tablefold.exporter.options import DictionaryKind, NetworkType
 from tablefold.loadtest.cli import loadtest
 from tablefold.model_size import Footprint
+from tablefold.options import options_of
 from tablefold.server.cli import serve, show_footprint
 from tablefold.study.cli import study
 from tablefold.trainer.cli import compress, neighbours, train
+from tablefold.trainer.config import TrainConfig
 
 app = typer.Typer(
     name="tablefold",
@@ -46,7 +48,15 @@ app.command()(loadtest)
 PREDICT = "Predict, before training"
 
 
+SIZE_FIELDS = (
+    "method", "dim", "inner_dim", "row_ratio", "full_below", "method_of", "row_ratio_of", "network", "bottom",
+    "top",
+)  # fmt: skip
+"""Fields of TrainConfig that decide how large a model is."""
+
+
 @app.command()
+@options_of("config", TrainConfig, only=SIZE_FIELDS, panel=PREDICT)
 def footprint(
     bundle: Annotated[
         Path | None,
@@ -84,22 +94,7 @@ def footprint(
             rich_help_panel=PREDICT,
         ),
     ] = None,
-    method: Annotated[str, typer.Option(help="As for `train`.", rich_help_panel=PREDICT)] = "full",
-    dim: Annotated[int, typer.Option(min=1, help="As for `train`.", rich_help_panel=PREDICT)] = 16,
-    inner_dim: Annotated[int, typer.Option(min=1, help="As for `train`.", rich_help_panel=PREDICT)] = 64,
-    row_ratio: Annotated[float, typer.Option(min=1, help="As for `train`.", rich_help_panel=PREDICT)] = 10,
-    full_below: Annotated[int, typer.Option(min=0, help="As for `train`.", rich_help_panel=PREDICT)] = 32,
-    method_of: Annotated[
-        list[str] | None,
-        typer.Option(metavar="FEATURE=METHOD", help="As for `train`.", rich_help_panel=PREDICT),
-    ] = None,
-    row_ratio_of: Annotated[
-        list[str] | None,
-        typer.Option(metavar="FEATURE=RATIO", help="As for `train`.", rich_help_panel=PREDICT),
-    ] = None,
-    network: Annotated[
-        str, typer.Option(help="dlrm, dcnv2 or deepfm, as for `train`.", rich_help_panel=PREDICT)
-    ] = "dlrm",
+    config: TrainConfig = TrainConfig(),
     row_type: Annotated[
         list[str] | None,
         typer.Option(metavar="[FEATURE=]TYPE", help="As for `export`.", rich_help_panel=PREDICT),
@@ -129,13 +124,9 @@ def footprint(
         _show(str(bundle), manifest.footprint, manifest.method.dim, json=json)
     else:
         options = export_options(row_type, network_type, lookup)
-        config = {
-            "method": method, "dim": dim, "inner_dim": inner_dim, "row_ratio": row_ratio,
-            "full_below": full_below, "method_of": method_of or (), "row_ratio_of": row_ratio_of or (),
-            "network": network,
-        }  # fmt: skip
         predicted = predict_footprint(data, cache, schema, ids or [], config, options)
-        _show(f"{data or schema}, {method}, d = {dim}: predicted", predicted, dim, json=json)
+        title = f"{data or schema}, {config.method}, d = {config.dim}: predicted"
+        _show(title, predicted, config.dim, json=json)
 
 
 def _show(title: str, footprint: Footprint, dim: int, *, json: bool) -> None:

@@ -1,9 +1,9 @@
 """`tablefold export`: the command and what it shows while it runs."""
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -15,6 +15,8 @@ from tablefold.exporter.options import (
     NetworkType,
     RowType,
 )
+from tablefold.trainer.cli import OwnNetwork
+from tablefold.trainer.config import TrainConfig
 
 if TYPE_CHECKING:
     from tablefold.model_size import Footprint
@@ -25,14 +27,14 @@ def export(
     repository: Annotated[Path, typer.Option(help="The model repository to write into.")],
     name: Annotated[str, typer.Option(help="The model's name in the repository.")],
     version: Annotated[
-        int | None, typer.Option(min=1, help="The version to write.  [default: the next free one]")
+        int | None, typer.Option(min=1, help="The version to write. (default: the next free one)")
     ] = None,
     row_type: Annotated[
         list[str] | None,
         typer.Option(
             metavar="[FEATURE=]TYPE",
             help="How rows are stored: fp32, fp16, int8 or int4. Give it again as FEATURE=TYPE for a feature "
-            "that is to be stored otherwise.  [default: fp32]",
+            "that is to be stored otherwise. (default fp32)",
         ),
     ] = None,
     network_type: Annotated[
@@ -49,10 +51,7 @@ def export(
         float,
         typer.Option(min=0, help="Write nothing if fewer bits cost more logloss on validation examples."),
     ] = MAX_LOGLOSS_INCREASE,
-    network: Annotated[
-        str,
-        typer.Option(help="package.module:Factory, if the model was trained with a network of your own."),
-    ] = "dlrm",
+    network: OwnNetwork = "dlrm",
 ) -> None:
     """Fold a checkpoint into an ONNX graph that takes raw ids, prove it equal, write the bundle."""
     from rich.console import Console
@@ -109,7 +108,7 @@ def predict_footprint(
     cache: Path | None,
     schema: str | None,
     ids: Sequence[str],
-    config: Mapping[str, Any],
+    config: TrainConfig,
     options: ExportOptions,
 ) -> "Footprint":
     """The footprint of a model that is not trained yet: of a log whose ids are counted, or of a schema and
@@ -118,7 +117,6 @@ def predict_footprint(
 
     from tablefold.exporter.prediction import parse_sizes, predict, schema_named
     from tablefold.logs.terminal import read_splits_with_bar
-    from tablefold.trainer.config import config_of
     from tablefold.trainer.embedding.vocabulary import count_vocabularies
     from tablefold.trainer.methods.builder import FeatureSize
 
@@ -128,4 +126,4 @@ def predict_footprint(
     else:
         described, usual = schema_named(str(schema))
         sizes = parse_sizes(described, ids or usual)
-    return predict(described, sizes, config_of(**config), options)
+    return predict(described, sizes, config, options)

@@ -1,76 +1,34 @@
 """`tablefold train`: the command and what it shows while it runs."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 
-LARGE_BATCH = 2048
-"""Rows of a step where the log has enough for a hundred of them."""
+from tablefold.options import Cache, Data, options_of
+from tablefold.trainer.config import TrainConfig
+
+LARGEST_DEFAULT_BATCH = 2048
+SMALLEST_DEFAULT_BATCH = 32
+
+OwnNetwork = Annotated[
+    str,
+    typer.Option(
+        metavar="package.module:Factory",
+        help="The network, if the model was trained with one of your own.",
+        show_default=False,
+    ),
+]
 
 
+@options_of("config", TrainConfig)
 def train(
-    data: Annotated[
-        str,
-        typer.Option(
-            help="criteo:PATH, avazu:PATH, movielens:PATH, frappe:PATH, synthetic:ROWS or a SCHEMA.toml."
-        ),
-    ],
-    out: Annotated[Path, typer.Option(help="The checkpoint folder to write.")],
-    method: Annotated[
-        str,
-        typer.Option(
-            help="How ids share rows: full, hash, double, qr, head, lhf, lhf-f, lhf-e, lhf-head, lhf-joint, "
-            "alone or with +mlet for an MLET table; mlet is full+mlet."
-        ),
-    ] = "full",
-    dim: Annotated[int, typer.Option(min=1, max=1024, help="d: the width of a served vector.")] = 16,
-    inner_dim: Annotated[
-        int, typer.Option(min=1, max=4096, help="k: the width of MLET's inner table; folded away.")
-    ] = 64,
-    row_ratio: Annotated[
-        float, typer.Option(min=1, help="How many times fewer rows than ids a hash gets.")
-    ] = 10,
-    full_below: Annotated[
-        int, typer.Option(min=0, help="A feature with at most this many ids keeps a row for each.")
-    ] = 32,
-    method_of: Annotated[
-        list[str] | None,
-        typer.Option(
-            metavar="FEATURE=METHOD",
-            help="How ids of one feature share rows, such as user_id=hash; repeat it for others.",
-        ),
-    ] = None,
-    row_ratio_of: Annotated[
-        list[str] | None,
-        typer.Option(metavar="FEATURE=RATIO", help="The row ratio of one feature; repeat it for others."),
-    ] = None,
-    warm_start: Annotated[
-        bool,
-        typer.Option(
-            "--warm-start", help="With lhf: train a full table first, merge its alike rows, go on gently."
-        ),
-    ] = False,
-    epochs: Annotated[int, typer.Option(min=1, help="At most this many passes over the rows.")] = 3,
-    patience: Annotated[
-        int, typer.Option(min=1, help="Stop after this many epochs without a better validation logloss.")
-    ] = 1,
-    network: Annotated[
-        str,
-        typer.Option(help="dlrm, dcnv2, deepfm, or package.module:Factory of your own torch.nn.Module."),
-    ] = "dlrm",
-    seed: Annotated[int, typer.Option(help="Repeats a run.")] = 0,
-    batch_size: Annotated[
-        int | None,
-        typer.Option(min=1, help="Rows of a training step.  [default: 2048, or 1 % of a small log]"),
-    ] = None,
-    lr: Annotated[float, typer.Option(help="Learning rate of the network.")] = 1e-3,
-    embedding_lr: Annotated[float, typer.Option(help="Learning rate of the table's rows.")] = 1e-2,
-    l2: Annotated[
-        float, typer.Option(min=0, help="Penalty on looked-up vectors; 1e-2 is worth a try on small logs.")
-    ] = 0,
+    data: Data,
+    out: Annotated[Path, typer.Option(help="The checkpoint folder to write.", show_default=False)],
+    config: TrainConfig = TrainConfig(),
     split: Annotated[
-        str | None, typer.Option(help="How one log is cut: order or random.  [default: the format's own]")
+        Literal["order", "random"] | None,
+        typer.Option(help="How one log is cut. (default: the format's own)"),
     ] = None,
     resume: Annotated[
         bool, typer.Option("--resume", help="Go on where the same command was stopped.")
@@ -78,14 +36,7 @@ def train(
     checkpoint_every: Annotated[
         float, typer.Option(min=0, metavar="MINUTES", help="How often to keep what --resume goes on from.")
     ] = 10,
-    cache: Annotated[
-        Path | None,
-        typer.Option(
-            metavar="FOLDER",
-            help="Encode the log's files there once, on disk, and read them from there: for logs larger than "
-            "memory, and for many runs of one log.",
-        ),
-    ] = None,
+    cache: Cache = None,
     tensorboard: Annotated[
         Path | None, typer.Option(metavar="FOLDER", help="Write TensorBoard's event files there too.")
     ] = None,
@@ -99,11 +50,9 @@ def train(
 
     from rich.console import Console
 
-    from tablefold.errors import UsageError
     from tablefold.logs import SplitRule
     from tablefold.logs.terminal import read_splits_with_bar
     from tablefold.trainer.checkpoint.files import require_free
-    from tablefold.trainer.config import config_of
     from tablefold.trainer.methods.registry import Method
     from tablefold.trainer.networks.registry import import_factory
     from tablefold.trainer.progress.metrics_log import JsonLines, TensorBoard
@@ -111,21 +60,16 @@ def train(
     from tablefold.trainer.training.callbacks import Callback, Callbacks
     from tablefold.trainer.training.run import train as run
 
-    Method.parse(method)  # a wrong name is refused before the log is read
-    import_factory(network)
+    Method.parse(config.method)  # a wrong name is refused before the log is read
+    import_factory(config.network)
     require_free(out)
-    if split not in (None, *SplitRule):
-        raise UsageError(f"--split {split!r} is not known: give order or random")
     console = Console(stderr=True, emoji=False)  # or synthetic:100: would show a picture
     rule = SplitRule(split) if split else None
-    schema, splits = read_splits_with_bar(console, data, rule=rule, seed=seed, cache=cache)
-    batch_size = batch_size or min(LARGE_BATCH, max(32, len(splits.train) // 100))
-    config = config_of(
-        method=method, dim=dim, inner_dim=inner_dim, row_ratio=row_ratio, full_below=full_below,
-        method_of=method_of or (), row_ratio_of=row_ratio_of or (), warm_start=warm_start,
-        epochs=epochs, patience=patience, seed=seed, batch_size=batch_size, lr=lr,
-        embedding_lr=embedding_lr, l2=l2, network=network,
-    )  # fmt: skip
+    schema, splits = read_splits_with_bar(console, data, rule=rule, seed=config.seed, cache=cache)
+    if "batch_size" not in config.model_fields_set:
+        hundredth = len(splits.train) // 100
+        batch_size = min(LARGEST_DEFAULT_BATCH, max(SMALLEST_DEFAULT_BATCH, hundredth))
+        config = config.model_copy(update={"batch_size": batch_size})
     console.print(
         f"{data}: {len(splits.train):,} training, {len(splits.validation):,} validation and "
         f"{len(splits.test):,} test rows",
@@ -152,10 +96,7 @@ def compress(
     row_ratio: Annotated[
         float, typer.Option(min=1, help="How many times fewer rows: alike ids then share one.")
     ] = 1,
-    network: Annotated[
-        str,
-        typer.Option(help="package.module:Factory, if the model was trained with a network of your own."),
-    ] = "dlrm",
+    network: OwnNetwork = "dlrm",
 ) -> None:
     """Compress a trained model without training it again, and say what that cost.
 
@@ -204,10 +145,7 @@ def neighbours(
     feature: Annotated[str, typer.Option(help="A categorical feature of its schema.")],
     value: Annotated[str, typer.Option(help="A raw value as it stands in a log; empty for a missing one.")],
     most: Annotated[int, typer.Option(min=1, help="List at most this many ids a row.")] = 10,
-    network: Annotated[
-        str,
-        typer.Option(help="package.module:Factory, if the model was trained with a network of your own."),
-    ] = "dlrm",
+    network: OwnNetwork = "dlrm",
     json: Annotated[bool, typer.Option("--json", help="Print one JSON object instead.")] = False,
 ) -> None:
     """Say which row a raw value has, and which ids share it."""

@@ -1,82 +1,56 @@
 """The settings of a training run, with the remedy in the message where one cannot be."""
 
-from collections.abc import Sequence
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
-
-from tablefold.errors import UsageError
+from pydantic import BaseModel, ConfigDict, Field
 
 
 class TrainConfig(BaseModel):
-    """Everything that, with the data, decides what a run makes."""
+    """Everything that, with the log, decides what a run makes. Each field is an option of `train`."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False, use_attribute_docstrings=True)
 
     method: str = "full"
+    """How ids share rows: full, hash, double, qr, head, lhf, lhf-f, lhf-e, lhf-head, lhf-joint or
+    package.module:Factory of your own. Add +mlet for an MLET table; mlet alone is full+mlet."""
     dim: Annotated[int, Field(ge=1, le=1024)] = 16
-    """d: the width of a served vector."""
+    """Width of a served vector, d."""
     inner_dim: Annotated[int, Field(ge=1, le=4096)] = 64
-    """k: the width of MLET's inner table, which is folded away."""
+    """Width of MLET's inner table, k, folded away by export."""
     row_ratio: Annotated[float, Field(ge=1)] = 10.0
-    """How many times fewer rows than ids a hash, learned or not, gets."""
+    """How many times fewer rows than ids a hash gets, learned or not."""
     full_below: Annotated[int, Field(ge=0)] = 32
-    """A feature with at most this many ids keeps a row for each: there is nothing to win."""
+    """A feature with at most this many ids keeps one row for each id."""
     method_of: dict[str, str] = {}
-    """Of single features: the row map method they are to have, whatever their size."""
+    """How ids of one feature share rows, such as user_id=hash, whatever its size. Repeatable."""
     row_ratio_of: dict[str, Annotated[float, Field(ge=1)]] = {}
-    """Of single features."""
+    """The row ratio of one feature. Repeatable."""
     warm_start: bool = False
-    """For `lhf`: train a full table by these settings, merge alike rows, go on gently (see `warm_start`)."""
+    """With lhf: train a full table first, merge its similar rows, then fine-tune."""
     epochs: Annotated[int, Field(ge=1)] = 3
+    """At most this many passes over the training examples."""
     patience: Annotated[int, Field(ge=1)] = 1
-    """Stop after this many epochs without a better validation logloss; the best epoch is kept."""
+    """Stop after this many epochs without a better validation logloss. The best epoch is kept."""
     batch_size: Annotated[int, Field(ge=1)] = 2048
+    """Examples of a training step. The command takes less for a small log: 1 % of it, but at least 32."""
     optimizer: Literal["adam", "sgd"] = "adam"
-    """Of the network and of the table's rows; of these it only ever touches those that are looked up."""
+    """Optimizer of the network and of the table. It touches only the rows that a step looks up."""
     lr: Annotated[float, Field(gt=0)] = 1e-3
-    """The learning rate of the network and of MLET's projections."""
+    """Learning rate of the network and of MLET's projections."""
     embedding_lr: Annotated[float, Field(gt=0)] = 1e-2
-    """The learning rate of the rows that are looked up."""
+    """Learning rate of the table's rows."""
     final_rate: Annotated[float, Field(gt=0, le=1)] = 0.1
-    """What is left of both learning rates at the end; they fall in a straight line."""
+    """Share of both learning rates that is left at the end. They fall linearly."""
     l2: Annotated[float, Field(ge=0)] = 0.0
-    """Added to the loss: this times the squared length of a training row's vectors."""
-    seed: int = 0
+    """Penalty on the squared length of looked-up vectors. Try 1e-2 on small logs."""
+    seed: Annotated[int, Field(ge=0, le=(1 << 63) - 1)] = 0
+    """The same seed repeats a run."""
     network: str = "dlrm"
-    """`dlrm`, `dcnv2`, `deepfm`, or the `package.module:Factory` of the user's own (see
-    `tablefold.trainer.networks.registry`)."""
+    """dlrm, dcnv2, deepfm, or package.module:Factory of your own torch.nn.Module."""
     bottom: tuple[Annotated[int, Field(ge=1)], ...] = (512, 256, 64)
+    """Widths of the layers that dense values go through first; dlrm only."""
     top: Annotated[tuple[Annotated[int, Field(ge=1)], ...], Field(min_length=1)] = (512, 256)
-
-
-def config_of(
-    *, method_of: Sequence[str] = (), row_ratio_of: Sequence[str] = (), **settings: object
-) -> TrainConfig:
-    """The settings as the command line gives them, those of single features as `FEATURE=VALUE`.
-
-    Raises UsageError naming the option.
-    """
-    own = {
-        "method_of": _by_feature("--method-of", method_of),
-        "row_ratio_of": _by_feature("--row-ratio-of", row_ratio_of),
-    }
-    try:
-        return TrainConfig.model_validate(settings | own)
-    except ValidationError as error:
-        first = error.errors()[0]
-        option = str(first["loc"][0]).replace("_", "-")
-        raise UsageError(f"--{option} {first['input']}: {first['msg']}") from error
-
-
-def _by_feature(option: str, given: Sequence[str]) -> dict[str, str]:
-    values = {}
-    for each in given:
-        feature, _, value = each.rpartition("=")
-        if not feature or not value:
-            raise UsageError(f"{option} {each!r}: give FEATURE=VALUE")
-        values[feature] = value
-    return values
+    """Widths of the layers before the logit."""
 
 
 FIRST_STAGE_DIM = 2
