@@ -6,17 +6,35 @@ DECILES = 10
 
 
 def auc(label: np.ndarray, probability: np.ndarray) -> float | None:
-    """Area under the ROC curve of [rows]; None where all labels are the same and it has no meaning."""
-    from sklearn.metrics import roc_auc_score
+    """Area under the ROC curve of [rows]; None where all labels are the same and it has no meaning.
 
-    return float(roc_auc_score(label, probability)) if 0 < label.sum() < len(label) else None
+    The share of pairs of a click and a non-click that are in the right order, ties counted as half
+    (Mann-Whitney). Raises ValueError where a probability is not a number.
+    """
+    require_numbers(probability)
+    clicks = label == 1
+    positives = int(clicks.sum())
+    negatives = len(clicks) - positives
+    if not positives or not negatives:
+        return None
+    _, inverse, counts = np.unique(probability, return_inverse=True, return_counts=True)
+    mean_ranks = np.cumsum(counts) - (counts - 1) / 2
+    surplus = mean_ranks[inverse[clicks]].sum() - positives * (positives + 1) / 2
+    return float(surplus / (positives * negatives))
 
 
 def logloss(label: np.ndarray, probability: np.ndarray) -> float:
-    """Mean binary cross entropy of [rows] in nats."""
-    from sklearn.metrics import log_loss
+    """Mean binary cross entropy of [rows] in nats. Raises ValueError where a probability is not a number."""
+    require_numbers(probability)
+    epsilon = np.finfo(np.float64).eps
+    clipped = np.clip(probability.astype(np.float64), epsilon, 1 - epsilon)
+    return float(-np.log(np.where(label == 1, clipped, 1 - clipped)).mean())
 
-    return float(log_loss(label, probability.astype(np.float64), labels=[0, 1]))
+
+def require_numbers(probability: np.ndarray) -> None:
+    """Raise ValueError where a probability is NaN."""
+    if np.isnan(probability).any():
+        raise ValueError(f"{np.isnan(probability).sum()} of {len(probability)} probabilities are not numbers")
 
 
 def normalised_entropy(label: np.ndarray, probability: np.ndarray) -> float | None:

@@ -1,9 +1,14 @@
 """Metrics mean what the field means by them, and are absent where they mean nothing."""
 
+from collections.abc import Callable
+
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from sklearn.metrics import log_loss, roc_auc_score
 
-from tablefold.metrics import DECILES, calibration, logloss, normalised_entropy, quality
+from tablefold.metrics import DECILES, auc, calibration, logloss, normalised_entropy, quality
 
 
 def rows(seed: int, count: int = 500) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -43,3 +48,27 @@ def test_what_has_no_meaning_for_one_label_is_absent(label: int, absent: set[str
     assert measured["logloss"] > 0
     few = quality(np.array([1.0, 0.0]), np.array([0.9, 0.1]), np.array([2.0, 1.0]))
     assert [name for name in few if "decile" in name] == ["logloss_decile_1", "logloss_decile_2"]
+
+
+@given(
+    st.lists(
+        st.tuples(st.booleans(), st.one_of(st.sampled_from([0.0, 0.5, 1.0]), st.floats(0, 1, width=32))),
+        min_size=2,
+        max_size=60,
+    )
+)
+def test_auc_and_logloss_are_scikit_learns(scored: list[tuple[bool, float]]) -> None:
+    label = np.array([clicked for clicked, _ in scored], dtype=np.float32)
+    probability = np.array([value for _, value in scored], dtype=np.float32)
+    if 0 < label.sum() < len(label):
+        assert auc(label, probability) == pytest.approx(roc_auc_score(label, probability), abs=1e-12)
+    else:
+        assert auc(label, probability) is None
+    expected = log_loss(label, probability.astype(np.float64), labels=[0, 1])
+    assert logloss(label, probability) == pytest.approx(expected, rel=1e-9)
+
+
+@pytest.mark.parametrize("metric", [auc, logloss])
+def test_a_probability_that_is_no_number_is_refused(metric: Callable[..., object]) -> None:
+    with pytest.raises(ValueError, match="1 of 3 probabilities are not numbers"):
+        metric(np.array([0, 1, 1]), np.array([0.1, np.nan, 0.3]))

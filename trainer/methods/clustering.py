@@ -8,13 +8,14 @@ by f, minimises just that sum. Starting from the most accessed ids keeps those n
 Every id is compared with every row where that is soon done. Else a coarse k-means cuts the ids into cells,
 each of which gets its part of the rows and is clustered alone: n ids to m rows take about n sqrt(m)
 comparisons, not n m.
+
+faiss is imported where it works: the exporter knows the methods and clusters nothing.
 """
 
 import os
 from concurrent.futures import ThreadPoolExecutor
 from math import ceil, sqrt
 
-import faiss
 import numpy as np
 
 ITERATIONS = 20
@@ -57,6 +58,8 @@ def in_cells(vectors: np.ndarray, weights: np.ndarray, rows: int, *, seed: int) 
     def within(its: np.ndarray, its_rows: int, first: int) -> None:
         row_of[its] = first + cluster(vectors[its], weights[its], its_rows, seed=seed)
 
+    import faiss
+
     # A thread a cell: two threads on the same small cell would wait for each other most of the time.
     with ThreadPoolExecutor(os.cpu_count(), initializer=faiss.omp_set_num_threads, initargs=(1,)) as pool:
         list(pool.map(within, members, allotted.tolist(), (np.cumsum(allotted) - allotted).tolist()))
@@ -65,6 +68,8 @@ def in_cells(vectors: np.ndarray, weights: np.ndarray, rows: int, *, seed: int) 
 
 def _kmeans(vectors: np.ndarray, weights: np.ndarray, rows: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
     """The nearest of `rows` centroids, int64 [n], and the squared distance to it, float32 [n]."""
+    import faiss
+
     kmeans = faiss.Kmeans(
         vectors.shape[1],
         rows,
