@@ -4,20 +4,35 @@ from typing import NamedTuple, Self
 
 from tablefold.errors import UsageError
 
+UNIX = "unix:"
+
 
 class Address(NamedTuple):
-    """Where a server listens."""
+    """A host and a TCP port, or a Unix socket: then the host is `unix:PATH` and the port 0."""
 
     host: str
     port: int
 
     @classmethod
     def parse(cls, text: str) -> Self:
-        """From HOST:PORT or [IPv6]:PORT. Raises UsageError."""
+        """From HOST:PORT, [IPv6]:PORT or unix:PATH. Raises UsageError."""
+        if text.startswith(UNIX) and len(text) > len(UNIX):
+            return cls(text, 0)
         host, _, port = text.rpartition(":")
-        if not host or not port.isdecimal() or not 0 < int(port) < 1 << 16:
-            raise UsageError(f"--server {text!r} is not HOST:PORT, such as 127.0.0.1:8001")
-        return cls(host.strip("[]"), int(port))
+        bare = host[1:-1] if host.startswith("[") and host.endswith("]") else host
+        if (
+            not bare
+            or "/" in bare
+            or (":" in bare and bare == host)
+            or not (port.isascii() and port.isdecimal() and 0 < int(port) < 1 << 16)
+        ):
+            raise UsageError(
+                f"server address {text!r} is not HOST:PORT, such as 127.0.0.1:8001, "
+                "nor [IPv6]:PORT nor unix:PATH"
+            )
+        return cls(bare, int(port))
 
     def __str__(self) -> str:
+        if self.host.startswith(UNIX):
+            return self.host
         return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"

@@ -1,5 +1,6 @@
 """The command `predict`: options in, scores out. Imports nothing heavy until the command runs."""
 
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -59,3 +60,27 @@ def predict(
         figures = ("AUC", scores.auc), ("logloss", scores.logloss)
         quality = (f"{name} " + ("-" if value is None else f"{value:.5f}") for name, value in figures)
         typer.echo("   ".join([f"rows {len(scores.probability):,}", *quality]))
+
+
+def show_footprint(server: str, *, tls_ca: Path | None, token_file: Path | None, json: bool) -> None:
+    """What `tablefold footprint --server` prints. Raises UsageError."""
+    from json import dumps
+
+    from rich.console import Console
+
+    from tablefold.client.client import Client
+    from tablefold.client.credentials import CredentialFiles
+    from tablefold.errors import RequestError, UsageError
+
+    token = CredentialFiles(tls_ca=tls_ca, token_file=token_file).load().token
+    try:
+        with Client(server, ca=tls_ca, token=token) as client:
+            footprint = client.footprint()
+    except RequestError as error:
+        raise UsageError(
+            f"{server} gives no footprint: {error}; is it a Tablefold server's gRPC address?"
+        ) from error
+    if json:
+        typer.echo(dumps(footprint.as_json()))
+    else:
+        Console().print(footprint.table())

@@ -1,4 +1,4 @@
-"""A connection to a server: how it is opened, and how calls are made on it."""
+"""Channels to a server, blocking and asynchronous, and how calls are made on the latter."""
 
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
@@ -19,30 +19,46 @@ OPTIONS = [
     # Channels to one address would otherwise share one connection, and a server of several
     # processes on one port balances connections.
     ("grpc.use_local_subchannel_pool", 1),
-    # A server that comes back within the run is found again within a second.
+    # A server that comes back is found again within a second.
     ("grpc.initial_reconnect_backoff_ms", 100),
     ("grpc.max_reconnect_backoff_ms", 1000),
 ]
 
 
+def open_channel(address: Address, credentials: Credentials) -> grpc.Channel:
+    """A blocking channel; its first call connects."""
+    tls = credentials.channel_credentials
+    if tls is None:
+        return grpc.insecure_channel(str(address), options=OPTIONS)
+    return grpc.secure_channel(str(address), tls, options=OPTIONS)
+
+
+def open_async_channel(address: Address, credentials: Credentials) -> grpc.aio.Channel:
+    """An asynchronous channel of the running event loop; its first call connects."""
+    tls = credentials.channel_credentials
+    if tls is None:
+        return grpc.aio.insecure_channel(str(address), options=OPTIONS)
+    return grpc.aio.secure_channel(str(address), tls, options=OPTIONS)
+
+
 class Connection:
-    """One connection to a server; every call on it carries its metadata."""
+    """An asynchronous channel whose calls all carry the same metadata."""
 
     def __init__(self, channel: grpc.aio.Channel, metadata: tuple[tuple[str, str], ...] = ()) -> None:
         self.channel = channel
         self._metadata = metadata
 
     def call(self, method: str) -> Callable[[bytes, float], Awaitable[bytes]]:
-        """Sends serialised requests with a deadline in seconds; raises grpc.aio.AioRpcError.
+        """A function that sends a serialised request with a deadline in seconds.
 
-        Bytes in, bytes out: nothing is serialised while the clock runs.
+        Bytes in, bytes out: nothing is serialised while the clock runs. It raises grpc.aio.AioRpcError.
         """
         stub: Any = self.channel.unary_unary(method, request_serializer=None, response_deserializer=None)
         metadata = self._metadata
         return lambda request, seconds: stub(request, timeout=seconds, metadata=metadata)
 
     async def exchange(self, method: str, request: Message, reply: type[Reply], seconds: float) -> Reply:
-        """One call of messages. Raises grpc.aio.AioRpcError."""
+        """One call with messages. Raises grpc.aio.AioRpcError."""
         return reply.FromString(await self.call(method)(request.SerializeToString(), seconds))
 
 
@@ -51,11 +67,6 @@ async def connect(
     address: Address,
     credentials: Credentials = Credentials(),  # noqa: B008 (frozen)
 ) -> AsyncIterator[Connection]:
-    """A connection of its own; opened by its first call."""
-    tls = credentials.channel_credentials
-    if tls is None:
-        channel = grpc.aio.insecure_channel(str(address), options=OPTIONS)
-    else:
-        channel = grpc.aio.secure_channel(str(address), tls, options=OPTIONS)
-    async with channel:
+    """A connection of its own; its first call opens it."""
+    async with open_async_channel(address, credentials) as channel:
         yield Connection(channel, credentials.metadata)

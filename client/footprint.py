@@ -1,81 +1,118 @@
-"""The client behind `tablefold footprint --server`: asks, and shows what it is told.
+"""The bytes that a server's models and processes take, as the server itself counts them."""
 
-Knows GetFootprint. Does not know how a server measures.
-"""
+from dataclasses import dataclass
+from typing import Any, Self
 
-from pathlib import Path
-from typing import Any
-
-import grpc
 from rich.table import Table
 
-from tablefold.client.credentials import CredentialFiles
-from tablefold.errors import UsageError
+from tablefold.model_size import Parts
 from tablefold.protos import tablefold_pb2 as pb
-from tablefold.protos.tablefold_pb2_grpc import TablefoldStub
-
-SECONDS = 10.0
-PARTS = ("tables", "scales", "row_maps", "vocabulary", "network")
 
 
-def fetch_footprint(server: str, tls_ca: Path | None, token_file: Path | None) -> dict[str, Any]:
-    """Bytes of every version and of the server. Raises UsageError in plain words."""
-    credentials = CredentialFiles(tls_ca=tls_ca, token_file=token_file).load()
-    tls = credentials.channel_credentials
-    try:
-        with grpc.insecure_channel(server) if tls is None else grpc.secure_channel(server, tls) as channel:
-            reply: pb.GetFootprintResponse = TablefoldStub(channel).GetFootprint(
-                pb.GetFootprintRequest(), timeout=SECONDS, metadata=credentials.metadata
-            )
-    except grpc.RpcError as error:
-        raise UsageError(
-            f"{server} gives no footprint: {error.code().name}: {error.details()}; "
-            "is it a Tablefold server's gRPC address?"
-        ) from error
-    anonymous = sum(each.proportional_anonymous_bytes for each in reply.processes)
-    total = sum(each.proportional_bytes for each in reply.processes)
-    return {
-        "models": [_model(each) for each in reply.models],
-        "server": {
-            "processes": len(reply.processes),
-            "anonymous": anonymous,
-            "mapped": total - anonymous,
-            "total": total,
-            "peak": sum(each.resident_peak_bytes for each in reply.processes),
-        },
-    }
+@dataclass(frozen=True, kw_only=True)
+class ModelFootprint:
+    """One version of a model, in bytes."""
+
+    name: str
+    version: int
+    parts: Parts
+    """Predicted from the bundle's arrays."""
+    baseline_fp32: int
+    """The uncompressed fp32 table."""
+    mapped: int
+    """Of the weights' file, in memory now; the kernel can drop it and read it again."""
+    anonymous: int
+    """What the runtime took beside it."""
+    peak: int
+    """The highest sum of both so far, loading included."""
+
+    @property
+    def loaded(self) -> int:
+        """What the version takes now."""
+        return self.mapped + self.anonymous
+
+    @classmethod
+    def of(cls, reply: pb.GetFootprintResponse.Model) -> Self:
+        """From the server's message."""
+        parts = {part: getattr(reply, f"{part}_bytes") for part in Parts.model_fields}
+        return cls(
+            name=reply.name,
+            version=reply.version,
+            parts=Parts(**parts),
+            baseline_fp32=reply.baseline_fp32_bytes,
+            mapped=reply.mapped_bytes,
+            anonymous=reply.anonymous_bytes,
+            peak=reply.peak_bytes,
+        )
 
 
-def _model(told: pb.GetFootprintResponse.Model) -> dict[str, Any]:
-    parts = {part: getattr(told, f"{part}_bytes") for part in PARTS}
-    return {
-        "name": told.name,
-        "version": told.version,
-        "parts": parts,
-        "predicted": sum(parts.values()),
-        "mapped": told.mapped_bytes,
-        "anonymous": told.anonymous_bytes,
-        "loaded": told.mapped_bytes + told.anonymous_bytes,
-        "peak": told.peak_bytes,
-    }
+@dataclass(frozen=True, kw_only=True)
+class ServerFootprint:
+    """Every version in memory, and all processes of the server together, in bytes."""
 
+    models: tuple[ModelFootprint, ...]
+    processes: int
+    anonymous: int
+    mapped: int
+    peak: int
 
-def footprint_table(footprint: dict[str, Any]) -> Table:
-    """Every version's parts, then what it takes, then the server; in bytes."""
-    table = Table("", caption="mapped: weights and libraries, which the kernel can drop and read again")
-    for column in ("predicted", "loaded", "anonymous", "mapped", "peak"):
-        table.add_column(column, justify="right")
+    @property
+    def total(self) -> int:
+        """What the server takes now."""
+        return self.anonymous + self.mapped
 
-    def line(name: str, predicted: int | None, of: dict[str, int], loaded: int) -> None:
-        figures = (predicted, loaded, of["anonymous"], of["mapped"], of["peak"])
-        table.add_row(name, *("" if figure is None else f"{figure:,}" for figure in figures))
+    @classmethod
+    def of(cls, reply: pb.GetFootprintResponse) -> Self:
+        """From the server's message; pages that processes share count once."""
+        anonymous = sum(process.proportional_anonymous_bytes for process in reply.processes)
+        return cls(
+            models=tuple(map(ModelFootprint.of, reply.models)),
+            processes=len(reply.processes),
+            anonymous=anonymous,
+            mapped=sum(process.proportional_bytes for process in reply.processes) - anonymous,
+            peak=sum(process.resident_peak_bytes for process in reply.processes),
+        )
 
-    for model in footprint["models"]:
-        for part, size in model["parts"].items():
-            table.add_row(f"  {part}", f"{size:,}")
-        line(f"{model['name']}:{model['version']}", model["predicted"], model, model["loaded"])
-        table.add_section()
-    server = footprint["server"]
-    several = "" if server["processes"] == 1 else f" ({server['processes']} processes)"
-    line(f"the whole server{several}", None, server, server["total"])
-    return table
+    def as_json(self) -> dict[str, Any]:
+        """What `tablefold footprint --server --json` prints."""
+        return {
+            "models": [
+                {
+                    "name": model.name,
+                    "version": model.version,
+                    "parts": model.parts.model_dump(),
+                    "predicted": model.parts.total,
+                    "mapped": model.mapped,
+                    "anonymous": model.anonymous,
+                    "loaded": model.loaded,
+                    "peak": model.peak,
+                }
+                for model in self.models
+            ],
+            "server": {
+                "processes": self.processes,
+                "anonymous": self.anonymous,
+                "mapped": self.mapped,
+                "total": self.total,
+                "peak": self.peak,
+            },
+        }
+
+    def table(self) -> Table:
+        """Every version's parts, then what it takes, then the server."""
+        table = Table("", caption="mapped: weights and libraries, which the kernel can drop and read again")
+        for column in ("predicted", "loaded", "anonymous", "mapped", "peak"):
+            table.add_column(column, justify="right")
+
+        def add_line(name: str, *figures: int | None) -> None:
+            table.add_row(name, *("" if figure is None else f"{figure:,}" for figure in figures))
+
+        for model in self.models:
+            for part, size in model.parts.model_dump().items():
+                add_line(f"  {part}", size)
+            title = f"{model.name}:{model.version}"
+            add_line(title, model.parts.total, model.loaded, model.anonymous, model.mapped, model.peak)
+            table.add_section()
+        several = "" if self.processes == 1 else f" ({self.processes} processes)"
+        add_line(f"the whole server{several}", None, self.total, self.anonymous, self.mapped, self.peak)
+        return table

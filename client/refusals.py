@@ -8,14 +8,16 @@ import grpc.aio
 
 from tablefold.client.address import Address
 from tablefold.client.protocols import PROTOCOLS
-from tablefold.errors import UsageError
+from tablefold.errors import BadReply, UsageError
 
 
 @contextmanager
 def explain_refusals(address: Address, protocol: str, model: str) -> Iterator[None]:
-    """Turn gRPC's refusals into UsageErrors that say what to do."""
+    """Turn gRPC's refusals and bad replies into UsageErrors that say what to do."""
     try:
         yield
+    except BadReply as error:
+        raise UsageError(f"model {model!r} does not answer as a recommender should: {error}") from error
     except grpc.aio.AioRpcError as error:
         code, details = error.code(), error.details() or "no reason given"
         if code is grpc.StatusCode.UNAVAILABLE:

@@ -12,7 +12,7 @@ import numpy as np
 from tablefold.client.address import Address
 from tablefold.client.connection import Connection, connect
 from tablefold.client.credentials import CredentialFiles
-from tablefold.client.protocols.codec import BadReply, Codec
+from tablefold.client.protocols.codec import Codec
 from tablefold.client.refusals import explain_refusals
 from tablefold.client.served_model import check_columns, open_codec
 from tablefold.errors import UsageError
@@ -53,10 +53,7 @@ async def predict(
         schema, log = read_rows(data)
         check_columns(codec, schema, data, model)
         with explain_refusals(address, "oip", model):
-            try:
-                probability = await score(codec, connection, log, rows, progress)
-            except BadReply as error:
-                raise UsageError(f"model {model!r} does not answer as it should: {error}") from error
+            probability = await score(codec, connection, log, rows, progress)
     if log.label is None or not len(log):
         return Scores(probability=probability, auc=None, logloss=None)
     return Scores(

@@ -16,14 +16,14 @@ from rich.table import Table
 from rich.text import Text
 
 from tablefold.bundle import read_manifest
-from tablefold.client.cli import predict
+from tablefold.client.cli import predict, show_footprint
 from tablefold.errors import TablefoldError, UsageError
 from tablefold.exporter.cli import export, export_options, predict_footprint
 from tablefold.exporter.options import DictionaryKind, NetworkType
 from tablefold.loadtest.cli import loadtest
 from tablefold.model_size import Footprint
 from tablefold.options import options_of
-from tablefold.server.cli import serve, show_footprint
+from tablefold.server.cli import serve
 from tablefold.study.cli import study
 from tablefold.trainer.cli import compress, neighbours, train
 from tablefold.trainer.config import TrainConfig

@@ -11,6 +11,7 @@
     │   ├── CheckpointError       a checkpoint is incomplete, damaged or contradicts itself
     │   └── BundleError           a bundle is incomplete, damaged or unsafe
     │       └── MemoryLimitExceeded
+    ├── BadReply                  a server's reply is not one finite probability for each row
     └── RequestError              the server answers a request with a status instead of probabilities
         ├── InvalidRequest        INVALID_ARGUMENT
         ├── ModelNotFound         NOT_FOUND
@@ -21,7 +22,8 @@
         ├── Unauthenticated       UNAUTHENTICATED
         ├── LoadFailed            FAILED_PRECONDITION
         ├── Unimplemented         UNIMPLEMENTED
-        └── EngineError           INTERNAL
+        ├── EngineError           INTERNAL
+        └── UnexpectedStatus      any other
 
 A message says what was wrong, where, and what to do. The command line prints it in one line and exits with 2
 for a UsageError, with 1 for any other. Any other exception is a bug: the command line prints a traceback and
@@ -82,6 +84,10 @@ class BundleError(UsageError):
 
 class MemoryLimitExceeded(BundleError):
     """A bundle does not fit into the memory that is left of the server's limit."""
+
+
+class BadReply(TablefoldError):
+    """A server's reply that is not one finite probability for each row, or cannot be read."""
 
 
 class RequestError(TablefoldError):
@@ -161,3 +167,10 @@ class EngineError(RequestError):
 
     status = "INTERNAL"
     reason = "internal"
+
+
+class UnexpectedStatus(RequestError):
+    """A status that a Tablefold server never gives: something between client and server answered."""
+
+    status = "UNKNOWN"
+    reason = "unexpected"

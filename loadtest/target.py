@@ -20,7 +20,7 @@ import numpy as np
 import tablefold
 from tablefold.client.address import Address
 from tablefold.client.connection import Connection, connect
-from tablefold.client.protocols.codec import BadReply, Codec, Request
+from tablefold.client.protocols.codec import Codec, Request
 from tablefold.client.protocols.tablefold_v1 import TablefoldCodec
 from tablefold.client.refusals import explain_refusals
 from tablefold.client.served_model import open_codec
@@ -173,8 +173,6 @@ async def _trial_call(codec: Codec, connection: Connection, request: Request, pl
     except grpc.aio.AioRpcError as error:
         if error.code() not in BUSY_CODES:
             raise
-    except BadReply as error:
-        raise UsageError(f"model {plan.model!r} does not answer as a recommender should: {error}") from error
 
 
 async def run(plan: Plan, on_progress: OnProgress = lambda _: None) -> Result:

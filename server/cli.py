@@ -126,18 +126,3 @@ def _bytes(text: str) -> int:
     if parts is None:
         raise UsageError(f"--memory-limit {text!r} is not a size: give bytes, or such as 500MB or 2GiB")
     return int(float(parts[1]) * UNITS[(parts[2] or "").upper()])
-
-
-def show_footprint(server: str, *, tls_ca: Path | None, token_file: Path | None, json: bool) -> None:
-    """What `tablefold footprint --server` prints. Raises UsageError."""
-    from json import dumps
-
-    from rich.console import Console
-
-    from tablefold.client.footprint import fetch_footprint, footprint_table
-
-    footprint = fetch_footprint(server, tls_ca, token_file)
-    if json:
-        typer.echo(dumps(footprint))
-    else:
-        Console().print(footprint_table(footprint))

@@ -19,7 +19,7 @@ from rich.table import Table
 
 from bench.random_bundle import Ids, write_bundle
 from bench.serving.served import Served, serving, touch
-from tablefold.client.footprint import fetch_footprint
+from tablefold.client import Client
 
 SIZES = {"tiny": 3_000, "small": 2_000_000, "middle": 4_000_000, "large": 8_000_000}
 CALLS, ROWS, IN_FLIGHT = 200, 1000, 8
@@ -37,13 +37,14 @@ async def measure(repository: Path, model: str, ids: Ids, workers: int) -> dict[
     async with serving(repository, *options) as served:
         for _ in range(workers):  # a connection each: the kernel deals them out
             await touch(served.address, model, ids, calls=CALLS, rows=ROWS, in_flight=IN_FLIGHT)
-        told = await asyncio.to_thread(fetch_footprint, served.address, None, None)
-        [found] = told["models"]
+        with Client(served.address) as client:
+            footprint = await asyncio.to_thread(client.footprint)
+        [found] = footprint.as_json()["models"]
         return {
             "predicted": found["predicted"],
             "loaded": found["loaded"],
             "peak": found["peak"],
-            "server": told["server"]["total"],
+            "server": footprint.total,
             "kernel": kernel(served),
         }
 

@@ -1,18 +1,13 @@
-"""The wire, as one small seam: rows to request bytes, reply bytes to probabilities.
+"""What every protocol offers: rows to request bytes, reply bytes to probabilities.
 
-Knows what a protocol has to offer. Does not know any protocol (`oip`, `native`), nor who calls when.
-A new protocol is one class with these members and one line in `connection.PROTOCOLS`.
+A new protocol is one file here with a class of these members, and its name in `PROTOCOLS`.
 """
 
 from typing import NamedTuple, Protocol
 
 import numpy as np
 
-from tablefold.errors import TablefoldError
-
-
-class BadReply(TablefoldError):
-    """A reply that is not one finite number for each row; counted under `BAD_REPLY`."""
+from tablefold.errors import BadReply
 
 
 class Request(NamedTuple):
@@ -21,7 +16,7 @@ class Request(NamedTuple):
     message: bytes
     rows: int
     expected: np.ndarray | None = None
-    """float32 [rows]: the probabilities that only a right answer holds; None where nobody knows them."""
+    """float32 [rows]: the probabilities of a right reply; None where they are not known."""
 
 
 class Prediction(NamedTuple):
@@ -30,9 +25,11 @@ class Prediction(NamedTuple):
     probability: np.ndarray
     """float32 [rows], finite."""
     queue_seconds: float | None = None
-    """How long the rows waited in the server; None where the protocol does not tell."""
+    """How long the rows waited in the server; None where the protocol does not say."""
     compute_seconds: float | None = None
-    """How long the engine took; None where the protocol does not tell."""
+    """How long the engine took; None where the protocol does not say."""
+    version: str = ""
+    """The version of the model that answered; empty where the server does not say."""
 
 
 class Codec(Protocol):

@@ -1,7 +1,6 @@
 """The Open Inference Protocol: tensors in, one tensor out, shapes from the server's own metadata.
 
-Knows the protocol, so any server of it will do: ours with its two tensors, or one with a tensor for each
-column. Does not know Tablefold's bundles.
+Any server of it will do: ours with its two tensors, or one with a tensor for each column.
 """
 
 from typing import Any, NamedTuple, Self
@@ -9,8 +8,8 @@ from typing import Any, NamedTuple, Self
 import numpy as np
 
 from tablefold.client.connection import Connection
-from tablefold.client.protocols.codec import BadReply, Prediction, checked
-from tablefold.errors import UsageError
+from tablefold.client.protocols.codec import Prediction, checked
+from tablefold.errors import BadReply, UsageError
 from tablefold.protos import inference_pb2 as pb
 
 FLOATS: dict[str, np.dtype[Any]] = {"FP32": np.dtype("<f4"), "FP64": np.dtype("<f8")}
@@ -54,11 +53,11 @@ class OipCodec:
         self.output = "probability" if "probability" in floats else floats[0]
 
     @classmethod
-    async def open(cls, on: Connection, model: str, seconds: float) -> Self:
+    async def open(cls, connection: Connection, model: str, seconds: float) -> Self:
         """Ask the server what the model reads, `seconds` at most. Raises grpc.aio.AioRpcError, UsageError."""
         method = "/inference.GRPCInferenceService/ModelMetadata"
         request = pb.ModelMetadataRequest(name=model)
-        return cls(model, await on.exchange(method, request, pb.ModelMetadataResponse, seconds))
+        return cls(model, await connection.exchange(method, request, pb.ModelMetadataResponse, seconds))
 
     def _add(self, tensor: pb.ModelMetadataResponse.TensorMetadata) -> None:
         name, datatype, shape = tensor.name, tensor.datatype, list(tensor.shape)
@@ -110,4 +109,5 @@ class OipCodec:
         else:
             contents = output.contents
             values = np.array(contents.fp32_contents or contents.fp64_contents)
-        return Prediction(checked(values.astype(np.float32, copy=False), rows))
+        probability = checked(values.astype(np.float32, copy=False), rows)
+        return Prediction(probability, version=message.model_version)

@@ -11,7 +11,8 @@ from google.protobuf.message import DecodeError
 
 from tablefold.bundle import TOLERANCE
 from tablefold.client.connection import Connection
-from tablefold.client.protocols.codec import BadReply, Codec, Request
+from tablefold.client.protocols.codec import Codec, Request
+from tablefold.errors import BadReply
 
 OK = "OK"
 BAD_REPLY = "BAD_REPLY"

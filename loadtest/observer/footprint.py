@@ -7,13 +7,12 @@ from pydantic import ValidationError
 
 from tablefold.bundle import Manifest
 from tablefold.client.connection import Connection
-from tablefold.client.protocols.tablefold_v1 import GET_MODEL
+from tablefold.client.protocols.tablefold_v1 import GET_FOOTPRINT, GET_MODEL
 from tablefold.client.served_model import SETUP_SECONDS
 from tablefold.loadtest.figures import Bundle
 from tablefold.loadtest.observer.processes import ProcessMemory
 from tablefold.protos import tablefold_pb2 as pb
 
-GET_FOOTPRINT = "/tablefold.v1.Tablefold/GetFootprint"
 FOOTPRINT_SECONDS = 2.0
 
 

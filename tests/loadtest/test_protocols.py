@@ -11,11 +11,10 @@ from hypothesis.extra import numpy as arrays
 from tablefold.bundle import GoldenRows, Manifest, Method
 from tablefold.client.address import Address
 from tablefold.client.connection import connect
-from tablefold.client.protocols.codec import BadReply
 from tablefold.client.protocols.oip import OipCodec
 from tablefold.client.protocols.tablefold_v1 import TablefoldCodec
 from tablefold.client.served_model import open_codec
-from tablefold.errors import UsageError
+from tablefold.errors import BadReply, UsageError
 from tablefold.loadtest.generator.request_pool import build_request_pool, random_rows
 from tablefold.loadtest.plan import Plan
 from tablefold.loadtest.row_counts import RowCounts

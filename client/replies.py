@@ -1,0 +1,56 @@
+"""What a server says of its models."""
+
+from dataclasses import dataclass
+from typing import Self
+
+from pydantic import ValidationError
+
+from tablefold.bundle import Manifest
+from tablefold.errors import BadReply
+from tablefold.protos import inference_pb2 as oip
+from tablefold.protos import tablefold_pb2 as pb
+from tablefold.schema import FeatureSchema
+
+
+@dataclass(frozen=True, kw_only=True)
+class ModelInfo:
+    """A version of a model that takes requests."""
+
+    name: str
+    version: int
+    manifest: Manifest
+    """Everything that the exporter wrote of it: method, footprint, metrics, golden rows."""
+
+    @property
+    def schema(self) -> FeatureSchema:
+        """The features it reads."""
+        return self.manifest.feature_schema
+
+    @classmethod
+    def of(cls, reply: pb.GetModelResponse) -> Self:
+        """Raises BadReply for a manifest of another release that cannot be read."""
+        try:
+            manifest = Manifest.model_validate_json(reply.manifest_json)
+        except ValidationError as error:
+            raise BadReply(
+                f"the server's manifest of {reply.name!r} cannot be read ({error.error_count()} problems); "
+                "is it another release of Tablefold?"
+            ) from error
+        return cls(name=reply.name, version=reply.version, manifest=manifest)
+
+
+@dataclass(frozen=True, kw_only=True)
+class ModelStatus:
+    """A version in a server's repository."""
+
+    name: str
+    version: str
+    state: str
+    """READY, LOADING, UNLOADING or UNAVAILABLE."""
+    reason: str
+    """Why it is UNAVAILABLE; empty otherwise."""
+
+    @classmethod
+    def of(cls, entry: oip.RepositoryIndexResponse.ModelIndex) -> Self:
+        """From the open protocol's index."""
+        return cls(name=entry.name, version=entry.version, state=entry.state, reason=entry.reason)
