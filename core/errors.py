@@ -58,12 +58,20 @@ class SchemaError(UsageError):
 
 
 class LogError(UsageError):
-    """A log cannot be read. Names the file and, where they are known, line (from 1) and feature."""
+    """A log cannot be read. Names the file and, where they are known, line or row (from 1) and feature."""
 
     def __init__(
-        self, problem: str, *, file: str, line: int | None = None, feature: str | None = None
+        self,
+        problem: str,
+        *,
+        file: str,
+        line: int | None = None,
+        row: int | None = None,
+        feature: str | None = None,
     ) -> None:
         place = file if line is None else f"{file}, line {line}"
+        if row is not None:
+            place += f", row {row}"
         if feature is not None:
             place += f", feature {feature!r}"
         super().__init__(f"{place}: {problem}")

@@ -83,6 +83,11 @@ class FeatureSchema(BaseModel):
         return self
 
     @cached_property
+    def feature_names(self) -> tuple[str, ...]:
+        """The names of all features, dense ones first."""
+        return (*(feature.name for feature in self.dense), *(feature.name for feature in self.categorical))
+
+    @cached_property
     def id_columns(self) -> int:
         """C: the columns of `ids`, one for each slot of each categorical feature."""
         return sum(feature.slots for feature in self.categorical)

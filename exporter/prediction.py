@@ -1,7 +1,6 @@
 """The footprint of a model that does not exist yet: from its schema, its numbers of ids and its options."""
 
 from collections.abc import Sequence
-from pathlib import Path
 
 import torch
 from torch import nn
@@ -9,7 +8,8 @@ from torch import nn
 from tablefold.errors import UsageError
 from tablefold.exporter.options import ExportOptions, NetworkType
 from tablefold.exporter.passes.lookup import DICTIONARIES
-from tablefold.logs.formats import avazu, criteo, custom, frappe, movielens, synthetic
+from tablefold.logs.formats import criteo, synthetic
+from tablefold.logs.formats.registry import schema_of
 from tablefold.model_size import Footprint, Parts
 from tablefold.schema import FeatureSchema
 from tablefold.trainer.config import TrainConfig
@@ -65,18 +65,9 @@ def schema_named(spec: str) -> tuple[FeatureSchema, list[str]]:
 
     Raises UsageError for a name that is not known.
     """
-    if spec.endswith(".toml"):
-        return custom.read_schema(Path(spec))[0], []
-    known = {
-        "criteo": criteo.SCHEMA,
-        "avazu": avazu.SCHEMA,
-        "movielens": movielens.SCHEMA,
-        "frappe": frappe.SCHEMA,
-    }
-    if spec not in known:
-        raise UsageError(f"--schema {spec!r} is not known: give {', '.join(known)} or a SCHEMA.toml")
+    schema = schema_of(spec)
     usual = zip(criteo.SCHEMA.categorical, synthetic.FIELD_SIZES, strict=True)
-    return known[spec], [f"{feature.name}={size}" for feature, size in usual] if spec == "criteo" else []
+    return schema, [f"{feature.name}={size}" for feature, size in usual] if spec == "criteo" else []
 
 
 def parse_sizes(schema: FeatureSchema, given: Sequence[str]) -> list[FeatureSize]:

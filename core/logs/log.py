@@ -1,18 +1,15 @@
-"""Rows in memory, in the two tensors a model reads, with their labels."""
+"""Examples in memory: the two tensors that a model reads, and the labels."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Self
+from typing import Self
 
 import numpy as np
-
-if TYPE_CHECKING:
-    from tablefold.logs.encoded.encoded import EncodedLog
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Log:
-    """`rows` rows of a log, raw: nothing is counted, mapped or normalised yet."""
+    """Examples of a log with raw ids: nothing is counted, mapped or normalised yet."""
 
     dense: np.ndarray
     """float32 [rows, N]; NaN is a missing value."""
@@ -25,13 +22,13 @@ class Log:
         return len(self.ids)
 
     def take(self, rows: slice | np.ndarray) -> Self:
-        """The given rows, as a slice or an index array."""
+        """Return the examples of a slice, an index array or a mask."""
         label = None if self.label is None else self.label[rows]
         return type(self)(dense=self.dense[rows], ids=self.ids[rows], label=label)
 
     @classmethod
     def concatenate(cls, logs: Sequence[Self]) -> Self:
-        """The rows of one after those of another; labels where all have them."""
+        """Return the examples of all logs, one after another; with labels where all have them."""
         labels = [log.label for log in logs if log.label is not None]
         return cls(
             dense=np.concatenate([log.dense for log in logs]),
@@ -41,15 +38,6 @@ class Log:
 
     @property
     def labels(self) -> np.ndarray:
-        """`label` of a log that is known to have labels."""
+        """The labels of a log that is known to have some."""
         assert self.label is not None
         return self.label
-
-
-@dataclass(frozen=True, kw_only=True)
-class Splits:
-    """Rows to train on, rows to choose by, rows to report on."""
-
-    train: "Log | EncodedLog"
-    validation: Log
-    test: Log

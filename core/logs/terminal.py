@@ -5,9 +5,8 @@ from pathlib import Path
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-from tablefold.logs.log import Splits
-from tablefold.logs.source import read_splits
-from tablefold.logs.splits import SplitRule
+from tablefold.logs.read import read_splits
+from tablefold.logs.splits import SplitRule, Splits
 from tablefold.schema import FeatureSchema
 
 

@@ -1,5 +1,6 @@
 """Raw values to ids: one value at a time on the wire, a column at a time in logs, the same rule."""
 
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import polars as pl
@@ -9,7 +10,8 @@ from hypothesis import strategies as st
 
 from tablefold.encoding import encode, hash_string
 from tablefold.errors import LogError
-from tablefold.logs.formats.parse import parse
+from tablefold.logs.memory import read_log
+from tablefold.logs.source import RawBatch
 from tablefold.schema import MISSING, CategoricalFeature, Encoding, FeatureSchema
 
 RAW = {
@@ -25,6 +27,21 @@ RAW = {
 }
 
 
+class Values:
+    """A table of one column `c`."""
+
+    files = (Path("log"),)
+
+    def __init__(self, values: list[str | None]) -> None:
+        self._frame = pl.DataFrame({"c": values}, schema={"c": pl.String})
+
+    def count(self) -> int:
+        return self._frame.height
+
+    def batches(self, columns: Sequence[str]) -> Iterator[RawBatch]:
+        yield RawBatch(frame=self._frame, columns=["c"], file=Path("log"))
+
+
 @pytest.mark.parametrize("encoding", list(Encoding))
 def test_a_log_and_the_wire_encode_alike(encoding: Encoding) -> None:
     schema = FeatureSchema(name="x", categorical=(CategoricalFeature(name="c", encoding=encoding),))
@@ -35,9 +52,9 @@ def test_a_log_and_the_wire_encode_alike(encoding: Encoding) -> None:
             expected = int(encode([value], encoding)[0])
         except ValueError:
             with pytest.raises(LogError, match="feature 'c'"):
-                parse(pl.DataFrame({"c": [value]}), schema, file=Path("log"))
+                read_log([Values([value])], schema, labelled=False)
             return
-        log = parse(pl.DataFrame({"c": [value, None]}), schema, file=Path("log"))
+        log = read_log([Values([value, None])], schema, labelled=False)
         assert log.ids[:, 0].tolist() == [expected, MISSING]
 
     alike()

@@ -11,8 +11,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from tablefold.logs import Log
-from tablefold.logs.formats import criteo, synthetic
+from tablefold.logs import Log, read_rows
+from tablefold.logs.formats import synthetic
 from tablefold.schema import MISSING
 from tests.path.conftest import serving
 
@@ -62,7 +62,7 @@ def test_footprint_counts_every_part(folder: Path) -> None:
     assert set(printed) == {"parts", "total", "baseline_fp32", "int8_only"}
     assert set(printed["parts"]) == {"tables", "scales", "row_maps", "vocabulary", "network"}
     assert printed["total"] == sum(printed["parts"].values())
-    ids = criteo.read(folder / "train.txt").ids
+    ids = read_rows(f"criteo:{folder / 'train.txt'}")[1].ids
     distinct = sum(len(np.unique(ids[:, column])) for column in range(26))
     assert printed["baseline_fp32"] == distinct * 8 * 4
     assert printed["int8_only"] == distinct * (8 + 4)

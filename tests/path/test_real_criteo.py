@@ -15,8 +15,7 @@ import pytest
 from tablefold.bundle import TOLERANCE
 from tablefold.exporter.export import export
 from tablefold.exporter.proof.probes import probe_rows
-from tablefold.logs import Log
-from tablefold.logs.formats import criteo
+from tablefold.logs import Log, read_rows
 from tablefold.trainer.checkpoint.files import Checkpoint
 from tablefold.trainer.embedding.collection import fuse
 from tests.path.conftest import serving
@@ -103,7 +102,7 @@ def test_tritonclient_gets_torchs_probabilities_for_all_held_out_rows(
     folder = real_data("criteo-kaggle-8k")
     expected = np.concatenate(
         [
-            checkpoints[method].model.predict(criteo.read(folder / file))
+            checkpoints[method].model.predict(read_rows(f"criteo:{folder / file}")[1])
             for file in ("dev.csv.gz", "test.csv.gz")
         ]
     )

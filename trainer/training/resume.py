@@ -15,7 +15,7 @@ from pydantic import BaseModel, ConfigDict
 from tablefold.atomic import replace_file
 from tablefold.errors import UsageError
 from tablefold.logs import EncodedLog, Log, Splits
-from tablefold.logs.encoded.encoded import digest
+from tablefold.logs.encoded_log import digest
 from tablefold.schema import FeatureSchema
 from tablefold.trainer.config import TrainConfig
 from tablefold.trainer.embedding.row_map import RowMap

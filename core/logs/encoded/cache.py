@@ -17,11 +17,13 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 
 from tablefold.atomic import create_folder
 from tablefold.errors import CacheError
-from tablefold.logs.encoded.encode import OnRows, Source, encode
-from tablefold.logs.encoded.encoded import EncodedLog
-from tablefold.logs.log import Log, Splits
-from tablefold.logs.log_file import LogFile
-from tablefold.logs.splits import PARTS
+from tablefold.logs.encoded.encode import OnRows, encode
+from tablefold.logs.encoded_log import EncodedLog
+from tablefold.logs.log import Log
+from tablefold.logs.parsing.parser import Parser
+from tablefold.logs.source import Source, Table
+from tablefold.logs.splits import PARTS, Splits
+from tablefold.logs.tables.compressed import require_file
 from tablefold.schema import FeatureSchema
 
 DESCRIPTION = "cache.json"
@@ -35,18 +37,21 @@ class Origin(BaseModel):
     feature_schema: FeatureSchema
     cut: str
     """How rows became parts."""
+    settings: str = ""
+    """How the files were read where that was not as usual."""
     files: dict[str, tuple[int, int]]
     """By name: bytes, and when they were changed, ns."""
 
     @classmethod
-    def of(cls, schema: FeatureSchema, files: Sequence[LogFile], cut: str) -> Self:
-        """Of files as they are now."""
-        found = {file.path.name: file.path.stat() for file in files}
+    def of(cls, source: Source, files: Sequence[Path], cut: str) -> Self:
+        """Describe files as they are now. Raises LogError for one that is not there."""
+        distinct = len({file.name for file in files}) == len(files)
+        found = {file.name if distinct else str(file): require_file(file).stat() for file in files}
         times = {name: (stat.st_size, stat.st_mtime_ns) for name, stat in found.items()}
-        return cls(feature_schema=schema, cut=cut, files=times)
+        return cls(feature_schema=source.schema, cut=cut, files=times, settings=source.settings)
 
     def difference(self, was: Self) -> str | None:
-        """What is no longer as it was."""
+        """Say what is no longer as it was."""
         if list(was.files) != list(self.files):
             return f"of {', '.join(was.files)}, not of {', '.join(self.files)}"
         for name, (size, changed) in self.files.items():
@@ -57,6 +62,8 @@ class Origin(BaseModel):
                 return f"before {name} was last changed"
         if was.cut != self.cut:
             return f"of rows cut {was.cut}, not {self.cut}"
+        if was.settings != self.settings:
+            return f"by other settings of the files ({was.settings or 'the usual ones'})"
         return None if was.feature_schema == self.feature_schema else "by another feature schema"
 
 
@@ -92,19 +99,28 @@ def alone(folder: Path) -> Iterator[None]:
         yield
 
 
-def write(source: Source, origin: Origin, folder: Path, on_rows: OnRows) -> None:
-    """Encode into a folder of that name. Raises LogError for rows that cannot be read, CacheError where the
-    disk is full."""
+def write(
+    tables: Sequence[Table],
+    part_of_row: np.ndarray,
+    parser: Parser,
+    origin: Origin,
+    folder: Path,
+    on_rows: OnRows,
+) -> None:
+    """Encode tables into a folder of that name, as `encode` does.
+
+    Raises LogError for rows that cannot be read, CacheError where the disk is full.
+    """
     try:
         with create_folder(folder) as draft:
-            encode(source, draft, on_rows)
+            encode(tables, part_of_row, parser, draft, on_rows)
             paths = sorted(draft.iterdir())
             description = Description(
                 origin=origin,
-                rows=dict(zip(PARTS, np.bincount(source.part_of_row, minlength=3).tolist(), strict=True)),
+                rows=dict(zip(PARTS, np.bincount(part_of_row, minlength=3).tolist(), strict=True)),
                 ids=tuple(
                     (draft / f"{feature}.ids").stat().st_size // 8
-                    for feature in range(len(source.schema.categorical))
+                    for feature in range(len(parser.schema.categorical))
                 ),
                 checksums={path.name: _checksum(path) for path in paths},
             )

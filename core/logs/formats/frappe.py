@@ -8,18 +8,22 @@ A use is a click. The libfm files, by the authors of neural factorization machin
 use, drawn at random, that were not used; to the data set itself the same is done here. Files may be .gz.
 """
 
-from collections.abc import Container
+from collections.abc import Container, Iterator, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from zipfile import ZipFile, is_zipfile
+from zipfile import BadZipFile, ZipFile, is_zipfile
 
 import numpy as np
 import polars as pl
 
 from tablefold.errors import LogError
-from tablefold.logs.formats.parse import parse
-from tablefold.logs.formats.text import read_text
-from tablefold.logs.log import Log
+from tablefold.logs.formats.public_files import existing
+from tablefold.logs.source import LogFormat, Order, RawBatch, Source, Table
+from tablefold.logs.splits import SplitRule
+from tablefold.logs.tables.changed import ChangedTable
+from tablefold.logs.tables.several import open_paths
+from tablefold.logs.tables.text import TextTable
 from tablefold.schema import CategoricalFeature, Encoding, FeatureSchema
 
 FIELDS = (
@@ -33,40 +37,70 @@ NOT_USED = 2
 
 def _schema(words: Container[str]) -> FeatureSchema:
     encodings = {name: Encoding.STRING if name in words else Encoding.INT for name in FIELDS}
-    categorical = tuple(CategoricalFeature(name=name, encoding=each) for name, each in encodings.items())
+    categorical = tuple(
+        CategoricalFeature(name=name, encoding=encoding) for name, encoding in encodings.items()
+    )
     return FeatureSchema(name="frappe", categorical=categorical)
 
 
 SCHEMA, LIBFM_SCHEMA = _schema(WORDS), _schema(())
 
 
-def schema_of(path: Path) -> FeatureSchema:
-    """Of the form that `path` has."""
-    return SCHEMA if path.is_file() else LIBFM_SCHEMA
+@dataclass(frozen=True, kw_only=True)
+class _Uses:
+    """The uses of `frappe.csv`, then those that were drawn; always the same ones."""
+
+    path: Path
+
+    @property
+    def files(self) -> Sequence[Path]:
+        """The one file."""
+        return [self.path]
+
+    def count(self) -> int:
+        """Return the number of uses, drawn ones among them. Raises LogError."""
+        return sum(batch.frame.height for batch in self.batches(FIELDS))
+
+    def batches(self, columns: Sequence[str]) -> Iterator[RawBatch]:
+        """Yield all uses at once; `columns` is not looked at. Raises LogError."""
+        if not is_zipfile(self.path):
+            yield from _with_drawn(self.path)
+            return
+        try:
+            with ZipFile(self.path) as archive, TemporaryDirectory() as folder:
+                for name in archive.namelist():
+                    if Path(name).name == "frappe.csv":
+                        yield from _with_drawn(Path(archive.extract(name, folder)))
+                        return
+        except BadZipFile as error:
+            raise LogError(f"the zip archive is damaged ({error})", file=str(self.path)) from error
+        raise LogError("holds no frappe.csv", file=str(self.path))
 
 
-def read(path: Path) -> Log:
-    """All rows; always the same ones. Raises LogError."""
-    if not path.is_file():
-        return _read_libfm(path)
-    if not is_zipfile(path):
-        return _read_uses(path)
-    with ZipFile(path) as archive, TemporaryDirectory() as folder:
-        for name in archive.namelist():
-            if Path(name).name == "frappe.csv":
-                return _read_uses(Path(archive.extract(name, folder)))
-    raise LogError("holds no frappe.csv", file=str(path))
-
-
-def _read_uses(path: Path) -> Log:
-    uses = read_text(path, separator="\t", columns=None)
-    used = parse(uses.with_columns(pl.lit("1").alias(SCHEMA.label)), SCHEMA, file=path, header_lines=1)
-    item = FIELDS.index("item")
-    apps = np.unique(used.ids[:, item])
+def _with_drawn(path: Path) -> Iterator[RawBatch]:
+    """Yield the batches of uses, then one of those that were drawn."""
+    batches = []
+    for batch in TextTable(path=path, separator="\t").batches(FIELDS):
+        for name in FIELDS:
+            if name not in batch.columns:
+                raise LogError("the column is missing from the header", file=str(path), feature=name)
+        batches.append(batch)
+        yield replace(
+            batch, frame=batch.frame.with_columns(pl.lit("1").alias(SCHEMA.label)),
+            columns=[*batch.columns, SCHEMA.label],
+        )  # fmt: skip
+    if not batches:
+        return
+    uses = pl.concat([batch.frame for batch in batches])
+    item = uses["item"].cast(pl.Int64, strict=False)
+    if item.has_nulls():
+        row = int(item.is_null().arg_true()[0])
+        batches[0].refuse(row, f"{uses['item'][row]!r} is not the number of an app", "item")
+    apps, app = np.unique(item.to_numpy(), return_inverse=True)
     # Who in which context: an app counts as used for all rows of it.
-    where = uses.select(pl.struct([name for name in FIELDS if name != "item"]).rank("dense")).to_series()
-    offset = np.repeat(where.to_numpy().astype(np.int64) * len(apps), NOT_USED)
-    taken = np.unique(offset[::NOT_USED] + np.searchsorted(apps, used.ids[:, item]))
+    context = uses.select(pl.struct([name for name in FIELDS if name != "item"]).rank("dense")).to_series()
+    offset = np.repeat(context.to_numpy().astype(np.int64) * len(apps), NOT_USED)
+    taken = np.unique(offset[::NOT_USED] + app)
     if np.bincount(taken // len(apps)).max() == len(apps):
         raise LogError("has a context in which every app was used: none is left to draw", file=str(path))
     drawn = np.empty(len(offset), np.int64)
@@ -74,31 +108,39 @@ def _read_uses(path: Path) -> Log:
     while len(left):
         drawn[left] = random.integers(len(apps), size=len(left))
         left = left[np.isin(offset[left] + drawn[left], taken)]
-    rows = used.take(np.repeat(np.arange(len(used)), NOT_USED))
-    rows.ids[:, item] = apps[drawn]
-    rows.labels[:] = 0
-    return Log.concatenate([used, rows])
+    rows = uses[np.repeat(np.arange(len(uses)), NOT_USED)].with_columns(
+        pl.Series("item", apps[drawn]), pl.lit("0").alias(SCHEMA.label)
+    )
+    yield replace(batches[-1], frame=rows, columns=rows.columns)
 
 
-def _read_libfm(folder: Path) -> Log:
-    paths = sorted([*folder.glob("frappe*.libfm"), *folder.glob("frappe*.libfm.gz")])
-    if not paths:
-        raise LogError("the folder holds no frappe*.libfm", file=str(folder))
-    return Log.concatenate([_read_file(path) for path in paths])
+def _libfm_table(path: Path) -> Table:
+    table = TextTable(path=path, separator=" ", columns=[SCHEMA.label, *FIELDS])
+    return ChangedTable(table=table, columns=[SCHEMA.label, *FIELDS], change=_indices)
 
 
-def _read_file(path: Path) -> Log:
-    text = read_text(path, separator=" ", columns=[SCHEMA.label, *FIELDS])
-    indices = text.select(pl.col(FIELDS).str.extract(r"^(\d+):1\r?$"))
+def _indices(batch: RawBatch) -> pl.DataFrame:
+    """Return the indices of `204:1 4798:1 ...`, and labels of 0 and 1 for those of -1 and 1."""
+    indices = batch.frame.select(pl.col(FIELDS).str.extract(r"^(\d+):1$"))
     for name in FIELDS:
         wrong = indices[name].is_null().arg_true()
         if len(wrong):
             row = int(wrong[0])
-            raise LogError(
-                f"{text[name][row]!r} is not an index with the value 1",
-                file=str(path),
-                line=row + 1,
-                feature=name,
-            )
-    label = text.select(pl.col(SCHEMA.label).replace("-1", "0"))
-    return parse(indices.hstack(label), LIBFM_SCHEMA, file=path)
+            batch.refuse(row, f"{batch.frame[name][row]!r} is not an index with the value 1", name)
+    return indices.hstack(batch.frame.select(pl.col(SCHEMA.label).replace("-1", "0")))
+
+
+def _open(argument: str) -> Source:
+    path = existing(argument)
+    table: Table
+    if path.is_file():
+        schema, table = SCHEMA, _Uses(path=path)
+    else:
+        paths = sorted([*path.glob("frappe*.libfm"), *path.glob("frappe*.libfm.gz")])
+        if not paths:
+            raise LogError("the folder holds no frappe*.libfm", file=str(path))
+        schema, table = LIBFM_SCHEMA, open_paths(paths, _libfm_table)
+    return Source(schema=schema, whole=table, rule=SplitRule.RANDOM, order=Order.NONE)
+
+
+FORMAT = LogFormat(name="frappe", argument="PATH", schema=SCHEMA, open=_open)

@@ -4,14 +4,18 @@ Ratings are the original `ratings.dat` (`::` separated, no header) or a tab sepa
 header that names user_id, movie_id and rating; any of the files may be .gz.
 """
 
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import polars as pl
 
 from tablefold.errors import LogError
-from tablefold.logs.formats.parse import parse
-from tablefold.logs.formats.text import read_lines, read_text
-from tablefold.logs.log import Log
+from tablefold.logs.formats.public_files import existing
+from tablefold.logs.source import LogFormat, Order, RawBatch, Source, Table
+from tablefold.logs.splits import SplitRule
+from tablefold.logs.tables.fields import FieldsTable
+from tablefold.logs.tables.text import TextTable
 from tablefold.schema import CategoricalFeature, Encoding, FeatureSchema
 
 GENRE_SLOTS = 6
@@ -31,33 +35,58 @@ SCHEMA = FeatureSchema(
 )
 
 
-def read(folder: Path) -> Log:
-    """All ratings of the folder, each with its user's and its movie's fields. Raises LogError."""
-    path = _find(folder, "ratings.dat", "ratings*.tsv")
-    if ".dat" in path.suffixes:
-        ratings = _read_dat(path, ["user_id", "movie_id", "rating", "timestamp"])
-        header_lines = 0
-    else:
-        ratings = read_text(path, separator="\t", columns=None)
-        header_lines = 1
-    for name in ("user_id", "movie_id", "rating"):
-        if name not in ratings.columns:
-            raise LogError("the column is missing from the header", file=str(path), feature=name)
-    rating = ratings["rating"].cast(pl.Int64, strict=False)
-    bad = (~rating.is_between(1, 5)).fill_null(True).arg_true()
-    if len(bad):
-        raise LogError(
-            f"{ratings['rating'][int(bad[0])]!r} is not a rating of 1 to 5",
-            file=str(path), line=int(bad[0]) + 1 + header_lines, feature="rating",
-        )  # fmt: skip
-    users = _read_dat(_find(folder, "users.dat"), ["user_id", "gender", "age", "occupation", "zip"])
-    movies = _read_dat(_find(folder, "movies.dat"), ["movie_id", "title", "genres"])
-    frame = (
-        ratings.with_columns((rating >= 4).cast(pl.Int8).alias("label"))
-        .join(users, on="user_id", how="left", maintain_order="left")
-        .join(movies, on="movie_id", how="left", maintain_order="left")
-    )
-    return parse(frame, SCHEMA, file=path, header_lines=header_lines)
+KEYS = ("user_id", "movie_id")
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Ratings:
+    """Ratings, each with the fields of its user and its movie."""
+
+    ratings: Table
+    users: FieldsTable
+    movies: FieldsTable
+
+    @property
+    def files(self) -> Sequence[Path]:
+        """All three files."""
+        return [*self.ratings.files, self.users.path, self.movies.path]
+
+    def count(self) -> int:
+        """Return the number of ratings. Raises LogError."""
+        return self.ratings.count()
+
+    def batches(self, columns: Sequence[str]) -> Iterator[RawBatch]:
+        """Yield the ratings in order; `columns` is not looked at. Raises LogError."""
+        users, movies = _unique(self.users, "user_id"), _unique(self.movies, "movie_id")
+        for batch in self.ratings.batches([*KEYS, "rating"]):
+            for name in (*KEYS, "rating"):
+                if name not in batch.columns:
+                    file = str(batch.file)
+                    raise LogError("the column is missing from the header", file=file, feature=name)
+            rating = batch.frame["rating"].cast(pl.Int64, strict=False)
+            wrong = (~rating.is_between(1, 5)).fill_null(True).arg_true()
+            if len(wrong):
+                row = int(wrong[0])
+                value = batch.frame["rating"][row]
+                batch.refuse(row, f"{value!r} is not a rating of 1 to 5", "rating")
+            frame = (
+                batch.frame.with_columns((rating >= 4).cast(pl.Int8).alias(SCHEMA.label))
+                .join(users, on="user_id", how="left", maintain_order="left")
+                .join(movies, on="movie_id", how="left", maintain_order="left")
+            )
+            yield replace(batch, frame=frame, columns=frame.columns)
+
+
+def _unique(table: FieldsTable, key: str) -> pl.DataFrame:
+    """Return the rows of a table. Raises LogError for a repeated key, whose join would repeat ratings."""
+    frames = []
+    for batch in table.batches([]):
+        frames.append(batch.frame)
+        repeated = (~pl.concat(frames)[key].is_first_distinct()).arg_true()
+        if len(repeated):
+            row = int(repeated[0]) - batch.first_row
+            batch.refuse(row, f"{key} {batch.frame[key][row]} was given before", key)
+    return pl.concat(frames)
 
 
 def _find(folder: Path, *patterns: str) -> Path:
@@ -67,11 +96,26 @@ def _find(folder: Path, *patterns: str) -> Path:
     raise LogError(f"the folder holds no {' and no '.join(patterns)}", file=str(folder))
 
 
-def _read_dat(path: Path, columns: list[str]) -> pl.DataFrame:
-    lines = read_lines(path).collect().to_series()
-    wrong = (lines.str.count_matches("::", literal=True) != len(columns) - 1).arg_true()
-    if len(wrong):
-        raise LogError(
-            f"does not have {len(columns)} fields separated by '::'", file=str(path), line=int(wrong[0]) + 1
-        )
-    return lines.str.split_exact("::", len(columns) - 1).struct.rename_fields(columns).struct.unnest()
+def _open(argument: str) -> Source:
+    folder = existing(argument)
+    path = _find(folder, "ratings.dat", "ratings*.tsv")
+    ratings: Table = TextTable(path=path, separator="\t")
+    if ".dat" in path.suffixes:
+        ratings = FieldsTable(path=path, separator="::", columns=[*KEYS, "rating", "timestamp"])
+    users = FieldsTable(
+        path=_find(folder, "users.dat"),
+        separator="::",
+        columns=["user_id", "gender", "age", "occupation", "zip"],
+    )
+    movies = FieldsTable(
+        path=_find(folder, "movies.dat"), separator="::", columns=["movie_id", "title", "genres"]
+    )
+    return Source(
+        schema=SCHEMA,
+        whole=_Ratings(ratings=ratings, users=users, movies=movies),
+        rule=SplitRule.RANDOM,
+        order=Order.NONE,
+    )
+
+
+FORMAT = LogFormat(name="movielens", argument="FOLDER", schema=SCHEMA, open=_open)

@@ -12,8 +12,10 @@ memory is bounded by the rows asked for.
 
 import numpy as np
 
+from tablefold.errors import UsageError
 from tablefold.logs.formats import criteo
 from tablefold.logs.log import Log
+from tablefold.logs.source import LogFormat, Order, Source
 from tablefold.schema import MISSING
 
 SCHEMA = criteo.SCHEMA.model_copy(update={"name": "synthetic"})
@@ -23,7 +25,10 @@ FIELD_SIZES = (
 )  # fmt: skip
 """Distinct ids of Criteo-Kaggle's 26 fields (MLET, arXiv 2006.05623)."""
 
+FEWEST_ROWS = 100
+"""Fewer leave no tenth to validate on."""
 BLOCK = 1 << 16
+"""Rows that are generated from one seed."""
 EXPONENT = 1.3
 """Of the power law: the r-th most frequent id has weight r^-EXPONENT."""
 GROUPS = 40
@@ -125,3 +130,16 @@ def _mix(x: np.ndarray) -> np.ndarray:
     x = (x ^ (x >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
     x ^= x >> np.uint64(31)
     return x
+
+
+def _open(argument: str) -> Source:
+    try:
+        rows = int(argument.replace("_", ""))
+    except ValueError:
+        rows = 0
+    if rows < FEWEST_ROWS:
+        raise UsageError(f"synthetic:{argument}: give a number of rows of at least {FEWEST_ROWS}")
+    return Source(schema=SCHEMA, whole=generate(rows), order=Order.TIME)
+
+
+FORMAT = LogFormat(name="synthetic", argument="ROWS", schema=SCHEMA, open=_open)

@@ -11,7 +11,7 @@ from tablefold.logs import read_splits
 from tablefold.trainer.checkpoint import files as checkpoints
 from tablefold.trainer.config import TrainConfig
 from tablefold.trainer.training.run import train
-from tests.core.test_cache import shop
+from tests.core.logs.test_cache import shop
 from tests.trainer.runs import SMALL, StopAfter, Stopped
 
 CONFIG = SMALL.model_copy(update={"method": "qr+mlet", "full_below": 0, "batch_size": 32, "epochs": 2})

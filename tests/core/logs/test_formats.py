@@ -10,11 +10,15 @@ import polars as pl
 import pytest
 
 from tablefold.errors import LogError, SchemaError, UsageError
-from tablefold.logs import SplitRule, read_rows, read_splits
-from tablefold.logs.formats import avazu, criteo, frappe, movielens
+from tablefold.logs import Log, SplitRule, read_rows, read_splits
+from tablefold.logs.formats import avazu, frappe, movielens
 from tablefold.schema import MISSING
 
 CRITEO_LINE = "\t".join(["1", *map(str, range(13)), *(f"{i:08x}" for i in range(26))])
+
+
+def read(log_format: str, path: Path) -> Log:
+    return read_rows(f"{log_format}:{path}", part="all")[1]
 
 
 def write(path: Path, *lines: str) -> Path:
@@ -27,7 +31,7 @@ def write(path: Path, *lines: str) -> Path:
 def test_a_criteo_line_becomes_numbers_and_unsigned_ids(tmp_path: Path, name: str) -> None:
     fields = CRITEO_LINE.split("\t")
     fields[2], fields[14], fields[39] = "", "ffffffff", ""
-    log = criteo.read(write(tmp_path / name, CRITEO_LINE, "\t".join(fields)))
+    log = read("criteo", write(tmp_path / name, CRITEO_LINE, "\t".join(fields)))
     assert log.dense.dtype == np.float32
     assert log.ids.dtype == np.int64
     assert log.labels.tolist() == [1, 1]
@@ -39,7 +43,7 @@ def test_a_criteo_line_becomes_numbers_and_unsigned_ids(tmp_path: Path, name: st
 
 
 def test_criteos_own_test_file_has_no_labels(tmp_path: Path) -> None:
-    log = criteo.read(write(tmp_path / "test.txt", CRITEO_LINE.partition("\t")[2]))
+    log = read("criteo", write(tmp_path / "test.txt", CRITEO_LINE.partition("\t")[2]))
     assert log.label is None
     assert log.ids[0, 25] == 25
 
@@ -62,7 +66,7 @@ def test_criteos_own_test_file_has_no_labels(tmp_path: Path) -> None:
 def test_a_broken_line_is_named_with_file_line_and_feature(tmp_path: Path, line: str, says: str) -> None:
     path = write(tmp_path / "train.txt", CRITEO_LINE, line, CRITEO_LINE)
     with pytest.raises(LogError) as error:
-        criteo.read(path)
+        read("criteo", path)
     assert str(path) in str(error.value)
     assert says in str(error.value)
 
@@ -70,18 +74,18 @@ def test_a_broken_line_is_named_with_file_line_and_feature(tmp_path: Path, line:
 def test_an_empty_absent_or_binary_file_is_a_clear_error(tmp_path: Path) -> None:
     for path in (tmp_path / "absent.txt", write(tmp_path / "empty.txt")):
         with pytest.raises(LogError, match=path.name):
-            criteo.read(path)
+            read("criteo", path)
     truncated = tmp_path / "train.txt.gz"
     truncated.write_bytes(gzip.compress(CRITEO_LINE.encode() * 99)[:60])
     with pytest.raises(LogError, match=r"train\.txt\.gz"):
-        criteo.read(truncated)
+        read("criteo", truncated)
 
 
 def test_avazus_hour_becomes_weekday_and_hour_of_day(tmp_path: Path) -> None:
     header = ",".join(avazu.COLUMNS)
     row = "1000,0,14102113,1005,0" + ",0000000a" * 9 + ",1,0" + ",-7" * 8
     for lines in ([header, row], [row]):
-        log = avazu.read(write(tmp_path / "train.csv", *lines))
+        log = read("avazu", write(tmp_path / "train.csv", *lines))
         values = dict(zip(avazu.FEATURES, log.ids[0].tolist(), strict=True))
         assert values["day"] == 2  # 21 October 2014 was a Tuesday
         assert values["hour"] == 13
@@ -89,27 +93,27 @@ def test_avazus_hour_becomes_weekday_and_hour_of_day(tmp_path: Path) -> None:
         assert values["C21"] == -7
         assert log.dense.shape == (1, 0)
     with pytest.raises(LogError, match="line 2, feature 'hour': '14109913' is not a time"):
-        avazu.read(write(tmp_path / "bad.csv", header, row.replace("14102113", "14109913")))
+        read("avazu", write(tmp_path / "bad.csv", header, row.replace("14102113", "14109913")))
 
 
 def test_movielens_joins_users_and_movies_and_keeps_genres_apart(tmp_path: Path) -> None:
     write(tmp_path / "ratings.dat", "1::10::5::978300760", "2::11::3::978300761")
     write(tmp_path / "users.dat", "1::F::1::10::48067", "2::M::56::16::70072-12")
     write(tmp_path / "movies.dat", "10::Heat: a Story (1995)::Action|Crime", "11::Up (2009)::Comedy")
-    log = movielens.read(tmp_path)
+    log = read("movielens", tmp_path)
     assert log.labels.tolist() == [1, 0]
     genres = log.ids[:, -movielens.GENRE_SLOTS :]
     assert (genres != MISSING).sum(axis=1).tolist() == [2, 1]
     write(tmp_path / "ratings.dat", "1::10::9::978300760")
     with pytest.raises(LogError, match="line 1, feature 'rating': '9' is not a rating"):
-        movielens.read(tmp_path)
+        read("movielens", tmp_path)
 
 
 def test_frappe_reads_the_one_hot_index_of_each_field(tmp_path: Path) -> None:
     indices = [f"{100 * i}:1" for i in range(10)]
     write(tmp_path / "frappe.validation.libfm", " ".join(["1", *indices]) + "\r")
     write(tmp_path / "frappe.test.libfm.gz", " ".join(["-1", *indices]))
-    log = frappe.read(tmp_path)
+    log = read("frappe", tmp_path)
     assert log.labels.tolist() == [0, 1]
     assert log.ids.tolist() == [list(range(0, 1000, 100))] * 2
     for field, says in [
@@ -119,7 +123,7 @@ def test_frappe_reads_the_one_hot_index_of_each_field(tmp_path: Path) -> None:
     ]:
         write(tmp_path / "frappe.test.libfm.gz", " ".join(["1", *indices[:-1], field]))
         with pytest.raises(LogError, match=f"line 1, feature 'city': {says}"):
-            frappe.read(tmp_path)
+            read("frappe", tmp_path)
 
 
 USES = ["\t".join(["user", "item", "cnt", *frappe.FIELDS[2:]])] + [
@@ -135,29 +139,29 @@ USES = ["\t".join(["user", "item", "cnt", *frappe.FIELDS[2:]])] + [
 
 def test_each_use_of_frappe_has_two_apps_beside_it_that_were_not_used(tmp_path: Path) -> None:
     file = write(tmp_path / "frappe.csv", *USES)
-    log, used = frappe.read(file), 60
+    log, used = read("frappe", file), 60
     assert log.labels.tolist() == [1.0] * used + [0.0] * 2 * used
     context = np.delete(log.ids, 1, axis=1)
     np.testing.assert_array_equal(context[used:], np.repeat(context[:used], 2, axis=0))
     by_use = {tuple(row) for row in log.ids[:used].tolist()}
     assert not any(tuple(row) in by_use for row in log.ids[used:].tolist())
     assert set(log.ids[used:, 1].tolist()) == set(range(10))
-    np.testing.assert_array_equal(frappe.read(file).ids, log.ids)
+    np.testing.assert_array_equal(read("frappe", file).ids, log.ids)
     with ZipFile(tmp_path / "uses.zip", "w") as archive:
         archive.write(file, "Mobile_Frappe/frappe/frappe.csv")
-    np.testing.assert_array_equal(frappe.read(tmp_path / "uses.zip").ids, log.ids)
+    np.testing.assert_array_equal(read("frappe", tmp_path / "uses.zip").ids, log.ids)
 
 
 def test_frappe_of_a_single_app_is_refused(tmp_path: Path) -> None:
     with pytest.raises(LogError, match="none is left to draw"):
-        frappe.read(write(tmp_path / "frappe.csv", *USES[:2]))
+        read("frappe", write(tmp_path / "frappe.csv", *USES[:2]))
 
 
 def test_a_zip_without_frappe_is_refused(tmp_path: Path) -> None:
     with ZipFile(tmp_path / "other.zip", "w") as archive:
         archive.writestr("other.csv", "a")
     with pytest.raises(LogError, match=r"holds no frappe\.csv"):
-        frappe.read(tmp_path / "other.zip")
+        read("frappe", tmp_path / "other.zip")
 
 
 def shop(tmp_path: Path, **files: str) -> Path:
@@ -177,10 +181,10 @@ ROWS = ["click,price,user,tags", *(f'{i % 2},{i}.5,{2**53 + i},"a|b{i}"' for i i
 
 def test_csv_tsv_and_parquet_by_schema_read_alike(tmp_path: Path) -> None:
     write(tmp_path / "log.csv", *ROWS)
-    write(tmp_path / "log.tsv", *(row.replace(",", "\t") for row in ROWS))
+    write(tmp_path / "log.tsv", *(row.replace(",", "\t").replace('"', "") for row in ROWS))
     pl.read_csv(tmp_path / "log.csv").write_parquet(tmp_path / "log.parquet")
     logs = [
-        read_rows(str(shop(tmp_path, format=kind, path=f"log.{kind}")))[1]
+        read_rows(str(shop(tmp_path, format=kind, path=f"log.{kind}")), part="all")[1]
         for kind in ("csv", "tsv", "parquet")
     ]
     assert logs[0].ids[3, 0] == 2**53 + 3

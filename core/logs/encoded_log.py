@@ -1,6 +1,6 @@
-"""Training rows as a model reads them: ids are places in their feature's list of distinct ids.
+"""Training examples as a model reads them: ids are indices into their feature's list of distinct ids.
 
-In memory or in files that are mapped into it: who reads them need not know. Column by column, so that a
+The arrays are in memory, or in files that are mapped into it. They are laid out column by column, so that a
 column is read, written and counted in one piece.
 """
 
@@ -16,28 +16,28 @@ from tablefold.schema import FeatureSchema
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class EncodedLog:
-    """`rows` labelled rows, their distinct ids, and how often each id occurs."""
+    """Labelled examples, their distinct ids, and how often each id occurs."""
 
     dense: np.ndarray
     """float32 [N, rows]; NaN is a missing value."""
     codes: np.ndarray
-    """int32 [C, rows]: places in `ids` of the feature that the column belongs to."""
+    """int32 [C, rows]: indices into `ids` of the feature that the column belongs to."""
     labels: np.ndarray
     """float32 [rows] of 0 and 1."""
     ids: tuple[np.ndarray, ...]
-    """Of each categorical feature int64 [n], ascending; one may have come from rows that are held out."""
+    """int64 [n] of each categorical feature, ascending; an id may come from held-out examples alone."""
     counts: tuple[np.ndarray, ...]
-    """Of each categorical feature int64 [n]: how many values of these rows are that id."""
+    """int64 [n] of each categorical feature: how many values of these examples are that id."""
     feature_of_column: np.ndarray
     """int64 [C]"""
     digest: str
-    """Tells these rows from any others."""
+    """XXH3 of the examples: differs between different logs."""
 
     def __len__(self) -> int:
         return len(self.labels)
 
     def take(self, numbers: np.ndarray) -> Log:
-        """The rows of these numbers as they were."""
+        """Return the examples of these row numbers, int64 [n]."""
         columns = zip(self.codes, self.feature_of_column, strict=True)
         ids = [self.ids[feature][codes[numbers]] for codes, feature in columns]
         dense = np.ascontiguousarray(self.dense[:, numbers].T)
@@ -45,18 +45,20 @@ class EncodedLog:
 
     @classmethod
     def of(cls, schema: FeatureSchema, log: "Log | EncodedLog") -> "EncodedLog":
-        """Labelled rows in memory, encoded; rows that are stay what they are."""
+        """Encode labelled examples in memory; return an encoded log as it is."""
         if isinstance(log, EncodedLog):
             return log
         column_of = schema.feature_of_column
         codes = np.empty((schema.id_columns, len(log)), np.int32)
         ids, counts = [], []
         for feature in range(len(schema.categorical)):
-            its = column_of == feature
-            distinct, places, often = np.unique(log.ids[:, its].T, return_inverse=True, return_counts=True)
-            codes[its] = places.reshape(-1, len(log))
+            columns = column_of == feature
+            distinct, indices, times = np.unique(
+                log.ids[:, columns].T, return_inverse=True, return_counts=True
+            )
+            codes[columns] = indices.reshape(-1, len(log))
             ids.append(distinct)
-            counts.append(often)
+            counts.append(times)
         return cls(
             dense=np.ascontiguousarray(log.dense.T),
             codes=codes,
@@ -69,7 +71,7 @@ class EncodedLog:
 
 
 def digest(arrays: Iterable[np.ndarray]) -> str:
-    """XXH3 of arrays' types, shapes and values."""
+    """Return the XXH3 of the types, shapes and values of arrays."""
     hashed = xxhash.xxh3_128()
     for array in arrays:
         hashed.update(f"{array.dtype}{array.shape}".encode())

@@ -15,10 +15,10 @@ import pytest
 from tablefold.errors import CacheError, LogError, UsageError
 from tablefold.logs import EncodedLog, Log, SplitRule, Splits, read_splits
 from tablefold.logs.formats import avazu
-from tests.core.test_logs import CRITEO_LINE, write
+from tests.core.logs.test_formats import CRITEO_LINE, write
 from tests.full_disk import files_at_most
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[3]
 IDS = [5, 2**31 + 5, 2**53, 2**53 + 1, 2**63 - 1, -1, -5, -(2**63) + 1]
 SCHEMA = """
 name = "shop"
@@ -279,7 +279,7 @@ def test_what_is_no_cache_is_never_touched(tmp_path: Path) -> None:
     spec = shop(tmp_path, "csv")
     with pytest.raises(CacheError, match="exists and is no cache; give another --cache"):
         read_splits(spec, cache=tmp_path)
-    with pytest.raises(UsageError, match="synthetic rows stay in memory"):
+    with pytest.raises(UsageError, match="generated rows stay in memory"):
         read_splits("synthetic:500", cache=tmp_path / "cache")
     assert left_in(tmp_path) == ["log.csv", "shop.toml"]
 

@@ -1,0 +1,88 @@
+"""Says of a SCHEMA.toml that is not valid which feature it is, what was found and what may stand there."""
+
+from collections.abc import Mapping
+from difflib import get_close_matches
+from typing import Any
+
+from pydantic import ValidationError
+
+KEYS = {
+    "": ("name", "label", "time", "files", "dense", "categorical"),
+    "files": ("format", "path", "train", "validation", "test", "list_separator", "quoting"),
+    "dense": ("name", "transform"),
+    "categorical": ("name", "encoding", "min_count", "slots", "pooling"),
+}
+VALUES = {
+    "encoding": '"int", "hex32" or "string"',
+    "transform": '"none" or "log1p"',
+    "pooling": '"sum" or "mean"',
+    "format": '"csv", "tsv" or "parquet"',
+    "min_count": "a whole number of at least 1",
+    "slots": "a whole number from 1 to 1024",
+    "name": "a text",
+    "label": "the name of a column",
+    "time": "the name of a column",
+    "list_separator": "a text of at least one character",
+    "quoting": "true or false",
+    "path": "a path or a list of paths",
+    "train": "a path or a list of paths",
+    "validation": "a path or a list of paths",
+    "test": "a path or a list of paths",
+}
+OTHER_WORDS = {
+    "dev": "validation", "valid": "validation", "val": "validation", "data": "path", "file": "path",
+    "files": "path", "paths": "path", "target": "label", "label_column": "label", "type": "encoding",
+    "dtype": "encoding", "timestamp": "time", "time_column": "time", "time_col": "time", "sep": "format",
+    "separator": "format", "delimiter": "format", "vocab_size": "min_count", "max_len": "slots",
+    "max_length": "slots", "combiner": "pooling", "normalize": "transform", "quote": "quoting",
+    "features": "categorical", "sparse": "categorical", "numeric": "dense", "numerical": "dense",
+}  # fmt: skip
+"""Keys that other tools know these by."""
+
+
+def explain(error: ValidationError, content: Mapping[str, Any]) -> str:
+    """Return the first fault in words. `content` is the parsed TOML."""
+    first = error.errors()[0]
+    place = [part for part in first["loc"] if part != "feature_schema"]
+    key = next((str(part) for part in reversed(place) if isinstance(part, str)), "")
+    where, table = _where(place, content)
+    if first["type"] == "extra_forbidden":
+        return f"{where}unknown key `{key}`; {_right_key(key, table)}"
+    if first["type"] == "missing":
+        if key in ("categorical", "files", "name") and not where:
+            return f"`{key}` is missing; see the example in the documentation"
+        return f"{where}`{key}` is missing; give {VALUES[key]}"
+    if first["type"] == "value_error":
+        return f"{where}{first['ctx']['error']}"
+    if key in VALUES and place:
+        return f"{where}`{key}` is {first['input']!r}; give {VALUES[key]}"
+    return f"{where}{'.'.join(map(str, place))}: {first['msg']}"
+
+
+def _where(place: list[Any], content: Mapping[str, Any]) -> tuple[str, str]:
+    """Return the words for a place, and the table of TOML that it is in."""
+    if not place or place[0] not in KEYS:
+        return "", ""
+    table = str(place[0])
+    if len(place) == 1:
+        return "", ""
+    if not isinstance(place[1], int):
+        return f"[{table}]: ", table
+    entries = content.get(table)
+    entry = entries[place[1]] if isinstance(entries, list) and place[1] < len(entries) else None
+    name = entry.get("name") if isinstance(entry, dict) else None
+    named = f"feature {name!r}" if name else f"feature number {place[1] + 1}"
+    return f"[[{table}]], {named}: ", table
+
+
+def _right_key(key: str, table: str) -> str:
+    """Say which key was meant, or which ones there are."""
+    meant = OTHER_WORDS.get(key.lower())
+    close = (
+        [meant] if meant else get_close_matches(key.lower(), {key for keys in KEYS.values() for key in keys})
+    )
+    for name in close:
+        for where, keys in sorted(KEYS.items(), key=lambda item: item[0] != table):
+            if name in keys:
+                return f"did you mean `{name}`" + (f" under [{where}]?" if where != table else "?")
+    return f"the keys here are {', '.join(KEYS[table])}"

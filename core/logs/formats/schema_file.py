@@ -1,0 +1,134 @@
+"""Any CSV, TSV or Parquet log, described by a feature schema in TOML.
+
+name = "shop"
+label = "click"
+time = "timestamp"         # optional: a split by order goes by this column
+
+[files]                    # paths are relative to this file
+format = "csv"             # csv, tsv or parquet; text files may be gzip
+train = "train.csv"        # or `path = "log.csv"`, one log to be split
+validation = "dev.csv"
+test = "test.csv"          # each may be a list of files, or a folder of parts
+list_separator = "|"       # between the values of a multi-valued feature
+quoting = true             # csv only: false if `"` is a character like any other
+
+[[dense]]
+name = "price"
+transform = "log1p"        # or "none"
+
+[[categorical]]
+name = "user"
+encoding = "int"           # int, hex32 or string
+min_count = 2
+[[categorical]]
+name = "tags"
+encoding = "string"
+slots = 4                  # multi-valued: up to four values a row
+pooling = "mean"           # or "sum"
+"""
+
+import tomllib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Any, Literal, Self
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
+
+from tablefold.errors import SchemaError
+from tablefold.logs.formats.schema_errors import explain
+from tablefold.logs.source import Source, Table
+from tablefold.logs.splits import Part
+from tablefold.logs.tables.parquet import ParquetTable
+from tablefold.logs.tables.several import open_paths
+from tablefold.logs.tables.text import TextTable
+from tablefold.schema import FeatureSchema
+
+FileFormat = Literal["csv", "tsv", "parquet"]
+SEPARATORS: Mapping[FileFormat, str] = {"csv": ",", "tsv": "\t"}
+
+
+def _as_list(value: Any) -> Any:
+    return [value] if isinstance(value, str) else value
+
+
+Paths = Annotated[tuple[Path, ...], BeforeValidator(_as_list), Field(min_length=1)]
+
+
+class Files(BaseModel):
+    """Where the rows are and how they are written."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    format: FileFormat
+    path: Paths | None = None
+    train: Paths | None = None
+    validation: Paths | None = None
+    test: Paths | None = None
+    list_separator: Annotated[str, Field(min_length=1)] = "|"
+    quoting: bool | None = None
+
+    @model_validator(mode="after")
+    def _path_or_train(self) -> Self:
+        if (self.path is None) == (self.train is None):
+            raise ValueError("give either `path` (one log) or `train` (and `validation`, `test`)")
+        if self.path is not None and (self.validation or self.test):
+            raise ValueError("`path` is one log to be split; `validation` and `test` go with `train`")
+        if self.quoting is not None and self.format != "csv":
+            raise ValueError(f"`quoting` is for csv; in {self.format} a quote is a character like any other")
+        return self
+
+    def open(self, path: Path) -> Table:
+        """Return the table of one file."""
+        if self.format == "parquet":
+            return ParquetTable(path=path)
+        quoting = self.format == "csv" and self.quoting is not False
+        return TextTable(path=path, separator=SEPARATORS[self.format], quoting=quoting)
+
+
+class SchemaFile(BaseModel):
+    """What a SCHEMA.toml holds."""
+
+    model_config = ConfigDict(frozen=True)
+
+    feature_schema: FeatureSchema
+    files: Files
+    time: str | None = None
+
+
+def read_schema(path: Path) -> SchemaFile:
+    """Read a SCHEMA.toml. Raises SchemaError that says what to mend."""
+    try:
+        content = tomllib.loads(path.read_text(encoding="utf-8-sig"))
+    except OSError as error:
+        raise SchemaError(f"{path}: {error.strerror}") from error
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise SchemaError(f"{path}: not TOML: {error}") from error
+    files, time = content.pop("files", {}), content.pop("time", None)
+    try:
+        return SchemaFile.model_validate({"feature_schema": content, "files": files, "time": time})
+    except ValidationError as error:
+        raise SchemaError(f"{path}: {explain(error, content | {'files': files})}") from None
+
+
+def open_source(path: Path) -> Source:
+    """Return what a SCHEMA.toml describes. Raises SchemaError, LogError for a folder without parts."""
+    described = read_schema(path)
+    files = described.files
+
+    def table(paths: Paths) -> Table:
+        return open_paths([path.parent / file for file in paths], files.open)
+
+    given: dict[Part, Paths | None] = {
+        "train": files.train, "validation": files.validation, "test": files.test
+    }  # fmt: skip
+    separator, quoting = files.list_separator, files.quoting
+    settings = [] if separator == "|" else [f"list_separator = {separator!r}"]
+    settings += ["quoting = false"] if quoting is False else []
+    return Source(
+        schema=described.feature_schema,
+        whole=None if files.path is None else table(files.path),
+        parts={part: table(paths) for part, paths in given.items() if paths is not None},
+        time=described.time,
+        list_separator=separator,
+        settings=", ".join(settings),
+    )

@@ -1,0 +1,1 @@
+"""Raw values to labels, dense values and ids: the one parser."""

@@ -1,0 +1,143 @@
+"""Raw values become labels, dense values and ids by the feature schema: the one parser of all logs.
+
+Every distinct raw id gets a number when it is first met (a polars Categorical) and is encoded once, by the
+rules of `tablefold.encoding`, when all rows are read. Memory grows with distinct ids, not with rows. Every
+value that cannot be read is an error that names file, line or row, and feature.
+"""
+
+import logging
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+import polars as pl
+
+from tablefold.encoding import encode
+from tablefold.errors import LogError
+from tablefold.logs.parsing import checks, columns
+from tablefold.logs.source import RawBatch, Table
+from tablefold.schema import MISSING, Encoding, FeatureSchema
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class ParsedBatch:
+    """Some rows, column by column."""
+
+    rows: int
+    label: np.ndarray | None
+    """float32 [rows] of 0 and 1; None where the file has no labels."""
+    dense: list[np.ndarray]
+    """float32 [rows] of each dense feature; NaN is missing."""
+    codes: list[np.ndarray]
+    """int32 [rows] of each id column: numbers of distinct raw ids, see `Parser.ids`."""
+
+
+class Parser:
+    """Parses the tables of one log."""
+
+    def __init__(self, schema: FeatureSchema, list_separator: str = "|") -> None:
+        self.schema, self._list_separator = schema, list_separator
+        # The dictionary of a Categorical lives as long as a series of it.
+        self._dictionaries = [
+            pl.Series([], dtype=pl.Categorical(pl.Categories.random())) for _ in schema.categorical
+        ]
+        self._tables: list[Table] = []
+        self._inexact: set[str] = set()
+        self._dropped: Counter[str] = Counter()
+
+    def batches(self, table: Table, *, labelled: bool) -> Iterator[ParsedBatch]:
+        """Yield the rows of a table in order.
+
+        Raises LogError, also for a table without labels if `labelled`.
+        """
+        self._tables.append(table)
+        for number, batch in enumerate(table.batches([*self.schema.feature_names, self.schema.label])):
+            yield self._parse(batch, labelled)
+            if number == 0 and len(self._tables) == 1:
+                self.ids()  # a wrong encoding is noticed here, not after a long log
+
+    def ids(self) -> list[np.ndarray]:
+        """Return the ids of each categorical feature by their codes, int64 [n].
+
+        Raises LogError for the first row with an id that cannot be read.
+        """
+        found, unreadable = [], []
+        for dictionary, feature in zip(self._dictionaries, self.schema.categorical, strict=True):
+            assert isinstance(dictionary.dtype, pl.Categorical)
+            texts = dictionary.dtype.categories.to_series()
+            ids, wrong = to_ids(texts, feature.encoding)
+            found.append(ids)
+            unreadable.append(texts.filter(wrong))
+        if any(len(texts) for texts in unreadable):
+            for table in self._tables:
+                for batch in table.batches(self.schema.feature_names):
+                    checks.refuse_text_ids(batch, self.schema, self._with_lists(batch.frame), unreadable)
+            raise LogError("was changed while it was read", file=str(self._tables[-1].files[0]))
+        return found
+
+    def warn_of_dropped(self) -> None:
+        """Log how many rows had more values than slots."""
+        for name, rows in self._dropped.items():
+            if rows:
+                logger.warning("%d rows have more values than slots in %s; the first are used", rows, name)
+
+    def _parse(self, batch: RawBatch, labelled: bool) -> ParsedBatch:
+        schema = self.schema
+        checks.require_columns(batch, schema, labelled=labelled)
+        types, lists = batch.frame.schema, self._with_lists(batch.frame)
+        labels = [schema.label] if schema.label in types else []
+        numbers = [*labels, *(feature.name for feature in schema.dense)]
+        parsed = lists.select(
+            *(columns.number(name, types[name]) for name in numbers),
+            *(
+                columns.as_text(value, columns.values_type(types[feature.name], feature))
+                .fill_null("").cast(dictionary.dtype).to_physical().alias(f"codes {feature.name} {slot}")
+                for feature, dictionary in zip(schema.categorical, self._dictionaries, strict=True)
+                for slot, value in enumerate(columns.slots_of(feature))
+            ),
+        )  # fmt: skip
+        for name in numbers[len(labels) :]:
+            checks.check_dense(batch, name, parsed[name])
+            if name not in self._inexact and checks.loses_digits(batch, name, parsed[name]):
+                self._inexact.add(name)
+        checks.check_number_ids(batch, schema, lists)
+        for name in labels:
+            checks.check_label(batch, name, parsed[name])
+        for feature in schema.categorical:
+            if feature.slots > 1:
+                self._dropped[feature.name] += int((lists[feature.name].list.len() > feature.slots).sum())
+        series = parsed.get_columns()
+        return ParsedBatch(
+            rows=parsed.height,
+            label=series[0].to_numpy() if labels else None,
+            dense=[
+                column.fill_null(float("nan")).to_numpy() for column in series[len(labels) : len(numbers)]
+            ],
+            codes=[column.to_numpy().view(np.int32) for column in series[len(numbers) :]],
+        )
+
+    def _with_lists(self, frame: pl.DataFrame) -> pl.DataFrame:
+        """Return the frame with the values of multi-valued features as lists."""
+        return frame.with_columns(
+            columns.as_list(feature, frame.schema[feature.name], self._list_separator)
+            for feature in self.schema.categorical
+            if feature.slots > 1
+        )
+
+
+def to_ids(texts: pl.Series, encoding: Encoding) -> tuple[np.ndarray, pl.Series]:
+    """Return int64 ids of raw values, and which of them cannot be read; "" is missing."""
+    match encoding:
+        case Encoding.INT:
+            ids = texts.cast(pl.Int64, strict=False)
+            ids = ids.set(ids == MISSING, None)
+        case Encoding.HEX32:
+            ids = texts.str.to_integer(base=16, dtype=pl.Int64, strict=False)
+            signed = texts.str.starts_with("+") | texts.str.starts_with("-")
+            ids = ids.set(signed | (texts.str.len_bytes() > 8), None)
+        case Encoding.STRING:
+            ids = pl.Series(encode(texts, Encoding.STRING))
+    return ids.fill_null(MISSING).to_numpy(), ids.is_null() & (texts != "")

@@ -1,0 +1,48 @@
+"""The time of each example, from the column that the schema names."""
+
+import numpy as np
+import polars as pl
+
+from tablefold.errors import LogError
+from tablefold.logs.parsing import columns
+from tablefold.logs.source import Table
+
+READABLE = "a time: give a number, or a date and time as ISO 8601 writes it"
+
+
+def read_time(table: Table, column: str) -> np.ndarray:
+    """Return the time of each row, float64 [rows]: only their order counts. Memory grows with the rows.
+
+    Raises LogError for a missing column or value, and for a value that is no time.
+    """
+    times, kinds = [np.empty(0)], set()
+    for batch in table.batches([column]):
+        if column not in batch.columns:
+            have = ", ".join(batch.columns[:40])
+            raise LogError(
+                f"there is no column of the time; the file has: {have}", file=str(batch.file), feature=column
+            )
+        values, kind = _times(batch.frame[column])
+        wrong = values.is_null() | values.is_nan()
+        kinds.add(kind)
+        if wrong.any() or len(kinds) > 1:
+            row = int(wrong.arg_true()[0]) if wrong.any() else 0
+            batch.refuse(row, f"{batch.frame[column][row]!r} is not {READABLE}", column)
+        times.append(values.to_numpy())
+    return np.concatenate(times)
+
+
+def _times(raw: pl.Series) -> tuple[pl.Series, str]:
+    """Return float64 times and what they are counted in."""
+    if columns.is_text(raw.dtype):
+        text = raw.cast(pl.String)
+        numbers = text.cast(pl.Float64, strict=False)
+        if numbers.null_count() < len(numbers) or not len(text):
+            return numbers, "numbers"
+        when = text.str.to_datetime(strict=False, time_unit="us")
+        return when.to_physical().cast(pl.Float64), "dates"
+    if raw.dtype.is_temporal() and not isinstance(raw.dtype, pl.Duration | pl.Time):
+        return raw.cast(pl.Datetime("us")).to_physical().cast(pl.Float64), "dates"
+    if raw.dtype.is_numeric():
+        return raw.cast(pl.Float64), "numbers"
+    return pl.Series([None] * len(raw), dtype=pl.Float64), "nothing"

@@ -1,0 +1,154 @@
+"""What `--data` may be, and which rows it stands for.
+
+A format and its argument, such as `criteo:PATH` (see `tablefold.logs.formats.registry`), or a SCHEMA.toml
+that describes any CSV, TSV or Parquet log (see `tablefold.logs.formats.schema_file`).
+"""
+
+import logging
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+
+from tablefold.errors import LogError, UsageError
+from tablefold.logs.encoded import cache as caches
+from tablefold.logs.encoded.encode import OnRows
+from tablefold.logs.formats.registry import open_source
+from tablefold.logs.log import Log
+from tablefold.logs.memory import read_log
+from tablefold.logs.parsing.parser import Parser
+from tablefold.logs.parsing.time import read_time
+from tablefold.logs.source import Order, Source, Table
+from tablefold.logs.splits import PARTS, Part, SplitRule, Splits, rows_of_part, split, split_by_files
+from tablefold.schema import FeatureSchema
+
+logger = logging.getLogger(__name__)
+
+
+def read_splits(
+    spec: str,
+    *,
+    rule: SplitRule | None = None,
+    seed: int = 0,
+    cache: Path | None = None,
+    on_rows: OnRows = lambda done, of: None,
+) -> tuple[FeatureSchema, Splits]:
+    """Read the training, validation and test examples of a `--data` specification.
+
+    Parts that are files of their own are used as they are. `rule` splits what comes as one log; None takes
+    the format's own (random for MovieLens and Frappe, which are in no order of time; else by order). With a
+    time column in the schema, a split by order goes by that column.
+
+    `cache` is a folder: the log is encoded there once, `on_rows` is called with how far that is, and mapped
+    into memory: the same examples in the same order, with the training examples as an EncodedLog. Without
+    it, memory grows with the rows.
+
+    Raises UsageError for a wrong specification, LogError for rows that cannot be read, CacheError for a
+    cache that is damaged, of other rows, or cannot be written.
+    """
+    source = open_source(spec)
+    rule = rule or source.rule
+    if cache is not None:
+        return source.schema, _from_cache(cache, source, rule, seed, on_rows)
+    log, part_of_row = _with_parts(source, rule, seed)
+    train, validation, test = (log.take(rows_of_part(part_of_row, part)) for part in PARTS)
+    return source.schema, Splits(train=train, validation=validation, test=test)
+
+
+def read_rows(
+    spec: str, *, part: Part | Literal["all"] | None = None, rule: SplitRule | None = None, seed: int = 0
+) -> tuple[FeatureSchema, Log]:
+    """Read rows that are there to be scored, in the order of the log, into memory.
+
+    `part` names one of those that `read_splits` makes with the same rule and seed; "all" is all rows, which
+    need no labels. None is the test part, but all rows of a file that `criteo:FILE` or `avazu:FILE` names.
+
+    Raises UsageError for a wrong specification, LogError for rows that cannot be read.
+    """
+    source = open_source(spec)
+    if part is None:
+        part = "all" if source.scored_whole else "test"
+    if part != "all" and part in source.parts:
+        return source.schema, _read(source, [source.parts[part]], labelled=False)
+    if part == "all":
+        if isinstance(source.whole, Log):
+            return source.schema, source.whole
+        return source.schema, _read(source, _tables(source), labelled=False)
+    log, part_of_row = _with_parts(source, rule or source.rule, seed)
+    return source.schema, log.take(rows_of_part(part_of_row, part))
+
+
+def _tables(source: Source) -> list[Table]:
+    if source.whole is not None:
+        assert not isinstance(source.whole, Log)
+        return [source.whole]
+    return [source.parts[part] for part in PARTS if part in source.parts]
+
+
+def _read(source: Source, tables: Sequence[Table], *, labelled: bool) -> Log:
+    return read_log(tables, source.schema, source.list_separator, labelled=labelled)
+
+
+def _with_parts(source: Source, rule: SplitRule, seed: int) -> tuple[Log, np.ndarray]:
+    """Return all rows, and the part of each, uint8 [rows]."""
+    if isinstance(source.whole, Log):
+        return source.whole, split(len(source.whole), rule, seed)
+    tables = _tables(source)
+    logs = [_read(source, [table], labelled=True) for table in tables]
+    return Log.concatenate(logs), _part_of_row(source, [len(log) for log in logs], rule, seed)
+
+
+def _part_of_row(source: Source, rows: Sequence[int], rule: SplitRule, seed: int) -> np.ndarray:
+    """Return the part of each row of the source's tables, which have so many rows, uint8 [rows of all]."""
+    if source.whole is not None:
+        by_order = rule is SplitRule.ORDER
+        if by_order and source.time is None:
+            _warn_of_order(source)
+        return split(rows[0], rule, seed, _time(source, source.whole) if by_order else None)
+    parts = dict(zip((part for part in PARTS if part in source.parts), rows, strict=True))
+    time = _time(source, source.parts["train"]) if len(parts) < len(PARTS) else None
+    return split_by_files(parts, time)
+
+
+def _time(source: Source, table: Table | Log) -> np.ndarray | None:
+    if source.time is None or isinstance(table, Log):
+        return None
+    return read_time(table, source.time)
+
+
+def _warn_of_order(source: Source) -> None:
+    if source.order is Order.UNKNOWN:
+        logger.warning(
+            "the log is split by the order of its rows, which is a split by time only if they are in order "
+            "of time; name the column of the time in the schema (`time = ...`), or split at random"
+        )
+    if source.order is Order.NONE:
+        logger.warning("the rows are in no order of time, so a split by their order is no split by time")
+
+
+def _from_cache(folder: Path, source: Source, rule: SplitRule, seed: int, on_rows: OnRows) -> Splits:
+    if isinstance(source.whole, Log):
+        raise UsageError("--cache is for logs in files; generated rows stay in memory")
+    tables = _tables(source)
+    origin = caches.Origin.of(
+        source, [path for table in tables for path in table.files], _cut(source, rule, seed)
+    )
+    with caches.alone(folder):
+        if not caches.is_cache(folder):
+            rows = [table.count() for table in tables]
+            for table, number in zip(tables, rows, strict=True):
+                if not number:
+                    raise LogError("has no rows", file=str(table.files[0]))
+            part_of_row = _part_of_row(source, rows, rule, seed)
+            parser = Parser(source.schema, source.list_separator)
+            caches.write(tables, part_of_row, parser, origin, folder, on_rows)
+    return caches.read(folder, origin)
+
+
+def _cut(source: Source, rule: SplitRule, seed: int) -> str:
+    """Say how rows become parts."""
+    if source.whole is not None and rule is SplitRule.RANDOM:
+        return f"at random with seed {seed}"
+    cut = "by files" if source.whole is None else "by order"
+    return cut if source.time is None else f"{cut} of {source.time}"

@@ -1,0 +1,183 @@
+"""Text files as blocks of whole lines, whose quotes and numbers of fields are checked.
+
+Polars parses blocks fast and says little about what is wrong with one; this says it, by line. A quoted value
+(RFC 4180) may hold separators and line breaks; a quote inside it is written twice.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import NoReturn
+
+import numpy as np
+
+from tablefold.errors import LogError
+from tablefold.logs.tables.compressed import open_bytes
+
+BLOCK_BYTES = 1 << 25
+"""Bytes that are read at a time."""
+MAX_LINE_BYTES = 1 << 27
+"""The longest line, or quoted value that spans lines."""
+BYTE_ORDER_MARK = b"\xef\xbb\xbf"
+NEWLINE, CARRIAGE_RETURN, QUOTE = b'\n\r"'
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Block:
+    """Whole records of a text file: one line each, more where a quoted value spans lines."""
+
+    path: Path
+    content: bytes
+    first_line: int
+    separator: bytes
+    quotes: np.ndarray | None
+    """int64: where quotes stand; None where a quote is a character like any other, or there is none."""
+    ends: np.ndarray
+    """int64 [records]: where the newline of each record stands."""
+
+    @cached_property
+    def separators(self) -> np.ndarray:
+        """int64: where separators stand that are not part of a quoted value."""
+        found = np.flatnonzero(np.frombuffer(self.content, np.uint8) == self.separator[0])
+        return found if self.quotes is None else found[np.searchsorted(self.quotes, found) % 2 == 0]
+
+    def start_of(self, record: int) -> int:
+        """Return where a record begins."""
+        return int(self.ends[record - 1]) + 1 if record else 0
+
+    def line_of(self, record: int) -> int:
+        """Return the line, from 1, on which a record begins."""
+        return self.first_line + self.content.count(b"\n", 0, self.start_of(record))
+
+    def text_of(self, record: int) -> str:
+        """Return a record as text."""
+        text = self.content[self.start_of(record) : int(self.ends[record])]
+        return text.decode(errors="replace").rstrip("\r")
+
+    def fields(self) -> np.ndarray:
+        """Return the number of fields of each record, int64 [records]."""
+        return np.diff(np.searchsorted(self.separators, self.ends), prepend=0) + 1
+
+    def require_fields(self, width: int) -> None:
+        """Raise LogError for the first record that does not have so many fields."""
+        rows = len(self.ends)
+        if len(self.separators) == rows * (width - 1):
+            if width == 1:
+                return
+            by_row = self.separators.reshape(rows, width - 1)
+            if (by_row[:, -1] < self.ends).all() and (by_row[1:, 0] > self.ends[:-1]).all():
+                return
+        counts = self.fields()
+        record = int(np.flatnonzero(counts != width)[0])
+        if not self.text_of(record):
+            self.refuse(record, "is blank; remove it")
+        self.refuse(
+            record,
+            f"has {counts[record]} fields, not {width}: the line is truncated or of another format; "
+            "mend or remove it",
+        )
+
+    def refuse(self, record: int, problem: str) -> NoReturn:
+        """Raise LogError about a record."""
+        raise LogError(problem, file=str(self.path), line=self.line_of(record))
+
+    def without_first(self) -> "Block":
+        """Return the block without its first record."""
+        start = self.start_of(1)
+        return Block(
+            path=self.path,
+            content=self.content[start:],
+            first_line=self.line_of(1),
+            separator=self.separator,
+            quotes=None if self.quotes is None else self.quotes[self.quotes >= start] - start,
+            ends=self.ends[1:] - start,
+        )
+
+
+def read_blocks(path: Path, *, separator: str, quoting: bool) -> Iterator[Block]:
+    """Yield a text file, plain or gzip, block by block.
+
+    Blank lines at the end are left out, but not in a file of one column: there they are missing values.
+    Raises LogError for a file that is no text and for quotes that are not well-formed.
+    """
+    content, line, one_column = b"", 1, False
+    with open_bytes(path) as file:
+        piece = file.read(BLOCK_BYTES).removeprefix(BYTE_ORDER_MARK)
+        while piece:
+            content += piece
+            _require_text(content, path, line)
+            piece = file.read(BLOCK_BYTES)
+            ends, quotes = _records(content, path, line, separator, quoting, last=not piece)
+            kept = len(ends)
+            if line == 1 and kept:
+                one_column = separator.encode() not in content[: ends[0]]
+            if kept and not one_column:
+                text_end = len(content[: ends[-1]].rstrip(b"\r\n"))
+                kept = int(np.searchsorted(ends, text_end)) + 1 if text_end else 0
+            if kept:
+                end = int(ends[kept - 1]) + 1
+                yield Block(
+                    path=path, content=content[:end], first_line=line, separator=separator.encode(),
+                    quotes=quotes, ends=ends[:kept],
+                )  # fmt: skip
+                line += content.count(b"\n", 0, end)
+                content = content[end:]
+            if len(content) > MAX_LINE_BYTES:
+                raise LogError(f"does not end within {MAX_LINE_BYTES >> 20} MiB", file=str(path), line=line)
+
+
+def _require_text(content: bytes, path: Path, line: int) -> None:
+    zero = content.find(b"\0")
+    if zero >= 0:
+        line += content.count(b"\n", 0, zero)
+        raise LogError("has a NUL byte: the file is no text in UTF-8", file=str(path), line=line)
+    if b"\n" not in content and b"\r" in content:
+        raise LogError(
+            "its lines end with a carriage return alone; convert them to newlines", file=str(path), line=line
+        )
+
+
+def _records(
+    content: bytes, path: Path, line: int, separator: str, quoting: bool, *, last: bool
+) -> tuple[np.ndarray, np.ndarray | None]:
+    """Return where records end, and where quotes stand if there are any that quote."""
+    text = np.frombuffer(content, np.uint8)
+    ends = np.flatnonzero(text == NEWLINE)
+    if last and not content.endswith(b"\n"):
+        ends = np.append(ends, len(content))
+    if not quoting or b'"' not in content:
+        return ends, None
+    quotes = np.flatnonzero(text == QUOTE)
+    _require_quotes(text, quotes, path, line, ord(separator))
+    if last and len(quotes) % 2:
+        _refuse_quote(text, int(quotes[-1]), path, line, "opens a quoted value that never closes")
+    return ends[np.searchsorted(quotes, ends) % 2 == 0], quotes
+
+
+def _require_quotes(text: np.ndarray, quotes: np.ndarray, path: Path, line: int, separator: int) -> None:
+    """Raise LogError for the first quote that does not stand at the edge of a value.
+
+    A doubled quote closes its value and opens it again, so it is well-formed by the same rule.
+    """
+    opening, closing = quotes[::2], quotes[1::2]
+    before = text[np.maximum(opening - 1, 0)]
+    opens = (opening == 0) | (before == separator) | (before == NEWLINE) | (before == QUOTE)
+    after = text[np.minimum(closing + 1, len(text) - 1)]
+    closes = (closing == len(text) - 1) | (after == separator) | (after == NEWLINE) | (after == QUOTE)
+    closes |= after == CARRIAGE_RETURN
+    bad_opening, bad_closing = np.flatnonzero(~opens), np.flatnonzero(~closes)
+    if len(bad_opening) and not (len(bad_closing) and bad_closing[0] < bad_opening[0]):
+        _refuse_quote(text, int(opening[bad_opening[0]]), path, line, "has a quote inside a value")
+    if len(bad_closing):
+        at = int(opening[bad_closing[0]])
+        _refuse_quote(text, at, path, line, "has a quoted value that more text follows")
+
+
+def _refuse_quote(text: np.ndarray, position: int, path: Path, line: int, problem: str) -> NoReturn:
+    line += int(np.count_nonzero(text[:position] == NEWLINE))
+    raise LogError(
+        f"{problem}; quote the value and double the quotes in it, or set `quoting = false` under [files]",
+        file=str(path),
+        line=line,
+    )

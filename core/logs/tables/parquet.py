@@ -1,0 +1,56 @@
+"""A Parquet file as a table; columns keep their types."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import polars as pl
+
+from tablefold.errors import LogError
+from tablefold.logs.source import RawBatch
+from tablefold.logs.tables.compressed import require_file
+
+
+@dataclass(frozen=True, kw_only=True)
+class ParquetTable:
+    """A Parquet file."""
+
+    path: Path
+
+    @property
+    def files(self) -> Sequence[Path]:
+        """The one file."""
+        return [self.path]
+
+    def count(self) -> int:
+        """Return the number of rows. Raises LogError."""
+        try:
+            return int(self._scan().select(pl.len()).collect().item())
+        except (pl.exceptions.PolarsError, OSError) as error:
+            raise self._unreadable(error) from error
+
+    def batches(self, columns: Sequence[str]) -> Iterator[RawBatch]:
+        """Yield the rows in order, with those of the columns that the file has. Raises LogError."""
+        row = 0
+        try:
+            scan = self._scan()
+            names = scan.collect_schema().names()
+            chosen = [name for name in columns if name in names] or names[:1]
+            for frame in scan.select(chosen).collect_batches(maintain_order=True):
+                yield RawBatch(frame=frame, columns=names, file=self.path, first_row=row)
+                row += frame.height
+        except (pl.exceptions.PolarsError, OSError) as error:
+            raise self._unreadable(error) from error
+
+    def _scan(self) -> pl.LazyFrame:
+        require_file(self.path)
+        try:
+            name = str(self.path.absolute())
+            name.encode()
+        except UnicodeEncodeError:
+            raise LogError("the file's name is not UTF-8; rename it", file=ascii(str(self.path))) from None
+        return pl.scan_parquet(name, glob=False, hive_partitioning=False)
+
+    def _unreadable(self, error: Exception) -> LogError:
+        problem = str(error).partition("\n")[0]
+        return LogError(f"is no Parquet file, or is cut off ({problem})", file=str(self.path))

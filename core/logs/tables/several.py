@@ -1,0 +1,47 @@
+"""Several files as one table: a list of paths, or a folder of parts as Spark writes it."""
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from tablefold.errors import LogError
+from tablefold.logs.source import RawBatch, Table
+
+
+@dataclass(frozen=True, kw_only=True)
+class SeveralTables:
+    """Tables whose rows stand one after another; each has a header and an order of columns of its own."""
+
+    tables: Sequence[Table]
+
+    @property
+    def files(self) -> Sequence[Path]:
+        """The files of all."""
+        return [path for table in self.tables for path in table.files]
+
+    def count(self) -> int:
+        """Return the number of rows of all. Raises LogError."""
+        return sum(table.count() for table in self.tables)
+
+    def batches(self, columns: Sequence[str]) -> Iterator[RawBatch]:
+        """Yield the rows of all, one table after another. Raises LogError."""
+        for table in self.tables:
+            yield from table.batches(columns)
+
+
+def open_paths(paths: Sequence[Path], open_file: Callable[[Path], Table]) -> Table:
+    """Return the table of files and of folders of parts. Raises LogError for a folder without parts."""
+    tables = [open_file(file) for path in paths for file in (_parts(path) if path.is_dir() else [path])]
+    return tables[0] if len(tables) == 1 else SeveralTables(tables=tables)
+
+
+def _parts(folder: Path) -> list[Path]:
+    """Return the files of a folder by name, without hidden ones, marks such as `_SUCCESS` and empty parts."""
+    found = [path for path in sorted(folder.iterdir()) if path.name[0] not in "._" and path.suffix != ".crc"]
+    for path in found:
+        if path.is_dir():
+            raise LogError(f"the folder holds another folder, {path.name}", file=str(folder))
+    parts = [path for path in found if path.stat().st_size]
+    if not parts:
+        raise LogError("the folder holds no part that has rows", file=str(folder))
+    return parts

@@ -1,0 +1,134 @@
+"""Separated text (CSV, TSV), plain or gzip, as a table of strings."""
+
+import csv
+import logging
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from io import StringIO
+from pathlib import Path
+from typing import TypeVar
+
+import polars as pl
+
+from tablefold.errors import LogError
+from tablefold.logs.source import RawBatch
+from tablefold.logs.tables.blocks import Block, read_blocks
+
+logger = logging.getLogger(__name__)
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, kw_only=True)
+class TextTable:
+    """A text file with a value a field; an empty field is missing."""
+
+    path: Path
+    separator: str
+    columns: Sequence[str] | None = None
+    """The names of the columns; None reads them from the first line."""
+    quoting: bool = False
+    """Whether `"` quotes a value; else it is a character like any other."""
+
+    @property
+    def files(self) -> Sequence[Path]:
+        """The one file."""
+        return [self.path]
+
+    def count(self) -> int:
+        """Return the number of rows. Raises LogError."""
+        return sum(len(block.ends) for _, block in self._blocks())
+
+    def batches(self, columns: Sequence[str]) -> Iterator[RawBatch]:
+        """Yield the rows in order, with those of the columns that the file has. Raises LogError."""
+        row, spanning = 0, False
+        for names, block, frame in prefetch(self._frames(columns)):
+            if not spanning and len(block.ends) < block.content.count(b"\n"):
+                spanning = True
+                logger.warning(
+                    "%s: a quoted value spans lines; where a quote is a character of the log, "
+                    "set `quoting = false` under [files]", self.path,
+                )  # fmt: skip
+            yield RawBatch(frame=frame, columns=names, file=self.path, line_of=block.line_of, first_row=row)
+            row += frame.height
+
+    def _frames(self, columns: Sequence[str]) -> Iterator[tuple[Sequence[str], Block, pl.DataFrame]]:
+        for names, block in self._blocks():
+            block.require_fields(len(names))
+            yield names, block, _parse(block, names, [name for name in columns if name in names])
+
+    def _blocks(self) -> Iterator[tuple[Sequence[str], Block]]:
+        """Yield the names of the columns with blocks, the first one without the header."""
+        names = self.columns
+        for block in read_blocks(self.path, separator=self.separator, quoting=self.quoting):
+            if names is None:
+                names = _header(block)
+                yield names, block.without_first()
+            else:
+                yield names, block
+        if names is self.columns and not self.path.stat().st_size:
+            raise LogError("is empty", file=str(self.path))
+
+
+def first_widths(path: Path, separator: str) -> list[int]:
+    """Return the numbers of fields of the first lines, three at most. Raises LogError for an empty file."""
+    for block in read_blocks(path, separator=separator, quoting=False):
+        return [int(width) for width in block.fields()[:3]]
+    raise LogError("is empty", file=str(path))
+
+
+def first_line(path: Path) -> str:
+    """Return the first line of a text file, plain or gzip. Raises LogError for an empty file."""
+    for block in read_blocks(path, separator="\n", quoting=False):
+        return block.text_of(0)
+    raise LogError("is empty", file=str(path))
+
+
+def prefetch(items: Iterator[T]) -> Iterator[T]:
+    """Yield the items, of which the next is made in a thread while the caller works on the last."""
+    with ThreadPoolExecutor(1) as thread:
+        coming = thread.submit(next, items, None)
+        while (item := coming.result()) is not None:
+            coming = thread.submit(next, items, None)
+            yield item
+
+
+def _header(block: Block) -> Sequence[str]:
+    """Return the names of the columns. Raises LogError for names that are repeated or too few."""
+    widths = block.fields()[:3].tolist()
+    if len(widths) == 3 and widths[0] != widths[1] == widths[2]:
+        block.refuse(0, f"the header has {widths[0]} fields, and the lines after it have {widths[1]}")
+    text = block.text_of(0)
+    separator = block.separator.decode()
+    quoted = block.quotes is not None
+    names = next(csv.reader(StringIO(text, ""), delimiter=separator)) if quoted else text.split(separator)
+    for name, times in Counter(names).items():
+        if times > 1 and name:
+            block.refuse(0, f"the header names {name!r} {times} times; every column needs a name of its own")
+    return names
+
+
+def _parse(block: Block, names: Sequence[str], columns: Sequence[str]) -> pl.DataFrame:
+    """Return columns of strings; null where a field is empty. Raises LogError for what is not UTF-8."""
+    scan = pl.scan_csv(
+        block.content,
+        separator=block.separator.decode(),
+        has_header=False,
+        quote_char=None if block.quotes is None else '"',
+        schema={str(position): pl.String() for position in range(len(names))},
+    )
+    chosen = [pl.col(str(names.index(name))).alias(name) for name in columns]
+    try:
+        frame = scan.select(chosen or [pl.first()]).collect()
+    except pl.exceptions.PolarsError as error:
+        try:
+            block.content.decode()
+        except UnicodeDecodeError as invalid:
+            line = block.first_line + block.content.count(b"\n", 0, invalid.start)
+            raise LogError("is not UTF-8", file=str(block.path), line=line) from None
+        problem = str(error).partition("\n")[0]
+        raise LogError(f"cannot be read as text: {problem}", file=str(block.path)) from error
+    if frame.height != len(block.ends):
+        raise LogError("cannot be read from here on", file=str(block.path), line=block.first_line)
+    return frame
