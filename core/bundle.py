@@ -11,18 +11,22 @@ Knows the manifest and how to check a folder against it. Does not know ONNX, nor
 import hashlib
 import math
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 import numpy as np
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from tablefold.errors import BundleError
 from tablefold.model_size import Footprint
+from tablefold.regular_file import read_regular_file
 from tablefold.schema import FeatureSchema
 
 MANIFEST = "manifest.json"
 GRAPH = "model.onnx"
 WEIGHTS = "model.onnx.data"
+MAX_MANIFEST_BYTES = 64 << 20
+MAX_TOLERANCE = 0.01
+"""A larger one would let a wrong graph pass."""
 TOLERANCE = 1e-5
 """The largest difference of a probability between torch, the graph and the server (fp32 network)."""
 
@@ -99,14 +103,14 @@ class Manifest(BaseModel):
 
     format: Literal[1] = 1
     name: Annotated[str, Field(pattern=r"^[A-Za-z0-9_][A-Za-z0-9_.-]*$", max_length=128)]
-    version: Annotated[int, Field(ge=1)]
+    version: Annotated[int, Field(ge=1, lt=1 << 63)]
     feature_schema: FeatureSchema
     method: Method
     row_type: RowType
     row_type_of: dict[str, RowType] = {}
     """Of the features whose rows are stored otherwise."""
     network_type: Literal["fp32", "fp16", "int8"] = "fp32"
-    tolerance: Annotated[float, Field(gt=0, lt=1)] = TOLERANCE
+    tolerance: Annotated[float, Field(gt=0, le=MAX_TOLERANCE)] = TOLERANCE
     """How far a golden row's probability may be off on another machine or device."""
     lookup: Literal["exact", "compact"] = "exact"
     """The dictionary of ids: with its keys, or without (then unknown ids may pass for known ones)."""
@@ -121,6 +125,22 @@ class Manifest(BaseModel):
     files: dict[FileName, FileDigest]
     """Every file of the version's folder but the manifest itself."""
 
+    @model_validator(mode="before")
+    @classmethod
+    def _features_without_optional(cls, content: Any) -> Any:
+        """Before features said whether they are `optional`, a request could leave out any of them.
+
+        Bundles of that time go on as they were served.
+        """
+        schema = content.get("feature_schema") if isinstance(content, dict) else None
+        if isinstance(schema, dict):
+            for kind in ("dense", "categorical"):
+                features = schema.get(kind, [])
+                for feature in features if isinstance(features, list) else []:
+                    if isinstance(feature, dict):
+                        feature.setdefault("optional", True)
+        return content
+
 
 def digest(path: Path) -> FileDigest:
     """Size and SHA-256 of a file, read in blocks."""
@@ -132,7 +152,7 @@ def read_manifest(folder: Path) -> Manifest:
     """The manifest of a version's folder. Raises BundleError if it is absent or malformed."""
     path = folder / MANIFEST
     try:
-        return Manifest.model_validate_json(path.read_bytes())
+        return Manifest.model_validate_json(read_regular_file(path, MAX_MANIFEST_BYTES))
     except FileNotFoundError:
         raise BundleError(
             f"{folder} is not a bundle: it has no {MANIFEST}; "
@@ -152,7 +172,7 @@ def check_files(folder: Path, manifest: Manifest) -> None:
     for name, expected in manifest.files.items():
         path = folder / name
         if path.is_symlink() or not path.is_file():
-            raise BundleError(f"{path} is missing; export the model again")
+            raise BundleError(f"{path} is missing, or is no regular file; export the model again")
         if path.stat().st_size != expected.bytes or digest(path) != expected:
             raise BundleError(
                 f"{path} is damaged: its SHA-256 is not the one in {MANIFEST}; export the model again"

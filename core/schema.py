@@ -47,6 +47,8 @@ class DenseFeature(BaseModel):
 
     name: Name
     transform: Transform = Transform.NONE
+    optional: bool = False
+    """A request may leave it out: it is missing then, in every row."""
 
 
 class CategoricalFeature(BaseModel):
@@ -60,6 +62,8 @@ class CategoricalFeature(BaseModel):
     """An id enters the vocabulary when training rows show it at least this often."""
     slots: Annotated[int, Field(ge=1, le=1024)] = 1
     pooling: Pooling = Pooling.SUM
+    optional: bool = False
+    """A request may leave it out: it is missing then, in every row."""
 
 
 class FeatureSchema(BaseModel):

@@ -1,7 +1,4 @@
-"""The command `serve`.
-
-Knows options and their help. Imports the server only when it runs, so that `--help` is quick.
-"""
+"""The command `serve`. Imports the server only when it runs, so that `--help` is quick."""
 
 import re
 from pathlib import Path
@@ -12,45 +9,36 @@ import typer
 
 def serve(
     repository: Annotated[Path, typer.Option(help="Folder of models, as `tablefold export` writes it.")],
-    host: Annotated[str, typer.Option(help="Address to listen on; 0.0.0.0: every one.")] = "127.0.0.1",
-    port: Annotated[int, typer.Option(min=0, max=65535, help="gRPC; 0: any free port.")] = 8001,
-    http_port: Annotated[
-        int, typer.Option(min=0, max=65535, help="/metrics, /livez and /readyz; 0: any free port.")
-    ] = 8002,
+    host: Annotated[
+        str, typer.Option(help="Address to listen on; 0.0.0.0: all of the machine.")
+    ] = "127.0.0.1",
+    port: Annotated[int, typer.Option(help="gRPC; 0: any free port.")] = 8001,
+    http_host: Annotated[
+        str | None, typer.Option(help="Address of the HTTP port.", show_default="that of --host")
+    ] = None,
+    http_port: Annotated[int, typer.Option(help="/metrics, /livez and /readyz; 0: any free port.")] = 8002,
     poll_seconds: Annotated[
-        float,
-        typer.Option(min=0, help="Look for new versions this often; 0: never, they come by call."),
+        float, typer.Option(help="Look for new versions this often; 0: never, they come by call.")
     ] = 2,
     device: Annotated[str, typer.Option(help="cpu, cuda or cuda:N.")] = "cpu",
     workers: Annotated[
         int,
-        typer.Option(
-            min=1,
-            max=256,
-            help="Processes that share the port and the cores; connections are spread over them.",
-        ),
+        typer.Option(help="Processes that share the port and the cores; connections are spread over them."),
     ] = 1,
-    lanes: Annotated[
+    engine_threads: Annotated[
         int | None,
-        typer.Option(
-            min=1, max=1024, help="Batches at once in each process.", show_default="one for each core it has"
-        ),
+        typer.Option(help="Batches at once in each process.", show_default="one for each core it has"),
     ] = None,
     max_queue_rows: Annotated[
-        int, typer.Option(min=1, help="Rows of a model that may wait; more is refused at once.")
+        int, typer.Option(help="Rows of a model that may wait; more are refused at once.")
     ] = 65_536,
-    max_batch_rows: Annotated[
-        int,
-        typer.Option(
-            min=1,
-            help="Most rows that go together; fewer where warm-up finds more no faster.",
-        ),
+    max_batch_size: Annotated[
+        int, typer.Option(help="Most rows of a batch; fewer where warm-up finds that more go no faster.")
     ] = 65_536,
-    gather_ms: Annotated[
-        float,
-        typer.Option(min=0, help="A batch of few rows waits so long for calls that often come together."),
+    max_queue_delay_ms: Annotated[
+        float, typer.Option(help="How long a small batch waits for calls that usually come together.")
     ] = 2,
-    max_message_bytes: Annotated[int, typer.Option(min=1024, help="Largest request or reply.")] = 16 << 20,
+    max_message_bytes: Annotated[int, typer.Option(help="Largest request or reply.")] = 16 << 20,
     tls_cert: Annotated[
         Path | None, typer.Option(help="The server's certificate (PEM): turns TLS on.")
     ] = None,
@@ -69,25 +57,33 @@ def serve(
         str | None,
         typer.Option(
             metavar="SIZE",
-            help="Refuse to load what would take the server beyond it, such as 2GiB or 500MB.",
+            help="Refuse a load that would take the server beyond it, such as 2GiB or 500MB.",
             show_default=False,
         ),
     ] = None,
-    drain_seconds: Annotated[
-        float, typer.Option(min=0, help="After SIGTERM, time for calls in flight to finish.")
-    ] = 30,
-    stuck_seconds: Annotated[
-        float, typer.Option(min=1, help="A batch that runs longer hangs: the server drains and exits with 1.")
+    drain_seconds: Annotated[float, typer.Option(help="After SIGTERM, time for calls in flight.")] = 30,
+    engine_timeout_seconds: Annotated[
+        float, typer.Option(help="A batch that runs longer hangs: the server drains and exits with 1.")
     ] = 10,
+    load_timeout_seconds: Annotated[
+        float,
+        typer.Option(
+            help="A version that takes longer to load and warm up is refused; 20 MB add a second to this."
+        ),
+    ] = 30,
 ) -> None:
-    """Serve every model of a repository over gRPC, until SIGTERM.
+    """Serve every model of a repository over gRPC, until SIGTERM, SIGINT or SIGHUP.
 
     The newest sound version of each, and newer ones as they come; a file serving.toml in the model's folder
     may ask for others and give labels.
 
     Speaks tablefold.v1, the Open Inference Protocol v2, gRPC health and reflection on one port. Prints one
-    line when it is ready.
+    line when it is ready. A second Ctrl-C leaves at once.
     """
+    from tablefold.server.processes.signals import exit_on_signals
+
+    exit_on_signals()  # first of all: the imports below take seconds
+
     from tablefold.server.options import Options
     from tablefold.server.processes.launch import serve as launch
 
@@ -96,22 +92,24 @@ def serve(
             repository=repository,
             host=host,
             port=port,
+            http_host=http_host,
             http_port=http_port,
             workers=workers,
             poll_seconds=poll_seconds,
             device=device,
-            lanes=lanes,
+            engine_threads=engine_threads,
             max_queue_rows=max_queue_rows,
-            max_batch_rows=max_batch_rows,
-            gather_seconds=gather_ms / 1000,
+            max_batch_size=max_batch_size,
+            max_queue_delay_seconds=max_queue_delay_ms / 1000,
             max_message_bytes=max_message_bytes,
             tls_cert=tls_cert,
             tls_key=tls_key,
             tls_client_ca=tls_client_ca,
             token_file=token_file,
-            memory_limit=None if memory_limit is None else _bytes(memory_limit),
+            memory_limit=None if memory_limit is None else parse_bytes(memory_limit),
             drain_seconds=drain_seconds,
-            stuck_seconds=stuck_seconds,
+            engine_timeout_seconds=engine_timeout_seconds,
+            load_timeout_seconds=load_timeout_seconds,
         )
     )
 
@@ -119,10 +117,13 @@ def serve(
 UNITS = {"": 1, "KB": 10**3, "MB": 10**6, "GB": 10**9, "KIB": 1 << 10, "MIB": 1 << 20, "GIB": 1 << 30}
 
 
-def _bytes(text: str) -> int:
+def parse_bytes(text: str) -> int:
+    """Return the bytes of a size such as 500MB or 2GiB. Raises UsageError."""
     from tablefold.errors import UsageError
 
-    parts = re.fullmatch(r"([0-9]+(?:\.[0-9]+)?) ?([KMG]I?B)?", text.strip(), re.IGNORECASE)
+    parts = re.fullmatch(
+        r"([0-9]{1,18}(?:\.[0-9]{1,9})?) ?([KMG]I?B)?", text.strip(), re.IGNORECASE | re.ASCII
+    )
     if parts is None:
         raise UsageError(f"--memory-limit {text!r} is not a size: give bytes, or such as 500MB or 2GiB")
     return int(float(parts[1]) * UNITS[(parts[2] or "").upper()])

@@ -1,7 +1,4 @@
-"""The port: kept for one server, however many processes of it listen there.
-
-Knows sockets. Does not know who listens.
-"""
+"""The port: kept for one server, however many processes of it listen there."""
 
 import socket
 from types import TracebackType
@@ -14,18 +11,18 @@ class Port:
     """Bound alone, so that a second server is refused, then shared (SO_REUSEPORT) with our own processes.
 
     A socket that is bound but does not listen gets no connections. Port 0: the kernel chooses one. Raises
-    UsageError where the port cannot be had.
+    UsageError where the port is not available.
     """
 
     def __init__(self, host: str, port: int) -> None:
         self._socket = socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET)
         try:
-            # Else the connections that a server before us has just closed would keep the port from us.
+            # Otherwise connections that an earlier server has just closed would block the port.
             self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             self._socket.bind((host, port))
             self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 0)
             self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
-        except OSError as error:
+        except (OSError, UnicodeError) as error:
             self._socket.close()
             raise UsageError(
                 f"cannot listen on {host}:{port}: it is in use or not an address of this machine; "
@@ -43,5 +40,5 @@ class Port:
 
 
 def address_of(host: str, port: int) -> str:
-    """As gRPC writes it."""
+    """Return the address as gRPC writes it."""
     return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"

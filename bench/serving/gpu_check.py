@@ -25,7 +25,8 @@ from tablefold.bundle import GRAPH, TOLERANCE, read_manifest
 from tablefold.errors import UsageError
 from tablefold.exporter.export import export
 from tablefold.logs import Log, read_splits
-from tablefold.server.engines.onnx import Device, OnnxEngine
+from tablefold.server.engines.device import Device
+from tablefold.server.engines.onnx import OnnxEngine
 from tablefold.trainer.checkpoint.files import Checkpoint
 from tablefold.trainer.config import TrainConfig
 from tablefold.trainer.training.run import train

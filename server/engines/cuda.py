@@ -1,6 +1,6 @@
-"""What CUDA needs, named where it is missing, and memory that a GPU reads without a detour.
+"""The parts of CUDA that ONNX Runtime needs, named where one is missing, and page-locked memory.
 
-Knows the driver's and the runtime's C functions. Does not know graphs. Imported where CUDA is asked for.
+Imported only where CUDA is asked for.
 """
 
 import ctypes
@@ -15,25 +15,25 @@ from numpy.typing import DTypeLike, NDArray
 
 from tablefold.errors import UsageError
 
-PORTABLE = 1
+HOST_REGISTER_PORTABLE = 1
 """cudaHostRegisterPortable: page-locked for every device."""
 
 
 def require_cuda(index: int) -> None:
-    """The driver, GPU number `index` and every library of CUDA that ONNX Runtime calls are here.
+    """Check the driver, GPU number `index` and every library of CUDA that ONNX Runtime calls.
 
-    Raises UsageError naming the first that is not: ONNX Runtime itself would go on with the CPU.
+    Raises UsageError naming the first that is missing: ONNX Runtime itself would go on with the CPU.
     """
     driver = _library("libcuda.so.1", index, "is the NVIDIA driver installed, and visible here (nvidia-smi)?")
     if code := driver.cuInit(0):
         raise UsageError(
-            f"--device cuda:{index}: the NVIDIA driver gives error {code}; what says nvidia-smi?"
+            f"--device cuda:{index}: the NVIDIA driver gives error {code}; run nvidia-smi to see why"
         )
     count = ctypes.c_int()
     driver.cuDeviceGetCount(ctypes.byref(count))
     if index >= count.value:
         raise UsageError(f"--device cuda:{index}: this machine has {count.value} GPUs, counted from 0")
-    with redirect_stdout(sys.stderr):  # where it warns
+    with redirect_stdout(sys.stderr):  # it warns on stdout
         ort.preload_dlls()
     major = _cuda_major()
     for name in (
@@ -46,7 +46,7 @@ def require_cuda(index: int) -> None:
         _library(name, index, "pip install 'tablefold[serve-gpu]' brings it")
 
 
-class Pinned:
+class PinnedArray:
     """An array in page-locked memory, for as long as this lives."""
 
     def __init__(self, shape: Sequence[int], dtype: DTypeLike) -> None:
@@ -54,7 +54,9 @@ class Pinned:
         self._runtime: Any = ctypes.CDLL(f"libcudart.so.{_cuda_major()}")
         if self.array.nbytes:
             size = ctypes.c_size_t(self.array.nbytes)
-            code = self._runtime.cudaHostRegister(ctypes.c_void_p(self.array.ctypes.data), size, PORTABLE)
+            code = self._runtime.cudaHostRegister(
+                ctypes.c_void_p(self.array.ctypes.data), size, HOST_REGISTER_PORTABLE
+            )
             if code:
                 raise MemoryError(f"cudaHostRegister gives error {code} for {self.array.nbytes:,} bytes")
 

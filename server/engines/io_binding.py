@@ -1,7 +1,4 @@
-"""Running a graph on buffers that stay: rows go in and probabilities come out at the same addresses.
-
-Knows ONNX Runtime's I/O binding. Does not know which device computes; for a GPU the buffers are page-locked.
-"""
+"""Runs a graph on buffers that stay: rows go in and probabilities come out at the same addresses."""
 
 from collections import deque
 from collections.abc import Callable, Sequence
@@ -19,10 +16,11 @@ class Buffer(Protocol):
 
 
 Allocate = Callable[[Sequence[int], DTypeLike], Buffer]
+"""Makes a buffer of a shape and dtype; page-locked memory for a GPU."""
 
 
 class BoundSession:
-    """A session with a set of buffers for each call that runs at the same time; they grow and are kept."""
+    """A session with one set of buffers for each call that runs at the same time; they grow and are kept."""
 
     def __init__(
         self, session: ort.InferenceSession, dense_columns: int | None, id_columns: int, allocate: Allocate
@@ -30,14 +28,14 @@ class BoundSession:
         """`dense_columns`: None for a graph without the input `dense`."""
         self._session, self._allocate = session, allocate
         self._dense_columns, self._id_columns = dense_columns, id_columns
-        self._idle: deque[_Buffers] = deque()
+        self._idle: deque[_BufferSet] = deque()
 
     def run(self, dense: NDArray[np.float32], ids: NDArray[np.int64]) -> NDArray[np.float32]:
-        """Probabilities float32 [B] of dense float32 [B, N] and ids int64 [B, C]. From any thread."""
+        """Return probabilities float32 [B] of dense float32 [B, N] and ids int64 [B, C]. From any thread."""
         try:
             buffers = self._idle.pop()
         except IndexError:
-            buffers = _Buffers(self._session, self._allocate)
+            buffers = _BufferSet(self._session, self._allocate)
         if buffers.rows < len(ids):
             buffers.grow(1 << (len(ids) - 1).bit_length(), self._dense_columns, self._id_columns)
         probability = buffers.run(dense, ids)
@@ -45,8 +43,8 @@ class BoundSession:
         return probability
 
 
-class _Buffers:
-    """One call's memory and its binding."""
+class _BufferSet:
+    """The memory of one call and its binding."""
 
     def __init__(self, session: ort.InferenceSession, allocate: Allocate) -> None:
         self._session, self._allocate = session, allocate
@@ -55,7 +53,7 @@ class _Buffers:
         self.rows = 0
 
     def grow(self, rows: int, dense_columns: int | None, id_columns: int) -> None:
-        """Take memory for `rows` rows."""
+        """Allocate memory for `rows` rows."""
         self._inputs = {"ids": self._allocate((rows, id_columns), np.int64)}
         if dense_columns is not None:
             self._inputs["dense"] = self._allocate((rows, dense_columns), np.float32)
@@ -70,7 +68,7 @@ class _Buffers:
             array[...] = values[name]
             # For a GPU, binding copies to it: it knows the memory's address, not that it is page-locked.
             self._binding.bind_input(name, "cpu", 0, array.dtype.type, array.shape, array.ctypes.data)
-        answer = self._output.array[:rows]
-        self._binding.bind_output("probability", "cpu", 0, np.float32, answer.shape, answer.ctypes.data)
+        output = self._output.array[:rows]
+        self._binding.bind_output("probability", "cpu", 0, np.float32, output.shape, output.ctypes.data)
         self._session.run_with_iobinding(self._binding)
-        return np.array(answer, dtype=np.float32)
+        return np.array(output, dtype=np.float32)

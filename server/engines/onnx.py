@@ -1,10 +1,6 @@
-"""The engine: runs a bundle's graph on one device.
-
-Knows ONNX Runtime and the graph's three names. Does not know batches, threads or the wire.
-"""
+"""A bundle's graph in ONNX Runtime, on one device."""
 
 from pathlib import Path
-from typing import Any, Protocol
 
 import numpy as np
 import onnxruntime as ort
@@ -12,64 +8,25 @@ from numpy.typing import NDArray
 
 from tablefold.bundle import GRAPH, Manifest
 from tablefold.errors import BundleError, UsageError
+from tablefold.server.engines.device import Device
 from tablefold.server.engines.io_binding import BoundSession
 
-
-class Engine(Protocol):
-    """The seam between the batcher and whatever computes. Called from several lanes at once."""
-
-    def run(self, dense: NDArray[np.float32], ids: NDArray[np.int64]) -> NDArray[np.float32]:
-        """Probabilities float32 [B] of dense float32 [B, N] (NaN: missing) and raw ids int64 [B, C]."""
-
-
-class Device:
-    """Where graphs run, as the command line names it: `cpu`, `cuda` or `cuda:1`.
-
-    Raises UsageError for any other name and where the device's library is not installed.
-    """
-
-    def __init__(self, name: str) -> None:
-        kind, colon, index = name.partition(":")
-        if name != "cpu" and not (kind == "cuda" and (not colon or index.isdecimal())):
-            raise UsageError(f"unknown device {name!r}: give cpu, cuda or cuda:N, such as cuda:0")
-        self.index = int(index or 0)
-        self.name = "cpu" if kind == "cpu" else f"cuda:{self.index}"
-        self.provider = "CPUExecutionProvider" if kind == "cpu" else "CUDAExecutionProvider"
-        if self.provider not in ort.get_available_providers():
-            raise UsageError(
-                f"--device {name} needs onnxruntime-gpu, but the onnxruntime installed here has no CUDA: "
-                "pip uninstall onnxruntime, then pip install 'tablefold[serve-gpu]', or use --device cpu"
-            )
-        if kind == "cuda":
-            from tablefold.server.engines.cuda import require_cuda
-
-            require_cuda(self.index)
-
-    @property
-    def providers(self) -> list[Any]:
-        """What ONNX Runtime wants to hear."""
-        if self.name == "cpu":
-            return [self.provider]
-        # TF32 would round to 10 bits: the golden rows would differ from the exporter's.
-        options = {
-            "device_id": self.index, "use_tf32": "0", "arena_extend_strategy": "kSameAsRequested",
-        }  # fmt: skip
-        return [(self.provider, options)]
+OUTPUT = "probability"
 
 
 class OnnxEngine:
-    """A bundle's graph in ONNX Runtime; one thread a call, because the lanes already fill the cores.
+    """The `Engine` of ONNX Runtime. A call uses one thread, because the engine threads fill the cores.
 
-    On a GPU the whole graph runs there, rows pass through page-locked buffers that are kept, and what cannot
-    be placed there is an error. Raises BundleError where the graph cannot be loaded or is not what the
-    manifest says, and UsageError where the device is not there: never a silent fall-back to another.
+    On a GPU the whole graph runs there, with page-locked buffers that are kept. A node that cannot run there
+    is an error. Raises BundleError where the graph cannot be loaded or does not match the manifest, and
+    UsageError where the device is absent: it never falls back to another one in silence.
     """
 
     def __init__(self, folder: Path, manifest: Manifest, device: Device) -> None:
         options = ort.SessionOptions()
         options.intra_op_num_threads = options.inter_op_num_threads = 1
         options.add_session_config_entry("session.intra_op.allow_spinning", "0")
-        options.log_severity_level = 3
+        options.log_severity_level = 4  # what is wrong is raised, and logged once with the model's name
         if device.name != "cpu":
             options.add_session_config_entry("session.disable_cpu_ep_fallback", "1")
         path = folder / GRAPH
@@ -81,26 +38,27 @@ class OnnxEngine:
         if self._session.get_providers()[0] != device.provider:
             raise UsageError(f"--device {device.name}: ONNX Runtime could not start CUDA there")
         self._session.disable_fallback()
-        self._takes_dense = _check_signature(path, self._session, manifest)
+        self._takes_dense = _check_inputs(path, self._session, manifest)
+        _check_output(path, self._session)
         self._bound: BoundSession | None = None
         if device.name != "cpu":
-            from tablefold.server.engines.cuda import Pinned
+            from tablefold.server.engines.cuda import PinnedArray
 
             schema = manifest.feature_schema
             width = len(schema.dense) if self._takes_dense else None
-            self._bound = BoundSession(self._session, width, schema.id_columns, Pinned)
+            self._bound = BoundSession(self._session, width, schema.id_columns, PinnedArray)
 
     def run(self, dense: NDArray[np.float32], ids: NDArray[np.int64]) -> NDArray[np.float32]:
-        """See `Engine.run`. Raises what ONNX Runtime raises."""
+        """See `Engine.run`. Raises the exceptions of ONNX Runtime."""
         if self._bound is not None:
             return self._bound.run(dense, ids)
         feeds = {"dense": dense, "ids": ids} if self._takes_dense else {"ids": ids}
-        probability: NDArray[np.float32] = self._session.run(["probability"], feeds)[0]
+        probability: NDArray[np.float32] = self._session.run([OUTPUT], feeds)[0]
         return probability
 
 
-def _check_signature(path: Path, session: ort.InferenceSession, manifest: Manifest) -> bool:
-    """Does the graph take `dense`? Raises BundleError where inputs or output are not the schema's."""
+def _check_inputs(path: Path, session: ort.InferenceSession, manifest: Manifest) -> bool:
+    """Return whether the graph takes `dense`. Raises BundleError where inputs differ from the schema."""
     schema = manifest.feature_schema
     expected = {"dense": ("tensor(float)", len(schema.dense)), "ids": ("tensor(int64)", schema.id_columns)}
     found = {tensor.name: tensor for tensor in session.get_inputs()}
@@ -109,12 +67,33 @@ def _check_signature(path: Path, session: ort.InferenceSession, manifest: Manife
         raise BundleError(f"{path} takes the inputs {sorted(found)}; the manifest asks for {sorted(needed)}")
     for name, tensor in found.items():
         kind, width = expected[name]
-        last = tensor.shape[-1] if len(tensor.shape) == 2 else None
-        if tensor.type != kind or last is None or (isinstance(last, int) and last != width):
+        two = len(tensor.shape) == 2
+        fixed_width = two and isinstance(tensor.shape[1], int)
+        if tensor.type != kind or not two or (fixed_width and tensor.shape[1] != width):
             raise BundleError(
                 f"{path}: input {name} is {tensor.type} {tensor.shape}; "
                 f"the manifest's schema asks for {kind} [batch, {width}]"
             )
-    if "probability" not in [output.name for output in session.get_outputs()]:
-        raise BundleError(f"{path} has no output called probability")
+        _check_batch_dimension(path, f"input {name}", tensor)
     return "dense" in found
+
+
+def _check_output(path: Path, session: ort.InferenceSession) -> None:
+    """Raise BundleError unless there is a float32 output `probability` [batch]."""
+    found = {tensor.name: tensor for tensor in session.get_outputs()}
+    if OUTPUT not in found:
+        raise BundleError(f"{path} has no output called {OUTPUT}")
+    tensor = found[OUTPUT]
+    # Without a shape the graph does not say; running it at several sizes does.
+    if tensor.type != "tensor(float)" or len(tensor.shape or [None]) != 1:
+        raise BundleError(
+            f"{path}: output {OUTPUT} is {tensor.type} {tensor.shape}; it must be tensor(float) [batch]"
+        )
+    _check_batch_dimension(path, f"output {OUTPUT}", tensor)
+
+
+def _check_batch_dimension(path: Path, name: str, tensor: ort.NodeArg) -> None:
+    if tensor.shape and isinstance(tensor.shape[0], int):
+        raise BundleError(
+            f"{path}: {name} has a fixed batch size, {tensor.shape[0]}; the first dimension must be free"
+        )

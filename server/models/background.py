@@ -1,7 +1,6 @@
-"""Work that would hold up the event loop, on a thread that does not hold up the process's end.
+"""Work that would hold up the event loop, on a thread that does not hold up the end of the process.
 
-Knows threads. An executor's threads are joined at exit: a disk or a graph that hangs would keep the server
-from leaving.
+The threads of an executor are joined at exit: a disk or a graph that hangs would keep the server there.
 """
 
 import asyncio
@@ -11,14 +10,19 @@ from typing import TypeVar
 
 Outcome = TypeVar("Outcome")
 
+_running: set[threading.Thread] = set()
 
-async def in_background(work: Callable[[], Outcome]) -> Outcome:
-    """What `work` gives or raises. Cancelling the caller leaves it running, to no effect."""
+
+async def in_background(work: Callable[[], Outcome], max_seconds: float | None = None) -> Outcome:
+    """Return the outcome of `work`, or raise its error; TimeoutError after `max_seconds`.
+
+    A thread cannot be ended: after a timeout or a cancellation it goes on, and its outcome is dropped.
+    """
     loop = asyncio.get_running_loop()
     done: asyncio.Future[Outcome] = loop.create_future()
 
     def settle(result: Outcome | None, error: BaseException | None) -> None:
-        if done.cancelled():
+        if done.done():
             return
         if error is not None:
             done.set_exception(error)
@@ -29,14 +33,23 @@ async def in_background(work: Callable[[], Outcome]) -> Outcome:
         result, error = None, None
         try:
             result = work()
-        except BaseException as raised:  # whatever it is: the caller must hear of it
+        except BaseException as raised:  # whatever it is: the caller must see it
             error = raised
         try:
+            _running.discard(threading.current_thread())
             loop.call_soon_threadsafe(settle, result, error)
         except RuntimeError:  # the loop has closed: nobody waits any more
             return
         finally:
             del result, error  # else an error and this frame hold each other, and all that work had opened
 
-    threading.Thread(target=run, name="background", daemon=True).start()
-    return await done
+    thread = threading.Thread(target=run, name="background", daemon=True)
+    _running.add(thread)
+    thread.start()
+    async with asyncio.timeout(max_seconds):
+        return await done
+
+
+def work_in_background() -> bool:
+    """Return whether any thread is still at work; it may hang."""
+    return bool(_running)

@@ -1,7 +1,8 @@
-"""Which files a graph reads its weights from, read off the graph without the onnx package.
+"""The files that a graph reads its weights from, found without the onnx package.
 
-Knows just those fields of ONNX's format that lead to a tensor's `external_data`. A graph is small (its
-weights are outside), so reading it once costs nothing; a hostile one could name any file of the machine.
+Only those fields of ONNX's format are declared that lead to a tensor's `external_data`. A graph is small,
+because its weights are outside, so reading it once costs nothing. A hostile one could name any file of the
+machine.
 """
 
 from functools import cache
@@ -11,7 +12,6 @@ from typing import Any
 from google.protobuf import descriptor_pb2, descriptor_pool, message_factory
 from google.protobuf.message import DecodeError, Message
 
-from tablefold.bundle import GRAPH, Manifest
 from tablefold.errors import BundleError
 
 # message -> field -> (number in onnx.proto, repeated, type)
@@ -65,24 +65,20 @@ def _locations(message: Any) -> set[str]:
             if field.message_type is None:
                 continue
             if field.message_type.name == "Entry":
-                found |= {child.value} if child.key == "location" else set()
+                if child.key == "location":
+                    found.add(child.value)
             else:
                 found |= _locations(child)
     return found
 
 
-def check_external_data(folder: Path, manifest: Manifest) -> None:
-    """Every external file of the graph is one the manifest names, and so lies in the folder and is checked.
+def external_files(path: Path, graph: bytes) -> set[str]:
+    """Return the names of all files that the graph of `path` reads its weights from.
 
-    Raises BundleError naming the first other one, or where the graph is no ONNX model.
+    Raises BundleError where it is no ONNX model, or nested deeper than any that is exported.
     """
-    path = folder / GRAPH
     try:
-        graph = _model_class().FromString(path.read_bytes())
+        model = _model_class().FromString(graph)
     except (DecodeError, RecursionError) as error:
-        raise BundleError(f"{path} is not an ONNX model: {error}") from error
-    for location in sorted(_locations(graph) - set(manifest.files)):
-        raise BundleError(
-            f"{path} reads its weights from {location!r}, which its manifest does not name; "
-            "a bundle may only read its own files: do not serve it, export the model again"
-        )
+        raise BundleError(f"{path} is not an ONNX model, or nested too deep: {error}") from error
+    return _locations(model)

@@ -1,7 +1,4 @@
-"""What the server's processes and the models in them take, and whether one more would fit.
-
-Knows models and the kernel's figures. Does not know the wire.
-"""
+"""The memory of the server's processes and of the models in them, and whether one more would fit."""
 
 import os
 from collections.abc import Callable, Iterable, Sequence
@@ -25,7 +22,7 @@ class Processes:
 
     @classmethod
     def only_this(cls) -> "Processes":
-        """The server is one process."""
+        """Return this process alone."""
         return cls([os.getpid()])
 
     @property
@@ -35,13 +32,13 @@ class Processes:
 
 
 @dataclass(frozen=True)
-class Loaded:
+class ModelMemory:
     """One version in the memory of all processes, in bytes."""
 
     mapped: int
-    """Of its weights' file, now."""
+    """Of its weights' file, in memory now."""
     anonymous: int
-    """Its share of what the workers have written since they were empty: graphs, arenas, buffers of calls."""
+    """Its share of the memory that the workers have written since they were empty: graphs, buffers."""
     peak: int
     """The highest so far, its loading included."""
 
@@ -49,7 +46,7 @@ class Loaded:
 class ServerMemory:
     """The memory of all processes of the server; every page counts once.
 
-    To be made before the first model is loaded: what a worker has written by then is no model's.
+    To be made before the first model is loaded: memory that a worker has written by then is no model's.
     """
 
     def __init__(
@@ -59,33 +56,30 @@ class ServerMemory:
         self._empty = process_memory().anonymous
 
     def of_processes(self) -> dict[int, ProcessMemory]:
-        """Of each by its number. Takes milliseconds a process."""
+        """Return the memory of each process by its number. Takes milliseconds a process."""
         return memory_of(self._processes().all)
 
-    def of_models(self, models: Iterable[Model]) -> dict[Model, Loaded]:
-        """What each takes now. Takes milliseconds a process.
+    def of_models(self, models: Iterable[Model]) -> dict[Model, ModelMemory]:
+        """Return the memory of each model now. Takes milliseconds a process.
 
-        The kernel does not tell which model a page was written for: each has a share by what loading it
-        added.
+        The kernel does not say which model a page was written for. So each model has a share, in proportion
+        to the memory that loading it added.
         """
         files = {model: str(model.folder / WEIGHTS) for model in models}
         workers = self._processes().workers
         mapped = mapped_bytes(workers, set(files.values()))
-        written = sum(max(0, each.anonymous - self._empty) for each in memory_of(workers).values())
+        written = sum(max(0, worker.anonymous - self._empty) for worker in memory_of(workers).values())
         added = sum(model.growth.anonymous for model in files)
         found = {}
         for model, file in files.items():
             share = model.growth.anonymous / added if added else 1 / len(files)
             anonymous = round(share * written)
             model.peak = max(model.peak, mapped[file] + anonymous)
-            found[model] = Loaded(mapped[file], anonymous, model.peak)
+            found[model] = ModelMemory(mapped[file], anonymous, model.peak)
         return found
 
     def check(self, folder: Path, manifest: Manifest, models: Iterable[Model]) -> None:
-        """There is room for one more beside `models`, with all their weights in memory.
-
-        Raises MemoryLimitExceeded with both figures.
-        """
+        """Raise MemoryLimitExceeded unless there is room for one more beside `models`, with all weights in memory."""
         if self._limit is None:
             return
         used = sum(memory.proportional for memory in self.of_processes().values())
@@ -93,9 +87,9 @@ class ServerMemory:
             max(0, model.manifest.footprint.parts.total - now.mapped)
             for model, now in self.of_models(models).items()
         )
-        wanted = manifest.footprint.parts.total
-        if used + coming + wanted > self._limit:
+        needed = manifest.footprint.parts.total
+        if used + coming + needed > self._limit:
             raise MemoryLimitExceeded(
-                f"{folder} takes {wanted:,} bytes, and {used + coming:,} of the {self._limit:,} that "
+                f"{folder} takes {needed:,} bytes, and {used + coming:,} of the {self._limit:,} that "
                 "--memory-limit allows are taken: unload a model, or allow more"
             )

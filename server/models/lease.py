@@ -1,7 +1,7 @@
-"""A lease on a file that is mapped: whoever wants to change it waits until the server has let go.
+"""A lease on a mapped file: a writer waits until the server has released it.
 
-Knows Linux's file leases (fcntl(2), F_SETLEASE). Mapped weights that are overwritten give wrong answers, and
-those that are cut off end the process (SIGBUS). With a lease the kernel holds the writer back (for up to 45
+Linux's file leases (fcntl(2), F_SETLEASE). Mapped weights that are overwritten give wrong answers, and those
+that are cut off end the process (SIGBUS). With a lease the kernel holds the writer back (for up to 45
 seconds, /proc/sys/fs/lease-break-time) and sends SIGIO. Deleting or renaming a file needs no lease: what is
 mapped stays.
 """
@@ -23,10 +23,13 @@ class Lease:
 
     @classmethod
     def take(cls, path: Path) -> Self | None:
-        """None where the kernel grants none: another's file, a network's, or one that is being written."""
+        """Return a lease, or None where the kernel grants none.
+
+        It grants none on a file of another user, on a network, or one that is being written.
+        """
         if not hasattr(fcntl, "F_SETLEASE") or signal.getsignal(signal.SIGIO) in {signal.SIG_DFL, None}:
-            return None  # unheard, SIGIO would end the process
-        descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+            return None  # without a handler, SIGIO would end the process
+        descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
         try:
             fcntl.fcntl(descriptor, fcntl.F_SETLEASE, fcntl.F_RDLCK)
         except OSError:
@@ -35,12 +38,12 @@ class Lease:
         return cls(descriptor)
 
     @property
-    def wanted(self) -> bool:
-        """Does somebody wait to change the file? Not once it is released."""
+    def broken(self) -> bool:
+        """Whether a writer waits for the file; never after the release."""
         return self._descriptor >= 0 and fcntl.fcntl(self._descriptor, fcntl.F_GETLEASE) != fcntl.F_RDLCK
 
     def release(self) -> None:
-        """Let the writer go on."""
+        """Let the writer go on, if there is one."""
         if self._descriptor >= 0:
             os.close(self._descriptor)
             self._descriptor = -1
@@ -49,16 +52,16 @@ class Lease:
         self.release()
 
 
-def on_wanted(call: Callable[[], object]) -> None:
-    """Have `call` called on the running loop when a lease is wanted. Off the main thread: no leases."""
+def on_lease_break(call: Callable[[], object]) -> None:
+    """Call `call` on the running loop whenever a lease is broken. Off the main thread there are no leases."""
     try:
         asyncio.get_running_loop().add_signal_handler(signal.SIGIO, call)
     except (ValueError, RuntimeError, AttributeError, NotImplementedError):
         return
 
 
-def stop_listening() -> None:
-    """From now on a lease that is wanted is nobody's business."""
+def ignore_lease_breaks() -> None:
+    """Ignore broken leases from now on."""
     try:
         asyncio.get_running_loop().remove_signal_handler(signal.SIGIO)
         signal.signal(signal.SIGIO, signal.SIG_IGN)

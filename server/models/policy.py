@@ -1,11 +1,11 @@
-"""Which versions of a model are wanted, and what its labels mean: the file `serving.toml` beside them.
+"""Which versions of a model to serve, and what its labels mean: the file `serving.toml` beside them.
 
     versions = "latest"       # or "all", or a list such as [3, 5]
     [labels]
-    stable = 3                # a labelled version is wanted too
+    stable = 3                # a labelled version is served too
     canary = 4
 
-Knows that file. Does not know what is on disk or in memory. Without the file: the latest, no labels.
+Without the file: the latest, no labels.
 """
 
 import tomllib
@@ -15,19 +15,21 @@ from typing import Annotated, Literal
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from tablefold.errors import BundleError
+from tablefold.regular_file import read_regular_file
 
 POLICY = "serving.toml"
+MAX_POLICY_BYTES = 1 << 20
 
 STABLE = "stable"
 """The label that answers a request which names no version."""
 
-Number = Annotated[int, Field(ge=1, strict=True)]
+Number = Annotated[int, Field(ge=1, lt=1 << 63, strict=True)]
 Label = Annotated[str, Field(pattern=r"^[A-Za-z_][A-Za-z0-9_.-]*$", max_length=64)]
 """Never a number: those are versions."""
 
 
 class Policy(BaseModel):
-    """What the file says."""
+    """The content of the file."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -36,18 +38,22 @@ class Policy(BaseModel):
 
 
 def read_policy(folder: Path) -> Policy:
-    """The policy of a model's folder. Raises BundleError saying what is wrong with the file."""
+    """Return the policy of a model's folder. Raises BundleError saying what is wrong with the file."""
     path = folder / POLICY
     try:
-        return Policy.model_validate(tomllib.loads(path.read_text(encoding="utf-8")))
+        return Policy.model_validate(tomllib.loads(read_regular_file(path, MAX_POLICY_BYTES).decode()))
     except FileNotFoundError:
+        if path.is_symlink():
+            raise BundleError(f"{path} is a link that leads nowhere") from None
         return Policy()
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+    except OSError as error:
+        raise BundleError(f"{path} cannot be read: {error.strerror}") from error
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError, RecursionError) as error:
         raise BundleError(f"{path} is not TOML: {error}") from error
     except ValidationError as error:
         first = error.errors()[0]
         where = ".".join(str(part) for part in first["loc"])
         raise BundleError(
             f'{path}: {where}: {first["msg"]}; it takes versions = "latest", "all" or a list of numbers, '
-            "and [labels] with a number each"
+            "and [labels] with one number for each label"
         ) from error

@@ -1,60 +1,68 @@
 """The repository: models and versions on disk and in memory.
 
-    <root>/<model>/serving.toml   which versions, and labels (optional)
-                  /<version>/     a bundle
-
-Knows folders and which model a request means. Does not know the wire or how rows are batched.
+<root>/<model>/serving.toml   which versions, and labels (optional)
+              /<version>/     a bundle
 """
 
 import asyncio
 import logging
-from collections.abc import Callable, Iterator
+import time
+from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
+from weakref import WeakSet
 
-from tablefold.bundle import read_manifest
 from tablefold.errors import BundleError, LoadFailed, ModelNotFound, Unavailable
 from tablefold.server.models.background import in_background
-from tablefold.server.models.footprint import ServerMemory
-from tablefold.server.models.model import Model, Opened, OpenEngine, WarmUp, open_bundle
-from tablefold.server.models.versions import Entry, Found, Versions, look
-from tablefold.server.queue.batcher import Batcher
-from tablefold.server.telemetry.memory import Growth, measured
+from tablefold.server.models.folder_scan import scan_root
+from tablefold.server.models.loader import Loader
+from tablefold.server.models.model import Model
+from tablefold.server.models.versions import IndexEntry, ModelVersions
 
 log = logging.getLogger(__name__)
 
-MakeBatcher = Callable[[Opened], Batcher]
+START_GRACE_SECONDS = 10.0
+"""Once there is something to serve, the start waits so long for models that are still loading."""
+MAX_REASONS = 10
+"""In one message; the index has all."""
 
 
 class Repository:
     """The models that are served, and why others are not. Belongs to the event loop."""
 
-    def __init__(
-        self,
-        root: Path,
-        open_engine: OpenEngine,
-        make_batcher: MakeBatcher,
-        warm_up: WarmUp,
-        memory: ServerMemory,
-    ) -> None:
-        self.models: dict[str, Versions] = {}
-        self._root, self._memory = root, memory
-        self._open_engine, self._make_batcher, self._warm_up = open_engine, make_batcher, warm_up
-        self._changing = asyncio.Lock()
+    def __init__(self, root: Path, loader: Loader, *, scan_seconds: float = 30.0) -> None:
+        self.models: dict[str, ModelVersions] = {}
+        self._root, self._loader, self._scan_seconds = root, loader, scan_seconds
+        self._in_memory: WeakSet[Model] = WeakSet()
+        self._updates: set[asyncio.Task[None]] = set()
 
     async def open(self) -> None:
-        """The first update. Raises BundleError where there is nothing to serve, saying why."""
-        await self.update()
+        """Load all models, or those that load within START_GRACE_SECONDS after the first one.
+
+        Raises BundleError where there is nothing to serve, saying why.
+        """
+        await self._scan()
+        updates = {self._start_update(versions) for versions in self.models.values()}
+        end: float | None = None
+        while updates:
+            seconds = None if end is None else max(0.0, end - time.monotonic())
+            done, updates = await asyncio.wait(updates, timeout=seconds, return_when=asyncio.FIRST_COMPLETED)
+            if not done:
+                late = ", ".join(name for name, versions in self.models.items() if versions.updating)
+                log.warning("the server starts; still loading: %s", late)
+                break
+            if end is None and any(self.served()):
+                end = time.monotonic() + START_GRACE_SECONDS
         if not any(self.served()):
-            reasons = [entry.reason for _, entry in self.index()]
+            reasons = [entry.reason for _, entry in self.index() if entry.reason]
             raise BundleError(
-                "\n".join(reasons)
+                _some(reasons, "\n")
                 or f"{self._root} holds no model; "
                 f"export one with: tablefold export CHECKPOINT --repository {self._root}"
             )
 
     def find(self, name: str, version: int | str = "") -> Model:
-        """The model of that name; `version` is a number, a label, or 0 or "" for the one served to all.
+        """Return the model of that name; `version`: a number, a label, or 0 or "" for the default one.
 
         Raises ModelNotFound, or Unavailable while the version is loading.
         """
@@ -64,12 +72,12 @@ class Repository:
             raise self._missing(name, str(version)) from None
 
     def served(self) -> Iterator[Model]:
-        """Every version that takes requests."""
+        """Yield every version that takes requests."""
         for versions in self.models.values():
             yield from versions.served
 
-    def index(self) -> Iterator[tuple[str, Entry]]:
-        """Every model's name with each version that is served, changing or refused."""
+    def index(self) -> Iterator[tuple[str, IndexEntry]]:
+        """Yield every model's name with each version that is served, changing or refused."""
         for name, versions in self.models.items():
             for entry in versions.entries():
                 yield name, entry
@@ -79,17 +87,21 @@ class Repository:
 
         Raises BundleError where the root is no folder; what is served goes on.
         """
-        async with self._changing:
-            for name, found in (await in_background(partial(_scan, self._root))).items():
-                versions = self._of(name)
-                if not versions.unloaded:
-                    await versions.update(found)
+        await self._scan()
+        await asyncio.gather(*(versions.update() for versions in self.models.values()))
 
     async def watch(self, seconds: float) -> None:
-        """Update for ever, `seconds` apart."""
+        """Update for ever, `seconds` apart. A model that takes its time does not hold up the others."""
         while True:
             await asyncio.sleep(seconds)
-            await self._update_or_log()
+            try:
+                await self._scan()
+            except Exception as error:
+                log.error("the repository cannot be updated; the served versions stay: %s", error)
+                continue
+            for versions in self.models.values():
+                if not versions.updating:
+                    self._start_update(versions)
 
     async def load(self, name: str) -> None:
         """Bring one model in line with the disk, trying again what was refused.
@@ -97,58 +109,73 @@ class Repository:
         Raises ModelNotFound where the disk has none of that name, LoadFailed with the reasons where a
         version that is asked for cannot be served.
         """
-        async with self._changing:
-            found = (await in_background(partial(_scan, self._root))).get(name)
-            if found is None:
-                raise ModelNotFound(f"{self._root} holds no model {name!r}")
-            versions = self._of(name)
-            versions.unloaded = False
-            await versions.update(found, again=True)
-            reasons = [entry.reason for entry in versions.entries() if entry.state == "UNAVAILABLE"]
-            if reasons:
-                raise LoadFailed("; ".join(reasons))
+        await self._scan()
+        if name not in self.models:
+            raise ModelNotFound(f"{self._root} holds no model {name!r}")
+        versions = self.models[name]
+        versions.unloaded = False
+        await versions.update(again=True)
+        reasons = [entry.reason for entry in versions.entries() if entry.state == "UNAVAILABLE"]
+        if reasons:
+            raise LoadFailed(_some(reasons, "; "))
 
-    async def unload(self, name: str) -> None:
+    def unload(self, name: str) -> None:
         """Serve no version of a model until it is loaded by call. Raises ModelNotFound."""
-        async with self._changing:
-            if name not in self.models:
-                raise self._missing(name, "")
-            self.models[name].unload()
+        if name not in self.models:
+            raise self._missing(name, "")
+        self.models[name].unload()
 
-    async def let_go(self) -> None:
-        """Stop serving what somebody waits to change on disk, so that he can."""
-        if any(model.wanted_back for model in self.served()):
-            await self._update_or_log()
+    def release_broken_leases(self) -> None:
+        """Stop serving the versions that a writer waits for, so that it can go on."""
+        for versions in self.models.values():
+            if any(model.lease_broken for model in versions.served):
+                if versions.updating:
+                    versions.drop_broken_leases()
+                else:  # it loads an older version first
+                    self._start_update(versions)
 
-    def let_all_go(self) -> None:
-        """Whatever happens to the disk is not our business any more."""
-        for model in self.served():
+    def release_leases(self) -> None:
+        """Release all: nobody reads the files any more."""
+        for model in list(self._in_memory):
             if model.lease is not None:
                 model.lease.release()
 
-    async def _update_or_log(self) -> None:
-        try:
-            await self.update()
-        except Exception:
-            log.exception("the repository cannot be updated; what is served goes on")
-
     def close(self) -> None:
-        """Refuse what comes from now on; what waits is still answered."""
+        """Refuse new calls and load nothing more; calls that wait are still answered."""
+        for update in self._updates:
+            update.cancel()
         for versions in self.models.values():
             versions.close()
 
-    def _of(self, name: str) -> Versions:
-        return self.models.setdefault(name, Versions(name, self._open))
+    async def _scan(self) -> None:
+        """Find new models, and forget those of which nothing is left on disk and in memory.
 
-    async def _open(self, folder: Path) -> Model:
-        models = list(self.served())
+        Raises BundleError where the root is no folder.
+        """
+        try:
+            found = await in_background(partial(scan_root, self._root), self._scan_seconds)
+        except TimeoutError:
+            raise BundleError(f"{self._root} cannot be read: its disk does not answer") from None
+        for name, folder in found.items():
+            if name not in self.models:
+                self.models[name] = ModelVersions(name, folder, self._load, self._scan_seconds)
+        for name in [name for name, versions in self.models.items() if name not in found and versions.empty]:
+            del self.models[name]
 
-        def work() -> tuple[Opened, Growth]:
-            self._memory.check(folder, read_manifest(folder), models)
-            return measured(partial(open_bundle, folder, self._open_engine, self._warm_up))
+    def _start_update(self, versions: ModelVersions) -> asyncio.Task[None]:
+        update = asyncio.create_task(versions.update())
+        self._updates.add(update)
+        update.add_done_callback(self._updates.discard)
+        return update
 
-        opened, growth = await in_background(work)
-        return Model(opened, self._make_batcher(opened), growth)
+    async def _load(self, folder: Path, size: int) -> Model:
+        model = await self._loader.load(folder, size, self._not_retired)
+        self._in_memory.add(model)
+        return model
+
+    def _not_retired(self) -> list[Model]:
+        """Return the models in memory whose weights may still be read."""
+        return [model for model in self._in_memory if not model.retired]
 
     def _missing(self, name: str, version: str) -> ModelNotFound | Unavailable:
         versions = self.models.get(name)
@@ -158,22 +185,17 @@ class Repository:
         if versions.loading is not None and (not versions.named or version == str(versions.loading)):
             return Unavailable(f"model {name!r} version {versions.loading} is loading; try again later")
         here = ", ".join(label for label in versions.named if label not in {"", "0"}) or "none"
-        refused = "".join(
-            f"; version {entry.version} is refused: {entry.reason}" if entry.version else f"; {entry.reason}"
+        reasons = [
+            f"version {entry.version} is refused: {entry.reason}" if entry.version else entry.reason
             for entry in versions.entries()
             if entry.state == "UNAVAILABLE"
-        )
-        asked = f"no version {version}" if version not in {"", "0"} else "no version"
-        return ModelNotFound(f"model {name!r} has {asked} here; served: {here}{refused}")
+        ]
+        requested = f"no version {version}" if version not in {"", "0"} else "no version"
+        text = "; ".join([f"model {name!r} has {requested} here; served: {here}", *reasons[:MAX_REASONS]])
+        return ModelNotFound(text)
 
 
-def _scan(root: Path) -> dict[str, Found]:
-    """By model; names that start with a dot are half-written and not seen."""
-    if not root.is_dir():
-        raise BundleError(f"{root} is not a folder: give --repository a folder of models")
-    found = {
-        folder.name: look(folder)
-        for folder in sorted(root.iterdir())
-        if not folder.name.startswith(".") and folder.is_dir()
-    }
-    return {name: model for name, model in found.items() if model.stamps}
+def _some(reasons: list[str], separator: str) -> str:
+    """Join the first reasons, and say how many more there are."""
+    more = len(reasons) - MAX_REASONS
+    return separator.join([*reasons[:MAX_REASONS], *([f"... and {more} more"] if more > 0 else [])])

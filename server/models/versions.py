@@ -1,61 +1,31 @@
-"""The versions of one model: served, loading, retiring and refused, and which one a request means.
-
-Knows one model's folder and what changes when it does. Does not know other models, nor how a version opens.
-"""
+"""The versions of one model: served, loading, retiring and refused, and which one a request gets."""
 
 import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Iterable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Literal
 
-from tablefold.errors import BundleError, MemoryLimitExceeded
+from tablefold.errors import MemoryLimitExceeded, UsageError
 from tablefold.server.models.background import in_background
-from tablefold.server.models.model import Model, Stamp
-from tablefold.server.models.policy import STABLE, Policy, read_policy
-from tablefold.server.telemetry.memory import give_back
+from tablefold.server.models.folder_scan import FolderStamp, ModelFolder, printable, scan_model
+from tablefold.server.models.model import Model
+from tablefold.server.models.policy import STABLE, Policy
+from tablefold.server.telemetry.memory import trim_heap
 
 log = logging.getLogger(__name__)
 
 State = Literal["READY", "LOADING", "UNLOADING", "UNAVAILABLE"]
+MAX_REASON_CHARACTERS = 1000
+
+Load = Callable[[Path, int], Awaitable[Model]]
+"""From a version's folder and the bytes of its files."""
 
 
 @dataclass(frozen=True)
-class Found:
-    """What is on disk of one model."""
-
-    stamps: dict[Path, Stamp]
-    """By folder of a version."""
-    policy: Policy
-    error: str = ""
-    """What is wrong with the policy's file, in which case nothing changes."""
-
-    @property
-    def folders(self) -> dict[int, Path]:
-        """By version."""
-        return {int(folder.name): folder for folder in self.stamps}
-
-
-def look(folder: Path) -> Found:
-    """What is in a model's folder; names that are no numbers are half-written or not ours."""
-    stamps = {path: _stamp(path) for path in folder.iterdir() if path.name.isdecimal() and path.is_dir()}
-    try:
-        return Found(stamps, read_policy(folder))
-    except BundleError as error:
-        return Found(stamps, Policy(), str(error))
-
-
-def _stamp(folder: Path) -> Stamp:
-    try:
-        files = [(path.name, path.stat()) for path in folder.iterdir()]
-    except OSError:  # a file vanished meanwhile, or may not be read: opening it says which
-        return ()
-    return tuple(sorted((name, of.st_ino, of.st_size, of.st_mtime_ns) for name, of in files))
-
-
-@dataclass(frozen=True)
-class Entry:
+class IndexEntry:
     """A line of the repository's index."""
 
     version: str
@@ -63,125 +33,161 @@ class Entry:
     reason: str = ""
 
 
-class Versions:
+class ModelVersions:
     """Belongs to the event loop. One `update` at a time; `named` changes all at once.
 
-    A version whose files were replaced is opened again. One whose files were changed in place is dropped at
-    once, even if nothing else can be served: what is mapped has changed with them.
+    A version whose files were replaced is loaded again. One whose files were changed in place is dropped at
+    once, even if nothing else can be served: its mapped weights have changed with them.
     """
 
-    def __init__(self, name: str, open_model: Callable[[Path], Awaitable[Model]]) -> None:
-        self.name = name
-        self._open = open_model
+    def __init__(self, name: str, folder: Path, load: Load, scan_seconds: float) -> None:
+        self.name, self._folder = name, folder
+        self._load, self._scan_seconds = load, scan_seconds
         self.named: dict[str, Model] = {}
-        """What a request may say: a version, a label, or nothing ("" or "0")."""
-        self.refused: dict[int, str] = {}
-        """Version -> what is wrong with it."""
-        self.policy_error = ""
+        """By what a request may give: a version, a label, or nothing ("" or "0")."""
         self.unloaded = False
         self.loading: int | None = None
-        self._stamps: dict[int, Stamp] = {}
-        """Of the folders as they were when their versions were opened or refused."""
+        self._refused: dict[int, str] = {}
+        """Version -> what is wrong with it."""
+        self._misnamed: dict[str, str] = {}
+        self._error = ""
+        """What is wrong with the folder or its policy."""
+        self._stamps: dict[int, FolderStamp] = {}
+        """Of the folders as they were when their versions were loaded or refused."""
         self._labels: dict[str, Model] = {}
         self._retiring: dict[Model, asyncio.Task[None]] = {}
+        self._updating = asyncio.Lock()
 
     @property
     def served(self) -> list[Model]:
-        """Each once, oldest first."""
+        """All versions that take requests, oldest first."""
         return sorted(set(self.named.values()), key=lambda model: model.version)
 
-    async def update(self, found: Found, *, again: bool = False) -> None:
-        """Serve what the disk and the policy ask for; `again`: try what was refused before, too.
+    @property
+    def updating(self) -> bool:
+        """Whether an `update` runs."""
+        return self._updating.locked()
 
-        What cannot be replaced serves on: a bad version is refused and never takes the place of a sound one.
+    @property
+    def empty(self) -> bool:
+        """Whether there is nothing in memory, and nothing on its way there."""
+        return not (self.named or self._retiring or self.updating)
+
+    async def update(self, *, again: bool = False) -> None:
+        """Serve the versions that the disk and the policy ask for; `again`: also try those refused before.
+
+        A bad version is refused and never takes the place of a sound one. Never raises: whatever is wrong
+        stands in `entries`.
         """
-        self._report_policy(found.error)
-        if found.error:
-            return
-        self._drop_changed(found)
-        policy, tried = found.policy, set[int]()
+        async with self._updating:
+            try:
+                folder = await in_background(partial(scan_model, self._folder), self._scan_seconds)
+            except Exception as error:
+                text = "reading it takes too long" if isinstance(error, TimeoutError) else str(error)
+                folder = ModelFolder(error=f"{self._folder}: {text}")
+            self._report(folder)
+            if not folder.error and not self.unloaded:
+                self._drop_changed(folder)
+                await self._apply(folder, again)
+
+    async def _apply(self, folder: ModelFolder, again: bool) -> None:
+        policy, tried = folder.policy, set[int]()
         serving: dict[int, Model] = {}
-        for version in _wanted(policy, found.folders):
+        for version in _requested(policy, folder):
             tried.add(version)
-            model = await self._sound(version, found, again)
+            model = await self._model(version, folder, again)
             if model is not None:
                 serving[version] = model
                 if policy.versions == "latest":
                     break
         labels: dict[str, Model] = {}
         for label, version in policy.labels.items():
-            labelled = await self._sound(version, found, again) or self._labels.get(label)
-            if labelled is not None and not labelled.wanted_back:
+            labelled = serving.get(version) or await self._model(version, folder, again)
+            labelled = labelled or self._labels.get(label)
+            if labelled is not None and not labelled.lease_broken:
                 labels[label] = serving[labelled.version] = labelled
         tried.update(policy.labels.values())
-        self.refused = {version: why for version, why in self.refused.items() if version in tried}
-        if serving or all(model.wanted_back for model in self.served):
+        self._refused = {version: reason for version, reason in self._refused.items() if version in tried}
+        if self.unloaded:  # by a call meanwhile
+            self._retire_all(serving.values())
+        elif serving or all(model.lease_broken for model in self.served):
             self._swap(serving, labels)
 
     def unload(self) -> None:
-        """Serve nothing until the next `update`."""
+        """Serve nothing until the next `update` after `unloaded` is false again."""
         self.unloaded = True
         self._swap({}, {})
 
+    def drop_broken_leases(self) -> None:
+        """Stop serving, at once, the versions that a writer waits for."""
+        self._drop({model for model in self.served if model.lease_broken})
+
     def close(self) -> None:
-        """Refuse what comes from now on; what waits is still answered."""
+        """Refuse new calls; those that wait are still answered."""
         for model in self.served:
             model.batcher.close()
 
-    def entries(self) -> Iterator[Entry]:
-        """What the index says, by version."""
-        states: dict[int, Entry] = {}
-        for version, reason in self.refused.items():
-            states[version] = Entry(str(version), "UNAVAILABLE", reason)
+    def entries(self) -> Iterator[IndexEntry]:
+        """Yield every version that is served, changing or refused; the last one wins where it is both."""
+        states: dict[int, IndexEntry] = {}
+        for version, reason in self._refused.items():
+            states[version] = IndexEntry(str(version), "UNAVAILABLE", reason)
         for model in self._retiring:
-            states[model.version] = Entry(str(model.version), "UNLOADING", "finishing its last calls")
+            states[model.version] = IndexEntry(str(model.version), "UNLOADING", "finishing its last calls")
         if self.loading is not None:
-            states[self.loading] = Entry(str(self.loading), "LOADING")
+            states[self.loading] = IndexEntry(str(self.loading), "LOADING")
         for model in self.served:
-            states[model.version] = Entry(str(model.version), "READY")
+            states[model.version] = IndexEntry(str(model.version), "READY")
         if self.unloaded:
-            yield Entry("", "UNAVAILABLE", "unloaded by call; a load call brings it back")
-        if self.policy_error:
-            yield Entry("", "UNAVAILABLE", self.policy_error)
+            yield IndexEntry("", "UNAVAILABLE", "unloaded by call; a load call brings it back")
+        if self._error:
+            yield IndexEntry("", "UNAVAILABLE", self._error)
+        for name, reason in self._misnamed.items():
+            yield IndexEntry(name, "UNAVAILABLE", reason)
         yield from (states[version] for version in sorted(states))
 
-    async def _sound(self, version: int, found: Found, again: bool) -> Model | None:
-        """The version, opened now unless it is served already; None where it is refused."""
-        served, folder = self.named.get(str(version)), found.folders.get(version)
-        if served is not None and served.wanted_back:
+    async def _model(self, version: int, folder: ModelFolder, again: bool) -> Model | None:
+        """Return the version, loaded now unless it is served already; None where it is refused."""
+        served, stamp = self.named.get(str(version)), folder.stamps.get(version)
+        if served is not None and served.lease_broken:
             self._refuse(version, f"{served.folder} is being changed on disk while it is served")
             return None
-        if served is not None and (folder is None or found.stamps[folder] == self._stamps[version]):
+        if served is not None and (stamp is None or stamp == self._stamps[version]):
             return served
-        if folder is None:
+        if stamp is None:
             self._refuse(version, f"version {version} is not on disk, but serving.toml asks for it")
             return None
-        stamp = found.stamps[folder]
-        if self._stamps.get(version) == stamp and version in self.refused and not again:
+        if self._stamps.get(version) == stamp and version in self._refused and not again:
             return served
         self.loading = version
         try:
-            model = await self._open(folder)
-        except (BundleError, OSError, MemoryError) as error:
-            self._refuse(version, str(error))
-            # What is over the limit is tried at every look: that may end without the files changing.
+            model = await self._load(self._folder / str(version), sum(size for _, _, size, _ in stamp))
+        except Exception as error:
+            expected = isinstance(error, UsageError | OSError | MemoryError)
+            if not expected:
+                log.exception("model %s version %d: an error of the server", self.name, version)
+            self._refuse(version, str(error) or type(error).__name__)
+            # A version over the limit is tried at every look: that may end without a change of its files.
             self._stamps[version] = () if isinstance(error, MemoryLimitExceeded) else stamp
             return served
         finally:
             self.loading = None
-        self.refused.pop(version, None)
+        self._refused.pop(version, None)
         self._stamps[version] = model.stamp = stamp
         log.info("model %s version %d is loaded", self.name, version)
         return model
 
     def _swap(self, serving: dict[int, Model], labels: dict[str, Model]) -> None:
-        """The one moment of change: requests before it went to the old models, all others to the new."""
+        """The one moment of change: requests before it get the old models, all others the new ones."""
         before = self.served
         named = {str(version): model for version, model in serving.items()} | labels
         if serving:
             named[""] = named["0"] = labels.get(STABLE) or serving[max(serving)]
         self.named, self._labels = named, labels
-        for model in set(before) - set(serving.values()):
+        self._retire_all(set(before) - set(serving.values()))
+
+    def _retire_all(self, models: Iterable[Model]) -> None:
+        for model in models:
             self._retiring[model] = asyncio.create_task(self._retire(model))
 
     async def _retire(self, model: Model) -> None:
@@ -193,45 +199,53 @@ class Versions:
         del model  # the last reference: its engine goes here
         if lease is not None:
             lease.release()
-        await in_background(give_back)
+        await in_background(trim_heap)
         log.info("model %s version %d is closed", self.name, version)
 
-    def _drop_changed(self, found: Found) -> None:
-        """Stop serving what changed under its mapping; a lease would have held the writer back."""
+    def _drop_changed(self, folder: ModelFolder) -> None:
+        """Stop serving versions that changed under their mapping; a lease would have held the writer back."""
         changed = {
             model
             for model in self.served
-            if (folder := found.folders.get(model.version)) is not None
-            and _in_place(model.stamp, found.stamps[folder])
+            if (stamp := folder.stamps.get(model.version)) is not None
+            and _changed_in_place(model.stamp, stamp)
         }
-        if changed:
-            for model in changed:
-                log.error(
-                    "model %s version %d: %s was changed in place", self.name, model.version, model.folder
-                )
+        for model in changed:
+            log.error("model %s version %d: %s was changed in place", self.name, model.version, model.folder)
+        self._drop(changed)
+
+    def _drop(self, models: set[Model]) -> None:
+        if models:
             self._swap(
-                {model.version: model for model in self.served if model not in changed},
-                {label: model for label, model in self._labels.items() if model not in changed},
+                {model.version: model for model in self.served if model not in models},
+                {label: model for label, model in self._labels.items() if model not in models},
             )
 
     def _refuse(self, version: int, reason: str) -> None:
-        if self.refused.get(version) != reason:
+        reason = printable(reason)[:MAX_REASON_CHARACTERS]
+        if self._refused.get(version) != reason:
             log.error("model %s version %d is not served: %s", self.name, version, reason)
-        self.refused[version] = reason
+        self._refused[version] = reason
 
-    def _report_policy(self, error: str) -> None:
-        if error and error != self.policy_error:
-            log.error("model %s: %s; what is served goes on", self.name, error)
-        self.policy_error = error
+    def _report(self, folder: ModelFolder) -> None:
+        error = printable(folder.error)[:MAX_REASON_CHARACTERS]
+        if error and error != self._error:
+            log.error("model %s: %s; the served versions stay", self.name, error)
+        self._error = error
+        misnamed = {printable(name): printable(reason) for name, reason in folder.misnamed.items()}
+        for name, reason in misnamed.items():
+            if name not in self._misnamed:
+                log.error("model %s: %s", self.name, reason)
+        self._misnamed = misnamed
 
 
-def _in_place(before: Stamp, now: Stamp) -> bool:
-    """Is a file still the same one, with another size or time?"""
+def _changed_in_place(before: FolderStamp, now: FolderStamp) -> bool:
+    """Whether a file is still the same one, with another size or time."""
     times = {inode: rest for _, inode, *rest in now}
     return any(times.get(inode, rest) != rest for _, inode, *rest in before)
 
 
-def _wanted(policy: Policy, folders: Iterable[int]) -> list[int]:
-    """In the order to try them: the newest first."""
-    asked = folders if isinstance(policy.versions, str) else policy.versions
-    return sorted(set(asked), reverse=True)
+def _requested(policy: Policy, folder: ModelFolder) -> list[int]:
+    """Return the versions that the policy asks for, in the order to try them: the newest first."""
+    versions = folder.stamps if isinstance(policy.versions, str) else policy.versions
+    return sorted(set(versions), reverse=True)

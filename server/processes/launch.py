@@ -1,20 +1,17 @@
-"""`tablefold serve`: one process, or several under a supervisor; one port and one line either way.
-
-Knows the port and who takes it. Does not know what a server does.
-"""
+"""`tablefold serve`: one process, or several under a supervisor; one port and one line either way."""
 
 from dataclasses import replace
 
+from tablefold.server.cores import available_cores
 from tablefold.server.options import Options
 from tablefold.server.port import Port, address_of
-from tablefold.server.queue.engine_threads import available_cores
 
 
 def serve(options: Options) -> None:
-    """Until SIGTERM or SIGINT. Raises UsageError and BundleError."""
+    """Serve until a signal. Raises UsageError and BundleError."""
     with Port(options.host, options.port) as port:
         share = available_cores() // options.workers
-        options = replace(options, port=port.number, lanes=options.lanes or max(1, share))
+        options = replace(options, port=port.number, engine_threads=options.engine_threads or max(1, share))
 
         def announce(http_port: int, models: str) -> None:
             address = address_of(options.host, port.number)
@@ -25,6 +22,6 @@ def serve(options: Options) -> None:
 
             supervise(options, announce)
         else:
-            from tablefold.server.app import run
+            from tablefold.server.processes.run import run
 
             run(options, lambda server, models: announce(server.http_port, models))

@@ -2,14 +2,15 @@
 
     clients ──► port ──► worker 1 .. N     the kernel gives each connection to one of them
                             ▲
-    supervisor ─────────────┘              their figures and probes, joined, on the HTTP port
+    supervisor ─────────────┘              their metrics and probes, merged, on the HTTP port
 
-Knows processes. Does not know gRPC, models or ONNX Runtime: it must outlive whatever those do to a worker.
+It loads neither gRPC nor ONNX Runtime: it must outlive whatever those do to a worker.
 """
 
 import asyncio
 import json
 import logging
+import os
 import pickle
 import signal
 import sys
@@ -18,55 +19,64 @@ from asyncio.subprocess import PIPE, Process
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import replace
-from typing import Any
+from typing import Any, NoReturn
 
 from tablefold.errors import TablefoldError, UsageError
 from tablefold.server.options import Options
-from tablefold.server.telemetry.joined import JoinedMetrics
+from tablefold.server.processes.signals import exit_on_signals, leave_on_signals
 from tablefold.server.telemetry.monitoring import Monitoring
+from tablefold.server.telemetry.worker_metrics import SCRAPE_SECONDS, MergedMetrics
 
 log = logging.getLogger(__name__)
 
 Announce = Callable[[int, str], None]
-"""Hears the HTTP port and the models, once."""
+"""Gets the HTTP port and the names of the models, once."""
 
-SHORT_LIFE = 10.0
-"""Seconds; a worker that lived less is followed by a pause, lest a broken one be started without end."""
-PAUSE = 1.0
-LISTENS = 8
-"""In a row without a sign of life, before a worker counts as hanging: a machine that slept is no hang."""
-LEAVES = 1.0
-"""Seconds that a worker without a sign of life may take to end by itself: it may just be ending."""
-LAST_RESORT = 10.0
-"""Seconds beyond the drain, after which a worker is killed."""
+SHORT_LIFE_SECONDS = 10.0
+"""A worker that lived less is followed by a pause, so that a broken one is not started without end."""
+RESTART_DELAY_SECONDS = 1.0
+MISSED_HEARTBEATS = 8
+"""In a row, before a worker counts as hanging: a machine that slept is no worker that hangs."""
+EXIT_GRACE_SECONDS = 1.0
+"""For a worker without a heartbeat to end by itself: it may just be ending."""
+KILL_AFTER_SECONDS = 10.0
+"""Beyond the drain, before a worker is killed."""
+MAX_LINE_BYTES = 1 << 20
+"""Of a worker's message."""
 
 
 def supervise(options: Options, announce: Announce) -> None:
-    """Serve from `options.workers` processes until SIGTERM or SIGINT, then drain them.
+    """Serve from `options.workers` processes until a signal (see `signals`), then drain them.
 
-    Raises what kept a worker from starting: UsageError or TablefoldError.
+    Raises UsageError or TablefoldError where a worker cannot start.
     """
-    asyncio.run(_Supervisor(options).run(announce))
+    exit_on_signals()
+    try:
+        asyncio.run(_Supervisor(options).run(announce))
+    finally:
+        exit_on_signals()  # the loop has taken its handlers along
 
 
 class _Supervisor:
     def __init__(self, options: Options) -> None:
         self._options = options
-        # The workers' own figures are for the supervisor alone.
-        self._of_worker = replace(options, http_host="127.0.0.1", http_port=0)
+        # Only the supervisor reads the workers' own metrics.
+        self._worker_options = replace(options, http_host="127.0.0.1", http_port=0)
         self._leave = asyncio.Event()
         self._processes: set[Process] = set()
-        self._metrics = JoinedMetrics()
+        self._metrics = MergedMetrics()
 
     async def run(self, announce: Announce) -> None:
-        loop = asyncio.get_running_loop()
-        for number in (signal.SIGTERM, signal.SIGINT):
-            loop.add_signal_handler(number, self._leave.set)
+        leave_on_signals(self._leave, self._leave_at_once)
         monitoring = Monitoring(
-            self._options.host, self._options.http_port, self._metrics.registry, self._ready
+            self._options.http_host or self._options.host,
+            self._options.http_port,
+            self._metrics.registry,
+            self._ready,
         )
         leaving: asyncio.Future[Any] = asyncio.ensure_future(self._leave.wait())
         starting: asyncio.Future[Any] = asyncio.gather(*(self._start() for _ in range(self._options.workers)))
+        scraping = asyncio.create_task(self._scrape())
         try:
             await asyncio.wait([leaving, starting], return_when=asyncio.FIRST_COMPLETED)
             if starting.done():
@@ -81,75 +91,93 @@ class _Supervisor:
                     task.result()
         finally:
             starting.cancel()
+            scraping.cancel()
             await self._stop()
             monitoring.close()
 
     def _ready(self) -> bool:
         return not self._leave.is_set() and self._metrics.any_ready()
 
+    async def _scrape(self) -> None:
+        """Read the workers' metrics regularly, so that little is lost when one is killed."""
+        while True:
+            await asyncio.sleep(SCRAPE_SECONDS)
+            await asyncio.to_thread(self._metrics.scrape)
+
     async def _start(self) -> tuple[Process, str]:
-        """A worker that serves, and its models."""
+        """Start a worker; return it with the names of its models once it serves."""
         process = await asyncio.create_subprocess_exec(
-            sys.executable, "-m", "tablefold.server.processes.worker", stdin=PIPE, stdout=PIPE
+            sys.executable,
+            *("-m", "tablefold.server.processes.worker"),
+            stdin=PIPE,
+            stdout=PIPE,
+            limit=MAX_LINE_BYTES,
+            start_new_session=True,  # Ctrl-C is for the supervisor, which drains them
         )
         self._processes.add(process)
         assert process.stdin is not None
         assert process.stdout is not None
-        process.stdin.write(pickle.dumps(self._of_worker))
-        words = json.loads(await process.stdout.readline() or "{}")
-        if "models" not in words:
+        process.stdin.write(pickle.dumps(self._worker_options))
+        message = json.loads(await process.stdout.readline() or "{}")
+        if "models" not in message:
             code = await process.wait()
             self._processes.remove(process)
-            text = words.get("error", f"a worker ended with exit code {code} before it served")
-            raise UsageError(text) if words.get("usage") else TablefoldError(text)
-        self._metrics.add(process.pid, words["http_port"])
-        return process, words["models"]
+            text = message.get("error", f"a worker ended with exit code {code} before it served")
+            raise UsageError(text) if message.get("usage") else TablefoldError(text)
+        self._metrics.add(process.pid, message["http_port"])
+        return process, message["models"]
 
     async def _keep(self, process: Process) -> None:
         """Replace a worker whenever it ends."""
         while True:
-            born = time.monotonic()
-            while await self._alive(process):
+            started = time.monotonic()
+            while await self._heartbeat(process):
                 pass
-            code = await _ended(process, LEAVES)
+            code = await _ended(process, EXIT_GRACE_SECONDS)
             self._processes.discard(process)
             self._metrics.remove(process.pid)
             log.error("worker %d ended (exit code %d); another one starts", process.pid, code)
-            if time.monotonic() - born < SHORT_LIFE:
-                await asyncio.sleep(PAUSE)
+            if time.monotonic() - started < SHORT_LIFE_SECONDS:
+                await asyncio.sleep(RESTART_DELAY_SECONDS)
             while True:
                 try:
                     process, _ = await self._start()
                     break
                 except TablefoldError as error:
                     log.error("a worker cannot start: %s", error)
-                    await asyncio.sleep(PAUSE)
+                    await asyncio.sleep(RESTART_DELAY_SECONDS)
 
-    async def _alive(self, process: Process) -> bool:
-        """Whether a worker gives its next sign of life. False once it ends, or says nothing for too long."""
+    async def _heartbeat(self, process: Process) -> bool:
+        """Wait for a worker's next heartbeat. False once it ends, or has none for too long."""
         assert process.stdout is not None
-        for _ in range(LISTENS):
+        seconds = self._options.engine_timeout_seconds
+        for _ in range(MISSED_HEARTBEATS):
             try:
-                # Not wait_for, which loses the order to leave where it comes together with a sign of life.
-                async with asyncio.timeout(self._options.stuck_seconds / LISTENS):
+                # Not wait_for, which loses the order to leave where it comes together with a heartbeat.
+                async with asyncio.timeout(seconds / MISSED_HEARTBEATS):
                     return bool(await process.stdout.readline())
             except TimeoutError:
                 continue
-        log.error("worker %d has said nothing for %g seconds", process.pid, self._options.stuck_seconds)
+        log.error("worker %d has had no heartbeat for %g seconds", process.pid, seconds)
         return False
 
     async def _stop(self) -> None:
-        """Drain every worker, and kill what does not end."""
+        """Drain every worker, and kill those that do not end."""
         for process in self._processes:
             _send(process, signal.SIGTERM)
-        patience = self._options.drain_seconds + LAST_RESORT
-        await asyncio.gather(*(_ended(process, patience) for process in self._processes))
+        seconds = self._options.drain_seconds + KILL_AFTER_SECONDS
+        await asyncio.gather(*(_ended(process, seconds) for process in self._processes))
+
+    def _leave_at_once(self) -> NoReturn:
+        for process in self._processes:
+            _send(process, signal.SIGKILL)
+        os._exit(0)
 
 
-async def _ended(process: Process, patience: float) -> int:
-    """The exit code of a worker that is to end; it is killed where it takes more than `patience` seconds."""
+async def _ended(process: Process, max_seconds: float) -> int:
+    """Return the exit code of a worker that is to end; kill it where it takes more than `max_seconds`."""
     try:
-        async with asyncio.timeout(patience):
+        async with asyncio.timeout(max_seconds):
             return await process.wait()
     except TimeoutError:
         log.error("worker %d does not end; it is killed", process.pid)

@@ -1,14 +1,13 @@
 """One of several processes of a server: options come in on stdin, whose end is the order to leave.
 
-    {"http_port": 40123, "models": "models: ads:1 on cpu"}      the one line on stdout, once it serves
-    {"error": "...", "usage": true}                              or why it never will
-                                                                 then an empty line for every BEAT it lives
-
-Knows how to talk to its supervisor. Does not know the other workers.
+{"http_port": 40123, "models": "models: ads:1 on cpu"}      the one line on stdout, once it serves
+{"error": "...", "usage": true}                              or why it never will
+                                                             then an empty line as a heartbeat
 """
 
 import asyncio
 import json
+import logging
 import os
 import pickle
 import sys
@@ -16,42 +15,52 @@ import sys
 import psutil
 
 from tablefold.errors import TablefoldError, UsageError
-from tablefold.server.app import Server, run
+from tablefold.server.app import Server
 from tablefold.server.models.footprint import Processes
+from tablefold.server.processes.run import run
+from tablefold.server.processes.signals import exit_on_signals
 
-BEAT = 0.5
-"""Seconds between two signs of life of the event loop."""
+HEARTBEAT_SECONDS = 0.5
+"""Between two heartbeats of the event loop."""
+LOG_FORMAT = "%(asctime)s %(levelname)s %(name)s: %(message)s"
+"""That of the command line."""
 
 
 def main() -> None:
-    """Serve until told to leave."""
-    options = pickle.load(sys.stdin.buffer)
+    """Serve until the order to leave."""
+    exit_on_signals()
+    logging.basicConfig(format=LOG_FORMAT)
+    logging.getLogger("tablefold").setLevel(logging.INFO)
+    try:
+        options = pickle.load(sys.stdin.buffer)
+    except EOFError:  # the supervisor left before it could send them
+        return
     try:
         run(options, _announce, watch=sys.stdin.fileno(), processes=_processes)
     except TablefoldError as error:
-        _say(error=str(error), usage=isinstance(error, UsageError))
+        _send(error=str(error), usage=isinstance(error, UsageError))
         sys.exit(1)
 
 
 def _announce(server: Server, models: str) -> None:
-    _say(http_port=server.http_port, models=models)
+    _send(http_port=server.http_port, models=models)
     loop = asyncio.get_running_loop()
 
     def beat() -> None:
         print(flush=True)
-        loop.call_later(BEAT, beat)
+        loop.call_later(HEARTBEAT_SECONDS, beat)
 
-    loop.call_later(BEAT, beat)
+    loop.call_later(HEARTBEAT_SECONDS, beat)
 
 
 def _processes() -> Processes:
-    """This process, its siblings and their supervisor: one footprint together."""
+    """Return the workers and their supervisor: together they have one footprint."""
     supervisor = psutil.Process(os.getppid())
     return Processes([process.pid for process in supervisor.children()], supervisor.pid)
 
 
-def _say(**words: object) -> None:
-    print(json.dumps(words), flush=True)
+def _send(**fields: object) -> None:
+    print(json.dumps(fields), flush=True)
 
 
 if __name__ == "__main__":

@@ -1,7 +1,4 @@
-"""A call, the parts of it that wait or run, and the batch: what the batcher hands to a lane.
-
-Knows rows and answers. Does not know the queue: which calls run when is the batcher's business.
-"""
+"""Calls, the parts of them that run together, and the batch: a job of the engine threads."""
 
 import asyncio
 from collections.abc import Callable, Iterator
@@ -11,24 +8,24 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tablefold.errors import RequestError
-from tablefold.server.engines.onnx import Engine
+from tablefold.server.engines import Engine
 from tablefold.server.queue.batch_sizing import Clock
 
 
 @dataclass(frozen=True, slots=True)
 class Reply:
-    """What `submit` gives back."""
+    """The answer to one call."""
 
     probability: NDArray[np.float32]
     """float32 [rows]"""
     queue_seconds: float
     """From acceptance to the start of the last batch that held rows of the call."""
     compute_seconds: float
-    """The engine's time for the batches that held its rows."""
+    """The engine's time for the batches that held rows of the call."""
 
 
 class Call:
-    """One request from its acceptance to its answer; larger than a batch, it is taken in parts."""
+    """One request from its acceptance to its answer; one larger than a batch is taken in parts."""
 
     __slots__ = (
         "accepted",
@@ -36,10 +33,10 @@ class Call:
         "compute_seconds",
         "deadline",
         "dense",
+        "done",
         "ids",
         "probability",
         "rows",
-        "scored",
         "started",
         "taken",
     )
@@ -52,33 +49,28 @@ class Call:
         accepted: float,
         answer: asyncio.Future[Reply],
     ) -> None:
-        self.dense, self.ids, self.deadline, self.accepted, self.answer = (
-            dense,
-            ids,
-            deadline,
-            accepted,
-            answer,
-        )
+        self.dense, self.ids, self.deadline = dense, ids, deadline
+        self.accepted, self.answer = accepted, answer
         self.rows = len(ids)
-        self.taken = self.scored = 0
+        self.taken = self.done = 0
         self.started = accepted
         self.compute_seconds = 0.0
         self.probability: NDArray[np.float32] | None = None
 
-    def score(self, start: int, probability: NDArray[np.float32], started: float, seconds: float) -> None:
-        """The probabilities of the rows from `start`; the last part to come in answers the call."""
+    def complete(self, start: int, probability: NDArray[np.float32], started: float, seconds: float) -> None:
+        """Store the probabilities of the rows from `start` on; the last part to come answers the call."""
         if self.answer.done():  # cancelled, or another part failed
             return
         self.started = max(self.started, started)
         self.compute_seconds += seconds
-        self.scored += len(probability)
+        self.done += len(probability)
         if len(probability) == self.rows:
             self.probability = probability
         else:
             if self.probability is None:
                 self.probability = np.empty(self.rows, dtype=np.float32)
             self.probability[start : start + len(probability)] = probability
-        if self.scored == self.rows:
+        if self.done == self.rows:
             waited = self.started - self.accepted
             self.answer.set_result(Reply(self.probability, waited, self.compute_seconds))
 
@@ -98,7 +90,7 @@ class Part:
 
 
 class Batch:
-    """The parts that go through the engine together: a `Job` of the lanes."""
+    """The parts that go through the engine together: a `Job` of the engine threads."""
 
     def __init__(
         self, parts: list[Part], engine: Engine, clock: Clock, settle: Callable[["Batch"], None]
@@ -111,20 +103,20 @@ class Batch:
         self.error: BaseException | None = None
 
     def run(self) -> None:
-        """Join the rows and run the engine, on a lane."""
+        """Join the rows and run the engine, on an engine thread."""
         try:
             self.started = self._clock()
             dense = [part.call.dense[part.start : part.stop] for part in self.parts]
             ids = [part.call.ids[part.start : part.stop] for part in self.parts]
-            alone = len(self.parts) == 1  # then its rows pass without a copy
+            single = len(self.parts) == 1  # then its rows pass without a copy
             probability = self._engine.run(
-                dense[0] if alone else np.concatenate(dense), ids[0] if alone else np.concatenate(ids)
+                dense[0] if single else np.concatenate(dense), ids[0] if single else np.concatenate(ids)
             )
             self.seconds = self._clock() - self.started
             if probability.shape != (self.rows,) or probability.dtype != np.float32:
                 raise TypeError(f"it gave {probability.dtype} {list(probability.shape)} for {self.rows} rows")
             self.probability = probability
-        except BaseException as error:  # whatever it is: the calls get an answer and the lane lives on
+        except BaseException as error:  # whatever it is: the calls get an answer and the thread lives on
             self.error = error
 
     def finish(self) -> None:
@@ -132,13 +124,13 @@ class Batch:
         self._settle(self)
 
     def abandon(self) -> None:
-        """Answer the calls although the engine has not come back."""
-        # The lane may still come back and set either; the calls have their one answer by then.
+        """Answer the calls with an error although the engine has not come back."""
+        # The thread may still come back and set either; the calls have their one answer by then.
         self.probability, self.error = None, TimeoutError("the engine hangs")
         self._settle(self)
 
     def split(self) -> Iterator[tuple[Part, NDArray[np.float32] | None]]:
-        """Each part with its probabilities."""
+        """Yield each part with its probabilities."""
         row = 0
         for part in self.parts:
             rows = part.stop - part.start

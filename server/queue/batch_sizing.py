@@ -1,7 +1,4 @@
-"""The pace: how many rows together go fastest, and how many a second get through.
-
-Knows rows and seconds. Does not know engines, queues or models.
-"""
+"""Batch sizing: how many rows go fastest together, and how many rows a second get through."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -9,38 +6,43 @@ from dataclasses import dataclass
 Clock = Callable[[], float]
 """Monotonic seconds."""
 
-SMALLEST = 32
-REPEATS = 3
-LONGEST_SECONDS = 0.02
-"""A batch that takes longer than this makes the calls behind it wait too long, however fast its rows go."""
-BATCH_SECONDS = 0.0008
-"""CPU time that a batch costs besides the engine: handed to a lane, joined, answered. Measured: calls of 270
-rows cost so much more where each was cut in two (docs/results/serving.md); it is mostly thread changes."""
-NEARLY = 0.95
-"""Of the best rows a second: the smallest batch that gets there is the knee of the curve."""
+FIRST_BATCH_ROWS = 32
+TIMING_REPEATS = 3
+MAX_BATCH_SECONDS = 0.02
+"""A longer batch makes the calls behind it wait too long, even where its rows go faster."""
+BATCH_OVERHEAD_SECONDS = 0.0008
+"""CPU time of a batch besides the engine: two changes of threads, joining rows, answering calls.
+
+Measured: calls of 270 rows cost so much more where each was cut in two (`docs/serving.md`)."""
+KNEE_SHARE = 0.95
+"""The knee of the curve is the smallest batch that reaches this share of the best rows a second."""
 
 
 @dataclass(frozen=True, kw_only=True)
-class Pace:
-    """Rows of the best batch, and the rows a second that come of it."""
+class BatchSizing:
+    """The size of the best batch, and the rows a second that follow from it."""
 
     rows: int
     rows_per_second: float
-    most_rows: int
-    """A batch may have so many where that saves cutting a call in two: half as many again, if it may."""
+    max_rows: int
+    """A batch may have so many rows where that saves cutting a call in two."""
 
 
-def measure_pace(run: Callable[[int], object], most_rows: int, clock: Clock) -> Pace:
-    """Run batches of doubling size up to `most_rows`, and give the knee of rows a second over rows."""
+def calibrate(run: Callable[[int], object], max_rows: int, clock: Clock) -> BatchSizing:
+    """Run batches of doubling size up to `max_rows`; return the knee of rows a second over rows.
+
+    A single row is run first, without being timed.
+    """
+    run(1)
     curve: list[tuple[int, float]] = []
-    rows, seconds = min(SMALLEST, most_rows), 0.0
-    while rows <= most_rows and seconds < LONGEST_SECONDS:
-        seconds = min(_time(run, rows, clock) for _ in range(REPEATS)) + BATCH_SECONDS
+    rows, seconds = min(FIRST_BATCH_ROWS, max_rows), 0.0
+    while rows <= max_rows and seconds < MAX_BATCH_SECONDS:
+        seconds = min(_time(run, rows, clock) for _ in range(TIMING_REPEATS)) + BATCH_OVERHEAD_SECONDS
         curve.append((rows, rows / seconds))
         rows *= 2
     best = max(rate for _, rate in curve)
-    rows, rate = next((rows, rate) for rows, rate in curve if rate >= NEARLY * best)
-    return Pace(rows=rows, rows_per_second=rate, most_rows=min(most_rows, rows + rows // 2))
+    rows, rate = next((rows, rate) for rows, rate in curve if rate >= KNEE_SHARE * best)
+    return BatchSizing(rows=rows, rows_per_second=rate, max_rows=min(max_rows, rows + rows // 2))
 
 
 def _time(run: Callable[[int], object], rows: int, clock: Clock) -> float:
@@ -50,18 +52,18 @@ def _time(run: Callable[[int], object], rows: int, clock: Clock) -> float:
 
 
 class Throughput:
-    """Rows a second of all lanes together: as measured while calls wait, as warm-up promised while none does.
+    """Rows a second of all engine threads together.
 
-    Both count by the last ten batches or so, so that an estimate from a bad moment never stays.
+    While calls wait it follows the measured batches; while none waits it returns to the warm-up's figure.
+    Both count by the last ten batches or so: an estimate from a bad moment never stays.
     """
 
-    WEIGHT = 0.1
-    """Of the newest batch."""
+    NEWEST_BATCH_WEIGHT = 0.1
 
-    def __init__(self, pace: Pace) -> None:
-        self._promised = pace.rows, pace.rows / pace.rows_per_second
-        self._rows, self._seconds = float(pace.rows), self._promised[1]
-        self._ended: float | None = None
+    def __init__(self, sizing: BatchSizing) -> None:
+        self._warm_up = sizing.rows, sizing.rows / sizing.rows_per_second
+        self._rows, self._seconds = float(sizing.rows), self._warm_up[1]
+        self._last_end: float | None = None
 
     @property
     def rows_per_second(self) -> float:
@@ -69,14 +71,14 @@ class Throughput:
         return self._rows / self._seconds if self._seconds > 0 else float("inf")
 
     def ended(self, rows: int, now: float, *, waiting: bool) -> None:
-        """A batch of `rows` ended; `waiting`: are there rows that no lane has taken yet?"""
+        """Count a batch of `rows` that ended `now`; `waiting`: other rows still wait for a thread."""
         if not waiting:
-            self._count(*self._promised)
-        elif self._ended is not None:
-            # Rows waited from the batch before up to now, so the time between is what these rows took.
-            self._count(rows, now - self._ended)
-        self._ended = now if waiting else None
+            self._count(*self._warm_up)
+        elif self._last_end is not None:
+            # Rows waited since the last batch ended, so these rows took the time between.
+            self._count(rows, now - self._last_end)
+        self._last_end = now if waiting else None
 
     def _count(self, rows: int, seconds: float) -> None:
-        self._rows += self.WEIGHT * (rows - self._rows)
-        self._seconds += self.WEIGHT * (seconds - self._seconds)
+        self._rows += self.NEWEST_BATCH_WEIGHT * (rows - self._rows)
+        self._seconds += self.NEWEST_BATCH_WEIGHT * (seconds - self._seconds)

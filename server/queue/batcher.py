@@ -1,10 +1,9 @@
 """The batcher: the one owner of a model's queue.
 
-    submit ──► waiting calls ──► batch ──► lane: engine ──► every call its own rows
-               (bounded in rows)  (formed when a lane is free)
+    submit ──► waiting calls ──► batch ──► engine thread ──► every call its own rows
+               (bounded in rows)  (formed when a thread is free)
 
-Knows rows, deadlines and lanes. Does not know the wire, nor which engine runs. Everything here happens on
-the event loop, so the queue needs no lock.
+Everything here happens on the event loop, so the queue needs no lock.
 """
 
 import asyncio
@@ -14,31 +13,21 @@ import time
 import numpy as np
 from numpy.typing import NDArray
 
-from tablefold.errors import (
-    DeadlineExceeded,
-    DeadlineUnreachable,
-    EngineError,
-    Overloaded,
-    RequestError,
-    Unavailable,
-)
-from tablefold.server.engines.onnx import Engine
+from tablefold.errors import DeadlineExceeded, EngineError, RequestError, Unavailable
+from tablefold.server.engines import Engine
+from tablefold.server.queue.admission import check_deadline, check_space
 from tablefold.server.queue.batch import Batch, Call, Part, Reply
-from tablefold.server.queue.batch_sizing import Clock, Pace, Throughput
-from tablefold.server.queue.engine_threads import Lanes
-from tablefold.server.queue.waiting import Waiting
+from tablefold.server.queue.batch_sizing import BatchSizing, Clock, Throughput
+from tablefold.server.queue.engine_threads import EngineThreads
+from tablefold.server.queue.priority_queue import PriorityQueue
 from tablefold.server.telemetry.metrics import ModelMetrics
 
 log = logging.getLogger(__name__)
 
-SMALL_ROWS = 32
+SMALL_BATCH_ROWS = 32
 """With this many rows a batch costs little more a row than a full one."""
-FADE = 0.8
-"""By which the number of calls lately in flight together falls with every batch that has fewer."""
-HEADROOM = 0.8
-"""Of the time a caller gives: what waits ahead of a call and the call itself must fit, or it is refused.
-
-The rest is for what the estimate cannot know: the way back, and more urgent calls that come later."""
+IN_FLIGHT_DECAY = 0.8
+"""The recent number of calls in flight falls by this factor with every batch that has fewer."""
 
 
 class Batcher:
@@ -47,27 +36,27 @@ class Batcher:
     def __init__(
         self,
         engine: Engine,
-        lanes: Lanes,
+        engine_threads: EngineThreads,
         metrics: ModelMetrics,
-        pace: Pace,
+        sizing: BatchSizing,
         *,
         name: str = "model",
         max_queue_rows: int = 65_536,
-        gather_seconds: float = 0.0,
+        max_queue_delay_seconds: float = 0.0,
         clock: Clock = time.monotonic,
     ) -> None:
         self.engine, self.metrics, self.name, self.clock = engine, metrics, name, clock
-        self._lanes = lanes
-        self._max_queue_rows, self._pace = max_queue_rows, pace
-        self._gather_seconds = gather_seconds
-        self._throughput = Throughput(pace)
-        self._waiting = Waiting()
+        self._engine_threads = engine_threads
+        self._max_queue_rows, self._sizing = max_queue_rows, sizing
+        self._max_queue_delay_seconds = max_queue_delay_seconds
+        self._throughput = Throughput(sizing)
+        self._waiting = PriorityQueue()
         self._running_rows = 0
-        self._calls = 0
-        self._lately = 0.0
-        """Calls in flight together."""
-        self._asked = False
-        self._gathering: asyncio.TimerHandle | None = None
+        self._in_flight = 0
+        """Calls."""
+        self._recently_in_flight = 0.0
+        self._thread_requested = False
+        self._delay: asyncio.TimerHandle | None = None
         self._closed = False
 
     @property
@@ -77,23 +66,26 @@ class Batcher:
 
     @property
     def closed(self) -> bool:
-        """Is what comes refused?"""
+        """Whether new calls are refused."""
         return self._closed
 
     async def submit(
         self, dense: NDArray[np.float32], ids: NDArray[np.int64], deadline: float | None = None
     ) -> Reply:
-        """The probabilities of rows dense float32 [B, N] and ids int64 [B, C], B >= 1.
+        """Return the probabilities of rows dense float32 [B, N] and ids int64 [B, C], B >= 1.
 
-        `deadline` is on the batcher's clock. Raises Overloaded, DeadlineUnreachable, DeadlineExceeded,
-        Unavailable (closed) or EngineError. Cancelling the caller takes its rows out of the queue.
+        `deadline` is on the batcher's clock. Raises Overloaded, DeadlineUnreachable, DeadlineExceeded, Unavailable
+        (closed) or EngineError. Cancelling the caller takes its rows out of the queue.
         """
         call = Call(dense, ids, deadline, self.clock(), asyncio.get_running_loop().create_future())
-        self._check(call)
+        if self._closed:
+            raise Unavailable("the server is shutting down; another one, or a later try, will answer")
+        check_space(call, self._waiting, self._max_queue_rows)
+        check_deadline(call, self._waiting, self._running_rows, self._throughput.rows_per_second)
         self._waiting.add(call)
         self.metrics.queue_rows(self._waiting.rows)
-        self._calls += 1
-        self._ask()
+        self._in_flight += 1
+        self._request_thread()
         try:
             reply = await call.answer
         except asyncio.CancelledError:
@@ -101,25 +93,25 @@ class Batcher:
             self.metrics.queue_rows(self._waiting.rows)
             raise
         finally:
-            self._calls -= 1
+            self._in_flight -= 1
         self.metrics.answered(call.rows, reply.queue_seconds)
         return reply
 
     def close(self) -> None:
-        """Refuse what comes from now on; what waits is still answered."""
+        """Refuse new calls; those that wait are still answered."""
         self._closed = True
-        self._ask()
+        self._request_thread()
 
-    def form(self) -> Batch | None:
-        """The next batch, without the expired: a `Turn` of the lanes.
+    def next_batch(self) -> Batch | None:
+        """Form the next batch, without the expired calls: the `BatchSource` of the engine threads.
 
-        The most urgent calls, whole where that makes the batch at least half and at most one and a half
-        times as large as goes fastest, in parts otherwise.
+        It takes the most urgent calls. A call stays whole where the batch then has between half and one and
+        a half times the best size; otherwise it is cut.
         """
-        self._asked = False
-        self._lately = max(self._calls, self._lately * FADE)
+        self._thread_requested = False
+        self._recently_in_flight = max(self._in_flight, self._recently_in_flight * IN_FLIGHT_DECAY)
         now = self.clock()
-        room, stretch = self._pace.rows, self._pace.most_rows - self._pace.rows
+        room, extra = self._sizing.rows, self._sizing.max_rows - self._sizing.rows
         parts: list[Part] = []
         while room > 0 and (call := self._waiting.first()) is not None:
             if call.deadline is not None and call.deadline <= now:
@@ -128,15 +120,15 @@ class Batcher:
                 )
                 continue
             rest = call.rows - call.taken
-            whole = rest <= room + stretch
-            if not whole and room <= self._pace.rows // 2:
+            whole = rest <= room + extra
+            if not whole and room <= self._sizing.rows // 2:
                 break
             rows = rest if whole else room
             parts.append(Part(call, call.taken, call.taken + rows))
             self._waiting.take(call, rows)
             room -= rows
         self.metrics.queue_rows(self._waiting.rows)
-        self._ask()
+        self._request_thread()
         if not parts:
             return None
         batch = Batch(parts, self.engine, self.clock, self._settle)
@@ -144,8 +136,8 @@ class Batcher:
         return batch
 
     def abandon(self) -> None:
-        """No lane will ever be free: answer all that wait, and refuse what comes."""
-        self._asked = self._closed = True  # ask no more
+        """Answer all waiting calls with Unavailable and refuse new ones: no thread will ever be free."""
+        self._thread_requested = self._closed = True  # so that no thread is requested any more
         while (call := self._waiting.first()) is not None:
             self._drop(call, Unavailable("the engine hangs and the server is leaving; try another one"))
 
@@ -154,67 +146,31 @@ class Batcher:
         self._waiting.remove(call)
         call.fail(error)
 
-    def _check(self, call: Call) -> None:
-        """Refuse at once what cannot be answered, or not in time.
+    def _request_thread(self) -> None:
+        """Request a thread, at once or when a small batch has waited for calls that should soon join it.
 
-        DEADLINE_EXCEEDED says the caller's time is over, RESOURCE_EXHAUSTED that others came first: their
-        rows fill the queue, or take longer than the caller's time.
+        Handing a batch over and back takes two changes of threads. They cost as much as the engine takes for
+        several small calls. A single call in flight never waits.
         """
-        if self._closed:
-            raise Unavailable("the server is shutting down; another one, or a later try, will answer")
-        limit = self._max_queue_rows
-        if call.rows > limit:
-            raise Overloaded(
-                f"{call.rows} rows in one request, but the queue holds {limit}: "
-                "send fewer rows a request or serve with a larger --max-queue-rows"
-            )
-        if self._waiting.rows + call.rows > limit:
-            raise Overloaded(
-                f"the queue is full ({self._waiting.rows} of {limit} rows wait): send less or later"
-            )
-        if call.deadline is None:
+        if self._thread_requested or not self._waiting.rows:
             return
-        remaining = call.deadline - call.accepted
-        if remaining <= 0:
-            raise DeadlineExceeded("the deadline had passed when the request arrived")
-        rate = self._throughput.rows_per_second
-        fit = HEADROOM * remaining * rate - call.rows
-        # All that waits is the most that can be ahead; who is ahead is only counted where it matters.
-        if self._running_rows + self._waiting.rows <= fit:
-            return
-        ahead = self._running_rows + self._waiting.rows_before(call)
-        # On an idle engine every call gets its try: an estimate must not lock anybody out.
-        if ahead and ahead > fit:
-            raise DeadlineUnreachable(
-                f"{ahead} rows come first, at {rate:.0f} rows a second, and the deadline is in "
-                f"{remaining * 1000:.0f} ms: send less, later or with a later deadline"
-            )
-
-    def _ask(self) -> None:
-        """Ask for a lane, at once or when a small batch has waited for the calls that should soon join it.
-
-        To hand a batch over and back takes two changes of threads, which cost as much as the engine takes for
-        several small calls. A call that is alone never waits.
-        """
-        if self._asked or not self._waiting.rows:
-            return
-        enough = self._waiting.rows >= SMALL_ROWS or self._calls >= self._lately
-        if enough or self._closed or not self._gather_seconds:
-            self._ask_now()
-        elif self._gathering is None:
+        enough = self._waiting.rows >= SMALL_BATCH_ROWS or self._in_flight >= self._recently_in_flight
+        if enough or self._closed or not self._max_queue_delay_seconds:
+            self._request_thread_now()
+        elif self._delay is None:
             loop = asyncio.get_running_loop()
-            self._gathering = loop.call_later(self._gather_seconds, self._ask_now)
+            self._delay = loop.call_later(self._max_queue_delay_seconds, self._request_thread_now)
 
-    def _ask_now(self) -> None:
-        if self._gathering is not None:
-            self._gathering.cancel()
-            self._gathering = None
-        if not self._asked and self._waiting.rows:
-            self._asked = True
-            self._lanes.ask(self)
+    def _request_thread_now(self) -> None:
+        if self._delay is not None:
+            self._delay.cancel()
+            self._delay = None
+        if not self._thread_requested and self._waiting.rows:
+            self._thread_requested = True
+            self._engine_threads.request(self)
 
     def _settle(self, batch: Batch) -> None:
-        """Every call of a batch that ran gets its rows, or the one error of the engine."""
+        """Answer every call of a batch with its rows, or with the error of the engine."""
         self._running_rows -= batch.rows
         self._throughput.ended(batch.rows, self.clock(), waiting=self._waiting.rows > 0)
         if batch.probability is None:
@@ -226,8 +182,8 @@ class Batcher:
                     part.call, EngineError("the engine failed on this request; the server's log says why")
                 )
                 if probability is not None:
-                    log.error("model %s: the engine gave a probability that is no number", self.name)
+                    log.error("model %s: the engine gave a probability that is not a number", self.name)
             else:
-                part.call.score(part.start, probability, batch.started, batch.seconds)
+                part.call.complete(part.start, probability, batch.started, batch.seconds)
         if batch.probability is not None:
             self.metrics.batch(batch.rows, batch.seconds)

@@ -1,6 +1,7 @@
-"""What the kernel says of memory: of processes, of mapped files, and of a piece of work.
+"""Memory figures of the kernel: of processes, of mapped files, and of one piece of work.
 
-Knows /proc (Linux); elsewhere psutil's resident figure and zeros. Does not know models.
+psutil reads mapped files and resident memory everywhere. The peak and the anonymous share of a process are
+not in it, so those are read from Linux's /proc; on other platforms they are 0.
 """
 
 import ctypes
@@ -18,23 +19,25 @@ Outcome = TypeVar("Outcome")
 
 @dataclass(frozen=True)
 class ProcessMemory:
-    """All in bytes; 0 where the platform does not tell."""
+    """All in bytes; 0 where the platform does not say."""
 
     resident: int
     resident_peak: int
     proportional: int
-    """Like resident, but pages shared by n processes count 1/n: what the process really costs. Summed over
-    processes, every page counts once."""
+    """Like resident, but a page shared by n processes counts 1/n. The sum over processes counts each once."""
     proportional_anonymous: int
-    """Its share of what was written: heaps, arenas, stacks."""
+    """The proportional share of written memory: heaps, arenas, stacks."""
     anonymous: int
-    """What the process itself wrote."""
+    """Memory that the process itself wrote."""
     file_backed: int
     """Mapped from files (weights, libraries) and shared: the kernel can drop it and read it again."""
 
 
 def process_memory(pid: int | None = None) -> ProcessMemory:
-    """The memory of a process, by default this one. Takes milliseconds where gigabytes are mapped."""
+    """Return the memory of a process, by default this one. Takes milliseconds where gigabytes are mapped.
+
+    Raises psutil.NoSuchProcess.
+    """
     pid = pid or os.getpid()
     try:
         sizes = _sizes(Path(f"/proc/{pid}/smaps_rollup")) | _sizes(Path(f"/proc/{pid}/status"))
@@ -53,47 +56,46 @@ def process_memory(pid: int | None = None) -> ProcessMemory:
 
 
 def memory_of(pids: Iterable[int]) -> dict[int, ProcessMemory]:
-    """The memory of each process that is still there."""
+    """Return the memory of each process that still exists."""
     found = {}
     for pid in pids:
-        with suppress(psutil.NoSuchProcess):
+        with suppress(psutil.NoSuchProcess, KeyError):  # KeyError: it is ending, and has no memory any more
             found[pid] = process_memory(pid)
     return found
 
 
 def mapped_bytes(pids: Iterable[int], files: set[str]) -> dict[str, int]:
-    """How much of each file (absolute path) processes have mapped and in memory, every page counted once."""
+    """Return how much of each file (absolute path) the processes have mapped and in memory.
+
+    A page counts once, however many processes map it.
+    """
     found = dict.fromkeys(files, 0)
     for pid in pids:
-        with suppress(OSError):  # no /proc, or the process has ended
-            file = ""
-            for line in Path(f"/proc/{pid}/smaps").read_text(errors="replace").splitlines():
-                words = line.split(maxsplit=5)
-                if not words[0].endswith(":"):  # the first line of a mapping: addresses, ..., file
-                    file = words[5].removesuffix(" (deleted)") if len(words) == 6 else ""
-                elif words[0] == "Pss:" and file in found:
-                    found[file] += int(words[1]) * 1024
+        with suppress(psutil.Error, AttributeError):  # it has ended, or the platform has no such list
+            for mapping in psutil.Process(pid).memory_maps():
+                if mapping.path in found:
+                    found[mapping.path] += mapping.pss
     return found
 
 
 @dataclass(frozen=True)
 class Growth:
-    """What a piece of work added to this process, in bytes; other work of that moment is in it."""
+    """Memory that a piece of work added to this process, in bytes; other work of that moment is in it."""
 
     anonymous: int = 0
     peak: int = 0
     """Resident, at the highest, mapped files included."""
 
 
-def measured(work: Callable[[], Outcome]) -> tuple[Outcome, Growth]:
-    """What `work` gives, and what it added."""
+def measure_growth(work: Callable[[], Outcome]) -> tuple[Outcome, Growth]:
+    """Return the outcome of `work`, and the memory that it added."""
     status = Path("/proc/self/status")
     if not status.exists():
         return work(), Growth()
     before = _sizes(status)
     outcome = work()
     after = _sizes(status)
-    # The kernel's mark tells of a peak only where that was the process's highest ever.
+    # The kernel's mark shows a peak only where that was the process's highest ever.
     top = after["VmHWM"] if after["VmHWM"] > before["VmHWM"] else after["VmRSS"]
     anonymous = max(0, after["RssAnon"] - before["RssAnon"])
     return outcome, Growth(anonymous, max(anonymous, top - before["VmRSS"]))
@@ -103,25 +105,25 @@ M_ARENA_MAX = -8
 """Of glibc's <malloc.h>."""
 
 
-def use_one_heap() -> None:
-    """Make glibc's malloc use one heap for all threads; to be called before there are others.
+def use_single_heap() -> None:
+    """Make glibc's malloc use one heap for all threads. To be called before there are other threads.
 
-    By default threads have heaps of their own, and what one version leaves in each of them is not given back:
-    tens of megabytes after a few hundred reloads (`bench/serving/reload.py`).
+    By default threads have heaps of their own, and memory that one version leaves in each of them is not
+    given back: tens of megabytes after a few hundred reloads (`bench/serving/reload.py`).
     """
     mallopt = getattr(ctypes.CDLL(None), "mallopt", None)  # musl and macOS have none
     if mallopt is not None:
         mallopt(M_ARENA_MAX, 1)
 
 
-def give_back() -> None:
-    """Let the kernel have what was freed: glibc keeps it for later otherwise. Takes milliseconds."""
+def trim_heap() -> None:
+    """Give freed memory back to the kernel; glibc keeps it for later otherwise. Takes milliseconds."""
     trim = getattr(ctypes.CDLL(None), "malloc_trim", None)  # musl and macOS have none
     if trim is not None:
         trim(0)
 
 
 def _sizes(file: Path) -> dict[str, int]:
-    """Bytes by name from the lines `Name:   123 kB`."""
+    """Return bytes by name from lines `Name:   123 kB`."""
     lines = (line.split() for line in file.read_text().splitlines())
     return {words[0][:-1]: int(words[1]) * 1024 for words in lines if len(words) == 3 and words[2] == "kB"}

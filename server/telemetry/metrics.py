@@ -1,6 +1,6 @@
-"""What the server counts, for Prometheus: base units, `_total` counters, histograms, bounded labels.
+"""The metrics of one server for Prometheus: base units, `_total` counters, histograms, bounded labels.
 
-Knows names and buckets. Has a registry of its own, so that two servers in one process do not mix.
+Each server has a registry of its own, so that two servers in one process do not mix.
 """
 
 from collections.abc import Iterator
@@ -10,20 +10,26 @@ from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 from prometheus_client.core import GaugeMetricFamily
 from prometheus_client.registry import Collector
 
-from tablefold.errors import RequestError
+from tablefold.errors import RequestError, Unimplemented
 from tablefold.model_size import Parts
 from tablefold.server.telemetry.memory import process_memory
 
-SECONDS = (0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 10)
-ROWS = (1, 4, 16, 64, 128, 256, 512, 1024, 2048, 4096, 16384)
+SECONDS_BUCKETS = (
+    0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 10,
+)  # fmt: skip
+ROWS_BUCKETS = (1, 4, 16, 64, 128, 256, 512, 1024, 2048, 4096, 16384)
 
 CANCELLED = "cancelled"
-REASONS = (*(error.reason for error in RequestError.__subclasses__()), CANCELLED)
+NOT_RECEIVED = "not_received"
+"""gRPC ended the call before its message was there: too large, cut off, or the client left."""
+REASONS = (*(error.reason for error in RequestError.__subclasses__()), CANCELLED, NOT_RECEIVED)
 """Why a call got no probabilities."""
+UNKNOWN_METHOD = "unknown"
+"""The label of all methods that the server does not have."""
 
 
 class ModelMetrics:
-    """The figures of one version of a model; made by `Metrics.of_model`. Versions add up under its name."""
+    """The metrics of one version of a model; made by `Metrics.of_model`. Versions add up under its name."""
 
     def __init__(self, metrics: "Metrics", model: str, parts: Parts, version: int) -> None:
         self._waiting = 0
@@ -34,45 +40,54 @@ class ModelMetrics:
         self._compute_seconds = metrics.compute_seconds.labels(model)
         self._batch_rows = metrics.batch_rows.labels(model)
         self._rows = metrics.rows.labels(model)
-        self._bytes = metrics.model_bytes
-        self._labels = [(model, str(version), part) for part in parts.model_dump()]
-        for labels, size in zip(self._labels, parts.model_dump().values(), strict=True):
-            self._bytes.labels(*labels).set(size)
+        self._metrics, self._version = metrics, (model, str(version))
+        metrics.parts[self._version] = (self, parts)
+        for part, size in parts.model_dump().items():
+            metrics.model_bytes.labels(*self._version, part).set(size)
 
     def queue_rows(self, rows: int) -> None:
-        """Rows that wait now."""
+        """Set the rows that wait now."""
         self._queue_rows.inc(rows - self._waiting)
         self._waiting = rows
 
     def close(self) -> None:
-        """The version is not in memory any more."""
-        for labels in self._labels:
-            self._bytes.remove(*labels)
+        """Forget the bytes of this version, unless another one has taken its number since."""
+        owner, parts = self._metrics.parts.get(self._version, (None, None))
+        if owner is self and parts is not None:
+            del self._metrics.parts[self._version]
+            for part in parts.model_dump():
+                self._metrics.model_bytes.remove(*self._version, part)
 
     def batch(self, rows: int, seconds: float) -> None:
-        """The engine ran a batch."""
+        """Count a batch that the engine ran."""
         self.batches += 1
         self._batch_rows.observe(rows)
         self._compute_seconds.observe(seconds)
 
     def answered(self, rows: int, queue_seconds: float) -> None:
-        """A call got its probabilities."""
+        """Count a call that got its probabilities."""
         self._rows.inc(rows)
         self._queue_seconds.observe(queue_seconds)
 
 
 class Metrics:
-    """Everything one server counts."""
+    """All metrics of one server."""
 
     def __init__(self) -> None:
         self.registry = CollectorRegistry()
         self.registry.register(_ProcessCollector())
+        self.parts: dict[tuple[str, str], tuple[ModelMetrics, Parts]] = {}
+        """By model and version: whose bytes `model_bytes` shows."""
         self.queue_rows = Gauge("tablefold_queue_rows", "Rows that wait.", ["model"], registry=self.registry)
         self.rows = Counter(
             "tablefold_rows", "Rows answered with a probability.", ["model"], registry=self.registry
         )
         self.batch_rows = Histogram(
-            "tablefold_batch_rows", "Rows of a batch.", ["model"], buckets=ROWS, registry=self.registry
+            "tablefold_batch_rows",
+            "Rows of a batch.",
+            ["model"],
+            buckets=ROWS_BUCKETS,
+            registry=self.registry,
         )
         self.queue_seconds = self._seconds("queue", "From a call's acceptance to its last batch.", "model")
         self.compute_seconds = self._seconds("compute", "The engine's time for a batch.", "model")
@@ -93,11 +108,11 @@ class Metrics:
         )
 
     def of_model(self, name: str, parts: Parts, version: int = 1) -> ModelMetrics:
-        """The figures of a version in memory; `parts` is its footprint."""
+        """Return the metrics of a version in memory; `parts` is its footprint."""
         return ModelMetrics(self, name, parts, version)
 
     def call(self, method: str, status: str, reason: str | None, seconds: float) -> None:
-        """A call ended, with gRPC's name of its status; `method` must be one of the server's own.
+        """Count a call that ended, with gRPC's name of its status; `method` must be one of the server's own.
 
         `reason`: of an error, one of REASONS.
         """
@@ -106,8 +121,20 @@ class Metrics:
         if reason is not None:
             self._refusals.labels(reason).inc()
 
-    def _seconds(self, of: str, text: str, label: str) -> Histogram:
-        return Histogram(f"tablefold_{of}_seconds", text, [label], buckets=SECONDS, registry=self.registry)
+    def call_not_received(self, method: str) -> None:
+        """Count a call that gRPC ended before its message was there; nobody here knows its status."""
+        self._calls.labels(method, NOT_RECEIVED.upper()).inc()
+        self._refusals.labels(NOT_RECEIVED).inc()
+
+    def unknown_method(self) -> None:
+        """Count a call of a method that the server does not have."""
+        self._calls.labels(UNKNOWN_METHOD, Unimplemented.status).inc()
+        self._refusals.labels(Unimplemented.reason).inc()
+
+    def _seconds(self, name: str, text: str, label: str) -> Histogram:
+        return Histogram(
+            f"tablefold_{name}_seconds", text, [label], buckets=SECONDS_BUCKETS, registry=self.registry
+        )
 
 
 class _ProcessCollector(Collector):

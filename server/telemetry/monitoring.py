@@ -1,9 +1,11 @@
 """The HTTP port: `/metrics` for Prometheus, `/livez` and `/readyz` for orchestrators.
 
-Knows WSGI. Does not know gRPC; runs on threads of its own, so a busy event loop does not hide its figures.
+It runs on threads of its own, so that a busy event loop does not hide the figures.
 """
 
+import logging
 import socket
+import sys
 import threading
 from collections.abc import Callable, Iterable
 from socketserver import ThreadingMixIn
@@ -14,10 +16,26 @@ from prometheus_client import CollectorRegistry, make_wsgi_app
 
 from tablefold.errors import UsageError
 
+log = logging.getLogger(__name__)
+
+HTTP_TIMEOUT_SECONDS = 30
+
 
 class _Server(ThreadingMixIn, WSGIServer):
     daemon_threads = True
     allow_reuse_address = True
+
+    def server_bind(self) -> None:
+        """Bind without the reverse look-up of the host's name, which may take seconds."""
+        socket.socket.bind(self.socket, self.server_address)
+        self.server_address = self.socket.getsockname()
+        self.server_name, self.server_port = str(self.server_address[0]), int(self.server_address[1])
+        self.setup_environ()
+
+    def handle_error(self, request: Any, client_address: Any) -> None:
+        """Log errors of ours only: a client that leaves in the middle is none."""
+        if not isinstance(sys.exception(), OSError):
+            log.exception("the HTTP port failed on a request")
 
 
 class _Server6(_Server):
@@ -25,12 +43,14 @@ class _Server6(_Server):
 
 
 class _Handler(WSGIRequestHandler):
+    timeout = HTTP_TIMEOUT_SECONDS
+
     def log_message(self, format: str, *args: Any) -> None:
-        """Scrapes come every few seconds; they are not news."""
+        """Scrapes come every few seconds; the log is not for them."""
 
 
 class Monitoring:
-    """Listens from construction to `close`. Raises UsageError where the port cannot be had."""
+    """Listens from construction to `close`. Raises UsageError where the port is not available."""
 
     def __init__(self, host: str, port: int, registry: CollectorRegistry, ready: Callable[[], bool]) -> None:
         self._metrics = make_wsgi_app(registry)
@@ -38,9 +58,9 @@ class Monitoring:
         server = _Server6 if ":" in host else _Server
         try:
             self._server = make_server(host, port, self._answer, server, _Handler)
-        except OSError as error:
+        except (OSError, UnicodeError) as error:
             raise UsageError(
-                f"cannot listen on {host}:{port} for HTTP: {error.strerror}; give another --http-port"
+                f"cannot listen on {host}:{port} for HTTP: {error}; give another --http-port or --http-host"
             ) from error
         self.port: int = self._server.server_port
         threading.Thread(

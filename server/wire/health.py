@@ -1,7 +1,7 @@
-"""Health: `grpc.health.v1`, and the one answer to "is this server ready?".
+"""`grpc.health.v1`, and the one answer to "is this server ready?".
 
-Knows ready and draining. Not grpc_health's own servicer: that one forgets all watchers of a service when
-one of them leaves, and its open watches would hold up the drain.
+Not grpc_health's own servicer: that one forgets all watchers of a service when one of them leaves, and its
+open watches would hold up the drain.
 """
 # ruff: noqa: N802 (gRPC names the methods)
 
@@ -12,7 +12,7 @@ from grpc_health.v1 import health_pb2 as pb
 from grpc_health.v1.health_pb2_grpc import HealthServicer
 
 from tablefold.errors import ModelNotFound
-from tablefold.server.wire.score import Context
+from tablefold.server.wire.predict import Context
 
 SERVING = pb.HealthCheckResponse.SERVING
 NOT_SERVING = pb.HealthCheckResponse.NOT_SERVING
@@ -28,11 +28,11 @@ class Health(HealthServicer):  # type: ignore[misc]
 
     @property
     def serving(self) -> bool:
-        """May new work come here?"""
+        """Whether the server takes new calls."""
         return not self.draining.is_set()
 
     async def Check(self, request: pb.HealthCheckRequest, context: Context) -> pb.HealthCheckResponse:
-        """Raises ModelNotFound (NOT_FOUND) for a service the server does not have."""
+        """Return the status. Raises ModelNotFound (NOT_FOUND) for a service the server does not have."""
         if request.service not in self._services:
             raise ModelNotFound(f"there is no service {request.service!r} here")
         return _response(SERVING if self.serving else NOT_SERVING)
@@ -40,7 +40,7 @@ class Health(HealthServicer):  # type: ignore[misc]
     async def Watch(
         self, request: pb.HealthCheckRequest, context: Context
     ) -> AsyncIterator[pb.HealthCheckResponse]:
-        """The status now and when it changes; ends with the drain."""
+        """Yield the status now and when it changes; ends with the drain."""
         known = request.service in self._services
         if self.serving:
             yield _response(SERVING if known else SERVICE_UNKNOWN)

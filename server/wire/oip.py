@@ -1,60 +1,69 @@
-"""The Open Inference Protocol, version 2, with Triton's extensions: two tensors, `dense` and `ids`.
-
-Knows that protocol's calls. Does not know feature names or batches.
-"""
+"""The Open Inference Protocol, version 2, with Triton's extensions: two tensors, `dense` and `ids`."""
 # ruff: noqa: N802 (gRPC names the methods)
 
 import asyncio
 import logging
 import time
 from collections.abc import AsyncIterator
+from dataclasses import dataclass
 
 from tablefold import __version__
-from tablefold.errors import InvalidRequest, RequestError, Unimplemented
+from tablefold.errors import EngineError, InvalidRequest, RequestError, Unimplemented
 from tablefold.protos import inference_pb2 as pb
 from tablefold.protos.inference_pb2_grpc import GRPCInferenceServiceServicer
 from tablefold.server.models.repository import Repository
 from tablefold.server.telemetry.metrics import Metrics
 from tablefold.server.wire import triton
 from tablefold.server.wire.health import Health
-from tablefold.server.wire.score import Context, score
-from tablefold.server.wire.tensors import read_inputs
+from tablefold.server.wire.predict import Context, predict
+from tablefold.server.wire.status import INTERNAL_TEXT
+from tablefold.server.wire.tensors import check_parameters, read_inputs
 
 log = logging.getLogger(__name__)
 
 STREAMED = "/inference.GRPCInferenceService/ModelStreamInfer/request"
-"""What the metrics call one request of a stream."""
+"""The label in the metrics of one request of a stream."""
 
-STREAM_IN_FLIGHT = 64
-"""Requests of one stream that are answered at once; the next is read when the first of them is answered."""
+MAX_STREAM_REQUESTS = 64
+"""Requests of one stream in flight; the next is read when the first of them is answered."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class InferenceOptions:
+    """The options of the server that the protocol needs."""
+
+    max_queue_rows: int
+    max_message_bytes: int
+    admin: bool
+    """Whether load and unload are offered."""
 
 
 class InferenceService(GRPCInferenceServiceServicer):
-    """`max_rows`: of one request; `admin`: whether load and unload are offered."""
+    """The protocol's calls for the models of a repository."""
 
     def __init__(
-        self, repository: Repository, health: Health, metrics: Metrics, *, max_rows: int, admin: bool
+        self, repository: Repository, health: Health, metrics: Metrics, options: InferenceOptions
     ) -> None:
         self._repository, self._health, self._metrics = repository, health, metrics
-        self._max_rows, self._admin = max_rows, admin
+        self._options = options
 
     async def ServerLive(self, request: pb.ServerLiveRequest, context: Context) -> pb.ServerLiveResponse:
-        """The process answers."""
+        """Return true: the process answers."""
         return pb.ServerLiveResponse(live=True)
 
     async def ServerReady(self, request: pb.ServerReadyRequest, context: Context) -> pb.ServerReadyResponse:
-        """Models are loaded and warm, and the server is not draining."""
+        """Return whether models are loaded and warm, and the server is not draining."""
         return pb.ServerReadyResponse(ready=self._health.serving)
 
     async def ModelReady(self, request: pb.ModelReadyRequest, context: Context) -> pb.ModelReadyResponse:
-        """Raises ModelNotFound for a model or version that is not served."""
+        """Return whether a model is ready. Raises ModelNotFound where it is not served."""
         self._repository.find(request.name, request.version)
         return pb.ModelReadyResponse(ready=self._health.serving)
 
     async def ServerMetadata(
         self, request: pb.ServerMetadataRequest, context: Context
     ) -> pb.ServerMetadataResponse:
-        """Name and version."""
+        """Return name and version of the server."""
         return pb.ServerMetadataResponse(
             name="tablefold",
             version=__version__,
@@ -64,7 +73,7 @@ class InferenceService(GRPCInferenceServiceServicer):
     async def ModelMetadata(
         self, request: pb.ModelMetadataRequest, context: Context
     ) -> pb.ModelMetadataResponse:
-        """Names, datatypes and shapes. Raises ModelNotFound."""
+        """Return names, datatypes and shapes of the tensors. Raises ModelNotFound."""
         model = self._repository.find(request.name, request.version)
         schema = model.manifest.feature_schema
         tensor = pb.ModelMetadataResponse.TensorMetadata
@@ -73,20 +82,21 @@ class InferenceService(GRPCInferenceServiceServicer):
             inputs.insert(0, tensor(name="dense", datatype="FP32", shape=[-1, len(schema.dense)]))
         return pb.ModelMetadataResponse(
             name=model.name,
-            versions=[str(each.version) for each in self._repository.models[model.name].served],
+            versions=[str(other.version) for other in self._repository.models[model.name].served],
             platform="onnxruntime_onnx",
             inputs=inputs,
             outputs=[tensor(name="probability", datatype="FP32", shape=[-1])],
         )
 
     async def ModelInfer(self, request: pb.ModelInferRequest, context: Context) -> pb.ModelInferResponse:
-        """Probabilities. Raises ModelNotFound, InvalidRequest and what `score` raises."""
+        """Return probabilities. Raises ModelNotFound, InvalidRequest and the errors of `predict`."""
         model = self._repository.find(request.model_name, request.model_version)
-        for wanted in request.outputs:
-            if wanted.name != "probability":
-                raise InvalidRequest(f"there is no output {wanted.name!r}; the only one is 'probability'")
+        for requested in request.outputs:
+            if requested.name != "probability":
+                raise InvalidRequest(f"there is no output {requested.name!r}; the only one is 'probability'")
+            check_parameters("output 'probability'", requested.parameters)
         dense, ids = read_inputs(request, model.manifest.feature_schema)
-        probability = (await score(model, dense, ids, context)).probability
+        probability = (await predict(model, dense, ids, context)).probability
         response = pb.ModelInferResponse(
             model_name=model.name, model_version=str(model.version), id=request.id
         )
@@ -100,9 +110,9 @@ class InferenceService(GRPCInferenceServiceServicer):
     async def ModelStreamInfer(
         self, requests: AsyncIterator[pb.ModelInferRequest], context: Context
     ) -> AsyncIterator[pb.ModelStreamInferResponse]:
-        """The answers in the order of the requests; a refused request leaves the stream open."""
+        """Yield the answers in the order of the requests; a refused request leaves the stream open."""
         answers: asyncio.Queue[asyncio.Future[pb.ModelStreamInferResponse] | None]
-        answers = asyncio.Queue(STREAM_IN_FLIGHT)
+        answers = asyncio.Queue(MAX_STREAM_REQUESTS)
 
         async def read() -> None:
             try:
@@ -121,11 +131,11 @@ class InferenceService(GRPCInferenceServiceServicer):
         finally:  # the client may have left
             reading.cancel()
             while not answers.empty():
-                if (left := answers.get_nowait()) is not None:
-                    left.cancel()
+                if (unsent := answers.get_nowait()) is not None:
+                    unsent.cancel()
 
     async def _answer(self, request: pb.ModelInferRequest, context: Context) -> pb.ModelStreamInferResponse:
-        """One request of a stream; its status goes before the error's text, for the call itself has none."""
+        """Answer one request of a stream. Its status goes before the error's text: the call has no other."""
         started, status, reason, text = time.monotonic(), "OK", None, ""
         response = pb.ModelInferResponse(id=request.id)
         try:
@@ -134,21 +144,24 @@ class InferenceService(GRPCInferenceServiceServicer):
             status, reason, text = error.status, error.reason, str(error)
         except Exception:
             log.exception("a request of a stream failed")
-            status, reason, text = "INTERNAL", "internal", "internal error; the server's log says more"
+            status, reason, text = EngineError.status, EngineError.reason, INTERNAL_TEXT
         self._metrics.call(STREAMED, status, reason, time.monotonic() - started)
         return pb.ModelStreamInferResponse(
             error_message=f"{status}: {text}" if text else "", infer_response=response
         )
 
     async def ModelConfig(self, request: pb.ModelConfigRequest, context: Context) -> pb.ModelConfigResponse:
-        """Names, datatypes and the largest request, as Triton says it. Raises ModelNotFound."""
+        """Return the tensors and the largest request, as Triton has it. Raises ModelNotFound."""
         model = self._repository.find(request.name, request.version)
-        return pb.ModelConfigResponse(config=triton.configuration(model, self._max_rows))
+        max_rows = triton.max_request_rows(
+            model.manifest.feature_schema, self._options.max_queue_rows, self._options.max_message_bytes
+        )
+        return pb.ModelConfigResponse(config=triton.configuration(model, max_rows))
 
     async def ModelStatistics(
         self, request: pb.ModelStatisticsRequest, context: Context
     ) -> pb.ModelStatisticsResponse:
-        """Counts and times of a model, or of all without a name. Raises ModelNotFound."""
+        """Return counts and times of a model, or of all without a name. Raises ModelNotFound."""
         if request.name and request.version:
             models = [self._repository.find(request.name, request.version)]
         elif request.name:
@@ -161,7 +174,7 @@ class InferenceService(GRPCInferenceServiceServicer):
     async def RepositoryIndex(
         self, request: pb.RepositoryIndexRequest, context: Context
     ) -> pb.RepositoryIndexResponse:
-        """Every version with its state, and the reason where it is refused."""
+        """Return every version with its state, and the reason where it is refused."""
         lines = [
             pb.RepositoryIndexResponse.ModelIndex(
                 name=name, version=entry.version, state=entry.state, reason=entry.reason
@@ -174,7 +187,7 @@ class InferenceService(GRPCInferenceServiceServicer):
     async def RepositoryModelLoad(
         self, request: pb.RepositoryModelLoadRequest, context: Context
     ) -> pb.RepositoryModelLoadResponse:
-        """Raises Unimplemented without a token, InvalidRequest, and what `Repository.load` does."""
+        """Load a model. Raises Unimplemented without a token, InvalidRequest, and the errors of `load`."""
         self._check_admin()
         if request.parameters:
             raise InvalidRequest(
@@ -187,11 +200,11 @@ class InferenceService(GRPCInferenceServiceServicer):
     async def RepositoryModelUnload(
         self, request: pb.RepositoryModelUnloadRequest, context: Context
     ) -> pb.RepositoryModelUnloadResponse:
-        """Raises Unimplemented without a token, ModelNotFound."""
+        """Unload a model. Raises Unimplemented without a token, ModelNotFound."""
         self._check_admin()
-        await self._repository.unload(request.model_name)
+        self._repository.unload(request.model_name)
         return pb.RepositoryModelUnloadResponse()
 
     def _check_admin(self) -> None:
-        if not self._admin:
+        if not self._options.admin:
             raise Unimplemented("load and unload are off: they need --token-file and one worker")

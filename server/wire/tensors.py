@@ -1,9 +1,6 @@
-"""Tensors of the Open Inference Protocol, raw or typed, as arrays.
+"""Tensors of the Open Inference Protocol, raw or typed, as arrays."""
 
-Knows the two inputs and how they are written. Does not know models or calls.
-"""
-
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -24,9 +21,9 @@ DTYPES: dict[str, tuple[str, np.dtype[Any], str]] = {
 def read_inputs(
     request: pb.ModelInferRequest, schema: FeatureSchema
 ) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
-    """dense float32 [B, N] and ids int64 [B, C], without a copy where they come as raw bytes.
+    """Return dense float32 [B, N] and ids int64 [B, C], without a copy where they come as raw bytes.
 
-    A model without dense features needs no `dense`. Raises InvalidRequest saying which tensor and what of it.
+    A model without dense features needs no `dense`. Raises InvalidRequest naming the tensor and the fault.
     """
     raw: Sequence[bytes] = request.raw_input_contents
     if raw and len(raw) != len(request.inputs):
@@ -42,6 +39,7 @@ def read_inputs(
             raise InvalidRequest(f"input {tensor.name!r} is given twice")
         if raw and tensor.HasField("contents"):
             raise InvalidRequest(f"input {tensor.name!r} has contents beside raw_input_contents: send one")
+        check_parameters(f"input {tensor.name!r}", tensor.parameters)
         arrays[tensor.name] = _read(tensor, widths[tensor.name], raw[index] if raw else None)
     if "ids" not in arrays:
         raise InvalidRequest(f"input 'ids' is missing: INT64 [batch, {widths['ids']}]")
@@ -56,8 +54,18 @@ def read_inputs(
     return dense, ids
 
 
+def check_parameters(name: str, parameters: Mapping[str, pb.InferParameter]) -> None:
+    """Raise InvalidRequest for a parameter of a tensor that changes the answer and is not offered."""
+    for parameter in parameters:
+        if parameter.startswith("shared_memory") or parameter == "classification":
+            raise InvalidRequest(
+                f"{name} has the parameter {parameter!r}, which is not offered: "
+                "send and receive the tensor itself"
+            )
+
+
 def _read(tensor: Tensor, width: int, raw: bytes | None) -> NDArray[Any]:
-    """One tensor [B, width]. Raises InvalidRequest for a wrong datatype, shape or length."""
+    """Return one tensor [B, width]. Raises InvalidRequest for a wrong datatype, shape or length."""
     datatype, dtype, typed = DTYPES[tensor.name]
     shape = list(tensor.shape)
     if tensor.datatype != datatype:

@@ -1,15 +1,29 @@
-"""A model in the words of Triton's extensions: its configuration and its statistics.
-
-Knows those messages. Does not know calls.
-"""
+"""A model in the words of Triton's extensions: its configuration and its statistics."""
 
 from tablefold.bundle import GRAPH
 from tablefold.protos import inference_pb2 as pb
+from tablefold.schema import FeatureSchema
 from tablefold.server.models.model import Model
+
+MESSAGE_OVERHEAD_BYTES = 1024
+"""Names, shapes and lengths of a ModelInferRequest, generously."""
+VALUE_BYTES = 10
+"""At most, of an int64 in typed contents; as raw bytes it takes 8."""
+INT32_MAX = (1 << 31) - 1
+
+
+def max_request_rows(schema: FeatureSchema, max_queue_rows: int, max_message_bytes: int) -> int:
+    """Return the most rows of one request that the queue holds and a message has room for; at least 1."""
+    row_bytes = 4 * len(schema.dense) + VALUE_BYTES * schema.id_columns
+    fitting = (max_message_bytes - MESSAGE_OVERHEAD_BYTES) // row_bytes
+    return max(1, min(max_queue_rows, fitting, INT32_MAX))
 
 
 def configuration(model: Model, max_rows: int) -> pb.ModelConfig:
-    """Dims are of one row, as Triton has them where there is a largest batch: here `max_rows` a request."""
+    """Return the configuration; `max_rows`: of one request.
+
+    Dims are those of one row, as Triton has them for models with a largest batch size.
+    """
     schema = model.manifest.feature_schema
     inputs = [pb.ModelInput(name="ids", data_type=pb.TYPE_INT64, dims=[schema.id_columns])]
     if schema.dense:
@@ -31,7 +45,10 @@ def configuration(model: Model, max_rows: int) -> pb.ModelConfig:
 
 
 def statistics(model: Model) -> pb.ModelStatistics:
-    """Since the version was loaded; a call counts when it is answered or has failed."""
+    """Return the statistics since the version was loaded.
+
+    A call counts when it is answered or has failed.
+    """
     counted = model.statistics
 
     def duration(count: int, seconds: float = 0.0) -> pb.StatisticDuration:
@@ -51,6 +68,6 @@ def statistics(model: Model) -> pb.ModelStatistics:
             compute_infer=duration(counted.answered, counted.compute_seconds),
             compute_output=duration(counted.answered),
         ),
-        # As predicted: to measure it at every poll of a tool would hold the server up.
+        # The predicted size: measuring at every poll of a tool would hold the server up.
         memory_usage=[pb.MemoryUsage(type="CPU", id=0, byte_size=model.manifest.footprint.parts.total)],
     )

@@ -31,11 +31,11 @@ from tablefold.server.options import Options
 BUCKETS = 97
 SCHEMA = FeatureSchema(
     name="toy",
-    dense=(DenseFeature(name="age"), DenseFeature(name="price")),
+    dense=(DenseFeature(name="age", optional=True), DenseFeature(name="price", optional=True)),
     categorical=(
-        CategoricalFeature(name="user", encoding=Encoding.INT),
-        CategoricalFeature(name="item", encoding=Encoding.HEX32),
-        CategoricalFeature(name="tags", encoding=Encoding.STRING, slots=2),
+        CategoricalFeature(name="user", encoding=Encoding.INT, optional=True),
+        CategoricalFeature(name="item", encoding=Encoding.HEX32, optional=True),
+        CategoricalFeature(name="tags", encoding=Encoding.STRING, slots=2, optional=True),
     ),
 )
 NO_DENSE = SCHEMA.model_copy(update={"dense": ()})
@@ -156,9 +156,12 @@ async def serve_here(
     repository: Path, engine: Any = None, open_engine: Any = None, **options: Any
 ) -> AsyncIterator[Client]:
     """A real server in this process; `engine`, or what `open_engine` gives, stands in for ONNX Runtime."""
-    defaults = {"port": 0, "http_port": 0, "lanes": 2, "drain_seconds": 10.0, "poll_seconds": 0}
-    server = Server(Options(repository=repository, **{**defaults, **options}))
-    await server.start(open_engine if engine is None else lambda folder, manifest: engine)
+    defaults = {"port": 0, "http_port": 0, "engine_threads": 2, "drain_seconds": 10.0, "poll_seconds": 0}
+    server = Server(
+        Options(repository=repository, **{**defaults, **options}),
+        open_engine=open_engine if engine is None else lambda folder, manifest: engine,
+    )
+    await server.start()
     address = f"127.0.0.1:{server.port}"
     async with grpc.aio.insecure_channel(address) as channel:
         try:

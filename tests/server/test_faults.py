@@ -18,8 +18,9 @@ HANGS = """
 import sys, threading
 from dataclasses import replace
 from pathlib import Path
-from tablefold.server.app import run
-from tablefold.server.engines.onnx import Device, OnnxEngine
+from tablefold.server.processes.run import run
+from tablefold.server.engines.device import Device
+from tablefold.server.engines.onnx import OnnxEngine
 from tablefold.server.options import Options
 
 class Hangs:
@@ -33,7 +34,9 @@ class Hangs:
             threading.Event().wait()
         return self.engine.run(dense, ids)
 
-options = Options(repository=Path(sys.argv[1]), port=0, http_port=0, lanes=2, stuck_seconds=1)
+options = Options(
+    repository=Path(sys.argv[1]), port=0, http_port=0, engine_threads=2, engine_timeout_seconds=1
+)
 run(options, lambda server, models: print(server.port, server.http_port, flush=True), open_engine=Hangs)
 """
 
@@ -112,7 +115,7 @@ async def test_clients_that_vanish_with_calls_in_flight_leave_nothing_behind(rep
         calls[0].result()
     """
     engine = gated(toy)
-    async with toy.here(repository, engine, lanes=1) as client:
+    async with toy.here(repository, engine, engine_threads=1) as client:
         engine.gate.clear()
         request = toy.request(*toy.rows(2)).SerializeToString().hex()
         process = await asyncio.create_subprocess_exec(

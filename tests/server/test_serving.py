@@ -103,7 +103,7 @@ async def test_cancellations_and_short_deadlines_never_mix_up_the_answers_of_oth
 
 async def test_a_client_that_cancels_frees_its_place_in_the_queue(repository, toy):
     engine = gated(toy)
-    async with toy.here(repository, engine, lanes=1, max_queue_rows=10) as client:
+    async with toy.here(repository, engine, engine_threads=1, max_queue_rows=10) as client:
         engine.gate.clear()
         first = client.oip.ModelInfer(toy.request(*toy.rows(1)))
         await engine.busy()
@@ -124,7 +124,7 @@ async def test_a_client_that_cancels_frees_its_place_in_the_queue(repository, to
 
 async def test_a_deadline_that_passes_in_the_queue_is_deadline_exceeded_and_costs_no_work(repository, toy):
     engine = gated(toy)
-    async with toy.here(repository, engine, lanes=1) as client:
+    async with toy.here(repository, engine, engine_threads=1) as client:
         engine.gate.clear()
         first = client.oip.ModelInfer(toy.request(*toy.rows(1)))
         await engine.busy()
@@ -139,7 +139,7 @@ async def test_a_deadline_that_passes_in_the_queue_is_deadline_exceeded_and_cost
 
 async def test_overload_is_refused_at_once_and_everything_accepted_is_answered(repository, toy):
     engine = gated(toy)
-    async with toy.here(repository, engine, lanes=1, max_queue_rows=100) as client:
+    async with toy.here(repository, engine, engine_threads=1, max_queue_rows=100) as client:
         engine.gate.clear()
         first = client.oip.ModelInfer(toy.request(*toy.rows(1)))
         await engine.busy()
@@ -164,7 +164,7 @@ async def test_what_cannot_make_its_deadline_is_refused_at_once_and_counted_as_t
             time.sleep(len(ids) / 10_000)
             return toy.probability(dense, ids)
 
-    async with toy.here(repository, Slow(), lanes=1) as client:
+    async with toy.here(repository, Slow(), engine_threads=1) as client:
         two_seconds_of_rows = client.oip.ModelInfer(toy.request(*toy.rows(20_000)))
         await until(lambda: client.server.repository.find("toy").batcher.queue_rows)
         status, text = await toy.status(client.infer(*toy.rows(1), timeout=1.5))
@@ -183,7 +183,7 @@ async def test_a_bug_in_the_server_is_internal_with_a_fixed_text(client, toy, mo
 
 async def test_draining_answers_what_is_in_flight_and_refuses_what_comes(repository, toy):
     engine = gated(toy)
-    async with toy.here(repository, engine, lanes=1) as client:
+    async with toy.here(repository, engine, engine_threads=1) as client:
         engine.gate.clear()
         calls = [asyncio.create_task(toy.status(client.infer(*toy.rows(2))))]
         await engine.busy()
@@ -201,7 +201,7 @@ async def test_draining_answers_what_is_in_flight_and_refuses_what_comes(reposit
 
 async def test_a_drain_does_not_wait_longer_than_it_may(repository, toy):
     engine = gated(toy)
-    async with toy.here(repository, engine, lanes=1, drain_seconds=0.2) as client:
+    async with toy.here(repository, engine, engine_threads=1, drain_seconds=0.2) as client:
         engine.gate.clear()
         call = asyncio.create_task(toy.status(client.infer(*toy.rows(1))))
         await engine.busy()

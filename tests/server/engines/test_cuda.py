@@ -13,8 +13,9 @@ import pytest
 from tablefold.bundle import GRAPH, TOLERANCE, read_manifest
 from tablefold.errors import UsageError
 from tablefold.server.engines import cuda
+from tablefold.server.engines.device import Device
 from tablefold.server.engines.io_binding import BoundSession
-from tablefold.server.engines.onnx import Device, OnnxEngine
+from tablefold.server.engines.onnx import OnnxEngine
 from tests.server.conftest import NO_DENSE, SCHEMA, draw_rows, write_bundle
 
 

@@ -1,4 +1,4 @@
-"""Versions come and go while the server answers: swapped at one moment, never for a worse one."""
+"""ModelVersions come and go while the server answers: swapped at one moment, never for a worse one."""
 
 import asyncio
 import gc
@@ -79,7 +79,7 @@ async def test_a_call_in_flight_is_answered_by_the_version_it_reached(tmp_path, 
 
     toy.write(tmp_path)
     dense, ids = toy.rows(3)
-    async with toy.here(tmp_path, open_engine=Slow, lanes=2) as client:
+    async with toy.here(tmp_path, open_engine=Slow, engine_threads=2) as client:
         call = asyncio.ensure_future(client.infer(dense, ids))
         await asyncio.to_thread(entered.wait, 30)
         toy.write(tmp_path, version=2)

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from tablefold.server.queue import engine_threads as lanes
+from tablefold.server import cores as core_count
 
 
 async def test_it_prints_one_line_with_its_real_ports_and_leaves_with_0_on_sigterm(repository, toy):
@@ -158,10 +158,10 @@ async def run_python(script: str, *arguments: str) -> None:
 @pytest.mark.parametrize(
     ("limits", "cores"), [(["max 100000"], 8), (["max 100000", "250000 100000"], 3), ([], 8)]
 )
-def test_lanes_are_as_many_as_the_control_group_allows_cores(tmp_path, monkeypatch, limits, cores):
+def test_engine_threads_are_as_many_as_the_control_group_allows_cores(tmp_path, monkeypatch, limits, cores):
     files = [tmp_path / str(index) for index in range(len(limits))]
     for file, limit in zip(files, limits, strict=True):
         file.write_text(limit + "\n")
-    monkeypatch.setattr(lanes.os, "sched_getaffinity", lambda pid: set(range(8)))
-    monkeypatch.setattr(lanes, "_cpu_max_files", lambda: [*files, tmp_path / "not there"])
-    assert lanes.available_cores() == cores
+    monkeypatch.setattr(core_count.os, "sched_getaffinity", lambda pid: set(range(8)))
+    monkeypatch.setattr(core_count, "_quota_files", lambda: [*files, tmp_path / "not there"])
+    assert core_count.available_cores() == cores

@@ -12,7 +12,7 @@ import pytest
 from tablefold.protos import tablefold_pb2 as pb
 from tablefold.server.options import Options
 from tablefold.server.processes import launch, supervisor
-from tablefold.server.telemetry.joined import JoinedMetrics, _joined, _parse
+from tablefold.server.telemetry.worker_metrics import MergedMetrics, _merged, _parse
 from tests.server.conftest import Client
 from tests.server.test_operations import get, samples
 
@@ -172,7 +172,7 @@ async def test_the_footprint_is_that_of_all_processes_and_a_models_that_of_all_w
 
 
 async def test_a_worker_that_hangs_altogether_is_killed_and_replaced(repository, toy):
-    async with toy.there(repository, "--workers", "2", "--stuck-seconds", "4") as client:
+    async with toy.there(repository, "--workers", "2", "--engine-timeout-seconds", "4") as client:
         hangs, other = workers_of(client)
         hangs.suspend()
         await replaced(client)
@@ -181,21 +181,25 @@ async def test_a_worker_that_hangs_altogether_is_killed_and_replaced(repository,
 
 
 @pytest.mark.parametrize(
-    ("cores", "workers", "asked", "lanes"), [(8, 2, None, 4), (2, 4, None, 1), (8, 2, 3, 3)]
+    ("cores", "workers", "asked", "engine_threads"), [(8, 2, None, 4), (2, 4, None, 1), (8, 2, 3, 3)]
 )
-def test_the_cores_are_divided_over_the_workers(monkeypatch, repository, cores, workers, asked, lanes):
+def test_the_cores_are_divided_over_the_workers(
+    monkeypatch, repository, cores, workers, asked, engine_threads
+):
     given = []
     monkeypatch.setattr(launch, "available_cores", lambda: cores)
-    monkeypatch.setattr(supervisor, "supervise", lambda options, announce: given.append(options.lanes))
-    launch.serve(Options(repository=repository, port=0, workers=workers, lanes=asked))
-    assert given == [lanes]
+    monkeypatch.setattr(
+        supervisor, "supervise", lambda options, announce: given.append(options.engine_threads)
+    )
+    launch.serve(Options(repository=repository, port=0, workers=workers, engine_threads=asked))
+    assert given == [engine_threads]
 
 
 PAGE = """
 # HELP calls_total Calls.
 # TYPE calls_total counter
 calls_total{status="OK"} 3.0
-# HELP rows Waiting.
+# HELP rows PriorityQueue.
 # TYPE rows gauge
 rows{model="a"} 2.0
 # HELP seconds Time.
@@ -211,7 +215,7 @@ tablefold_model_bytes{part="tables"} 7.0
 
 
 def test_counters_histograms_and_gauges_add_up_and_shared_bytes_count_once():
-    joined = _joined([_parse(PAGE)] * 3)
+    joined = _merged([_parse(PAGE)] * 3)
     sums = {name: value for _, found in joined.values() for (name, _), value in found.items()}
     assert sums["calls_total"] == 9
     assert sums["rows"] == 6
@@ -220,8 +224,10 @@ def test_counters_histograms_and_gauges_add_up_and_shared_bytes_count_once():
 
 
 def test_a_worker_that_ended_leaves_its_counts_but_not_its_gauges(monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr("tablefold.server.telemetry.joined._get", lambda port, path: PAGE if port else None)
-    metrics = JoinedMetrics()
+    monkeypatch.setattr(
+        "tablefold.server.telemetry.worker_metrics._get", lambda port, path: PAGE if port else None
+    )
+    metrics = MergedMetrics()
     for pid in (1, 2):
         metrics.add(pid, http_port=pid)
     list(metrics.collect())

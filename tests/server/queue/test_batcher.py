@@ -16,9 +16,9 @@ from hypothesis import strategies as st
 
 from tablefold.errors import DeadlineExceeded, DeadlineUnreachable, EngineError, Overloaded, Unavailable
 from tablefold.model_size import Parts
-from tablefold.server.queue.batch_sizing import Pace, Throughput, measure_pace
+from tablefold.server.queue.batch_sizing import BatchSizing, Throughput, calibrate
 from tablefold.server.queue.batcher import Batcher
-from tablefold.server.queue.engine_threads import Lanes
+from tablefold.server.queue.engine_threads import EngineThreads
 from tablefold.server.telemetry.metrics import Metrics
 
 
@@ -61,25 +61,25 @@ def rows_of(*ids: int) -> tuple[np.ndarray, np.ndarray]:
 async def batcher_of(
     engine: FakeEngine,
     *,
-    lanes: int = 1,
+    engine_threads: int = 1,
     clock: Callable[[], float] = time.monotonic,
     rate: float = np.inf,
-    stuck_seconds: float = 60,
-    max_batch_rows: int = 1024,
-    most_rows: int | None = None,
+    engine_timeout_seconds: float = 60,
+    max_batch_size: int = 1024,
+    max_rows: int | None = None,
     max_queue_rows: int = 65_536,
-    gather_seconds: float = 0,
+    max_queue_delay_seconds: float = 0,
 ) -> AsyncIterator[Batcher]:
-    """`max_batch_rows` (which may become `most_rows`) and `rate`, rows a second: as warm-up measured them."""
-    threads = Lanes(lanes, stuck_seconds=stuck_seconds)
+    """`max_batch_size` (which may become `max_rows`) and `rate`, rows a second: as warm-up measured them."""
+    threads = EngineThreads(engine_threads, timeout_seconds=engine_timeout_seconds)
     try:
         yield Batcher(
             engine,
             threads,
             Metrics().of_model("fake", Parts()),
-            Pace(rows=max_batch_rows, rows_per_second=rate, most_rows=most_rows or max_batch_rows),
+            BatchSizing(rows=max_batch_size, rows_per_second=rate, max_rows=max_rows or max_batch_size),
             max_queue_rows=max_queue_rows,
-            gather_seconds=gather_seconds,
+            max_queue_delay_seconds=max_queue_delay_seconds,
             clock=clock,
         )
     finally:
@@ -112,13 +112,13 @@ async def with_busy_lane(batcher: Batcher, engine: FakeEngine) -> asyncio.Task:
 @settings(max_examples=60, deadline=None)
 @given(
     sizes=st.lists(st.integers(1, 40), min_size=1, max_size=30),
-    lanes=st.integers(1, 3),
+    engine_threads=st.integers(1, 3),
     cap=st.integers(1, 20),
 )
-def test_each_call_gets_its_own_rows_whatever_shares_its_batch(sizes, lanes, cap):
+def test_each_call_gets_its_own_rows_whatever_shares_its_batch(sizes, engine_threads, cap):
     async def run() -> None:
         engine = FakeEngine()
-        async with batcher_of(engine, lanes=lanes, max_batch_rows=cap) as batcher:
+        async with batcher_of(engine, engine_threads=engine_threads, max_batch_size=cap) as batcher:
             starts = np.cumsum([0, *sizes])
             calls = [rows_of(*range(start, start + size)) for start, size in zip(starts, sizes, strict=False)]
             replies = await asyncio.gather(*(batcher.submit(*call) for call in calls))
@@ -133,7 +133,7 @@ def test_each_call_gets_its_own_rows_whatever_shares_its_batch(sizes, lanes, cap
 
 async def test_what_waits_when_a_lane_gets_free_goes_together_in_order_of_arrival():
     engine = FakeEngine()
-    async with batcher_of(engine, max_batch_rows=4) as batcher:
+    async with batcher_of(engine, max_batch_size=4) as batcher:
         first = await with_busy_lane(batcher, engine)
         calls = [await queued(batcher, *ids) for ids in ([1], [2, 3], [4, 5], [6])]
         engine.gate.set()
@@ -144,7 +144,7 @@ async def test_what_waits_when_a_lane_gets_free_goes_together_in_order_of_arriva
 
 async def test_a_call_is_not_cut_for_a_few_rows_too_many():
     engine = FakeEngine()
-    async with batcher_of(engine, max_batch_rows=4, most_rows=6) as batcher:
+    async with batcher_of(engine, max_batch_size=4, max_rows=6) as batcher:
         first = await with_busy_lane(batcher, engine)
         sizes = [6, 3, 3, 5, 1, 1, 7]
         calls = [await queued(batcher, *range(size)) for size in sizes]
@@ -164,14 +164,14 @@ async def test_a_call_is_not_cut_for_a_few_rows_too_many():
 async def test_a_call_that_is_a_batch_of_its_own_is_not_copied():
     engine = FakeEngine()
     dense, ids = rows_of(1, 2, 3)
-    async with batcher_of(engine, max_batch_rows=3) as batcher:
+    async with batcher_of(engine, max_batch_size=3) as batcher:
         await batcher.submit(dense, ids)
     assert np.shares_memory(engine.batches[0], ids)
 
 
 async def test_a_call_larger_than_a_batch_runs_on_all_lanes_and_comes_back_whole():
     engine = FakeEngine()
-    async with batcher_of(engine, lanes=2, max_batch_rows=4) as batcher:
+    async with batcher_of(engine, engine_threads=2, max_batch_size=4) as batcher:
         engine.gate.clear()
         call = await queued(batcher, *range(10))
         await engine.busy()
@@ -310,7 +310,7 @@ async def test_a_row_without_a_number_fails_only_the_call_it_belongs_to():
 
 async def test_when_one_part_of_a_call_fails_the_rest_of_it_leaves_the_queue():
     engine = FakeEngine(fails)
-    async with batcher_of(engine, max_batch_rows=2, max_queue_rows=10) as batcher:
+    async with batcher_of(engine, max_batch_size=2, max_queue_rows=10) as batcher:
         with pytest.raises(EngineError):
             await batcher.submit(*rows_of(*range(10)))
         engine.answer = expected
@@ -333,12 +333,12 @@ async def test_closing_refuses_newcomers_and_still_answers_what_waits():
 
 async def test_models_take_turns_on_the_lanes():
     busy, quiet = FakeEngine(), FakeEngine()
-    async with batcher_of(busy, max_batch_rows=1) as batcher:
+    async with batcher_of(busy, max_batch_size=1) as batcher:
         other = Batcher(
             quiet,
-            batcher._lanes,
+            batcher._engine_threads,
             Metrics().of_model("quiet", Parts()),
-            Pace(rows=8, rows_per_second=np.inf, most_rows=8),
+            BatchSizing(rows=8, rows_per_second=np.inf, max_rows=8),
         )
         first = await with_busy_lane(batcher, busy)
         many = await queued(batcher, *range(1, 50))
@@ -361,7 +361,7 @@ async def ran_in_order(batcher: Batcher, engine: FakeEngine, *calls: tuple[int, 
 
 async def test_the_earliest_deadline_goes_first_and_no_deadline_means_a_second_from_now():
     engine = FakeEngine()
-    async with batcher_of(engine, clock=lambda: 100.0, max_batch_rows=1) as batcher:
+    async with batcher_of(engine, clock=lambda: 100.0, max_batch_size=1) as batcher:
         calls = [(1, None), (2, 100.5), (3, 100.1), (4, None), (5, 130.0), (6, 100.9)]
         assert await ran_in_order(batcher, engine, *calls) == [3, 2, 6, 1, 4, 5]
 
@@ -369,7 +369,7 @@ async def test_the_earliest_deadline_goes_first_and_no_deadline_means_a_second_f
 async def test_newcomers_in_a_hurry_do_not_starve_a_call_without_a_deadline():
     now = 100.0
     engine = FakeEngine()
-    async with batcher_of(engine, clock=lambda: now, max_batch_rows=1) as batcher:
+    async with batcher_of(engine, clock=lambda: now, max_batch_size=1) as batcher:
         first = await with_busy_lane(batcher, engine)
         patient = await queued(batcher, 1)
         hurried = []
@@ -396,7 +396,7 @@ async def test_a_call_that_cannot_make_its_deadline_behind_what_waits_is_refused
 
 async def test_only_what_is_more_urgent_counts_against_a_deadline():
     engine = FakeEngine()
-    async with batcher_of(engine, clock=lambda: 0.0, rate=100, max_batch_rows=50) as batcher:
+    async with batcher_of(engine, clock=lambda: 0.0, rate=100, max_batch_size=50) as batcher:
         first = await with_busy_lane(batcher, engine)
         patient = await queued(batcher, *range(500))
         hurried = await queued(batcher, 7, deadline=0.5)
@@ -414,7 +414,7 @@ async def test_an_idle_engine_tries_every_call_whatever_the_estimate_says():
 
 
 def test_the_throughput_is_measured_while_calls_wait_and_goes_back_to_the_promise_when_none_does():
-    throughput = Throughput(Pace(rows=100, rows_per_second=2000, most_rows=150))
+    throughput = Throughput(BatchSizing(rows=100, rows_per_second=2000, max_rows=150))
     assert throughput.rows_per_second == pytest.approx(2000)
     for batch in range(100):
         throughput.ended(50, now=batch * 0.5, waiting=True)
@@ -440,16 +440,16 @@ def test_the_knee_is_the_smallest_batch_with_nearly_the_best_rows_a_second(secon
         nonlocal now
         now += seconds(rows)
 
-    pace = measure_pace(run, 65_536, lambda: now)
-    assert pace.rows == knee
-    assert pace.most_rows == min(1.5 * knee, 65_536)
-    assert pace.rows_per_second == pytest.approx(knee / seconds(knee), rel=0.2)
-    assert measure_pace(run, 7, lambda: now).rows == 7
+    sizing = calibrate(run, 65_536, lambda: now)
+    assert sizing.rows == knee
+    assert sizing.max_rows == min(1.5 * knee, 65_536)
+    assert sizing.rows_per_second == pytest.approx(knee / seconds(knee), rel=0.2)
+    assert calibrate(run, 7, lambda: now).rows == 7
 
 
 async def test_a_batch_is_filled_with_part_of_a_call_only_where_it_would_be_less_than_half_full():
     engine = FakeEngine()
-    async with batcher_of(engine, max_batch_rows=10) as batcher:
+    async with batcher_of(engine, max_batch_size=10) as batcher:
         first = await with_busy_lane(batcher, engine)
         calls = [await queued(batcher, *range(size)) for size in (12, 9, 6, 7)]
         engine.gate.set()
@@ -459,13 +459,13 @@ async def test_a_batch_is_filled_with_part_of_a_call_only_where_it_would_be_less
 
 async def test_an_engine_that_hangs_costs_its_own_callers_an_error_and_the_lane():
     engine = FakeEngine()
-    async with batcher_of(engine, lanes=2, stuck_seconds=0.2) as batcher:
+    async with batcher_of(engine, engine_threads=2, engine_timeout_seconds=0.2) as batcher:
         engine.gate.clear()
         hangs = await queued(batcher, 1)
         await engine.busy()
         with pytest.raises(EngineError):
             await hangs
-        assert batcher._lanes.stuck == 1
+        assert batcher._engine_threads.hanging == 1
         engine.gate, stuck = threading.Event(), engine.gate
         engine.gate.set()
         np.testing.assert_array_equal(  # the other lane lives
@@ -476,7 +476,7 @@ async def test_an_engine_that_hangs_costs_its_own_callers_an_error_and_the_lane(
 
 async def test_when_every_lane_hangs_all_that_wait_and_all_that_come_are_answered():
     engine = FakeEngine()
-    async with batcher_of(engine, stuck_seconds=0.2) as batcher:
+    async with batcher_of(engine, engine_timeout_seconds=0.2) as batcher:
         first = await with_busy_lane(batcher, engine)
         waiting = [await queued(batcher, number) for number in range(5)]
         with pytest.raises(EngineError):
@@ -505,7 +505,9 @@ def test_whatever_happens_every_call_is_answered_once_and_the_queue_ends_empty(d
             return expected(ids)
 
         engine = FakeEngine(answer)
-        async with batcher_of(engine, lanes=2, rate=1e4, max_batch_rows=cap, max_queue_rows=300) as batcher:
+        async with batcher_of(
+            engine, engine_threads=2, rate=1e4, max_batch_size=cap, max_queue_rows=300
+        ) as batcher:
             starts = np.cumsum([0, *sizes])
             calls = [list(range(start, start + size)) for start, size in zip(starts, sizes, strict=False)]
             tasks = []
@@ -540,7 +542,7 @@ def test_whatever_happens_every_call_is_answered_once_and_the_queue_ends_empty(d
 
 async def test_small_calls_that_come_together_share_a_batch_and_a_lone_one_does_not_wait():
     engine = FakeEngine()
-    async with batcher_of(engine, gather_seconds=600) as batcher:
+    async with batcher_of(engine, max_queue_delay_seconds=600) as batcher:
         assert (await batcher.submit(*rows_of(1))).probability.shape == (1,)  # alone: at once
         first = await queued_together(batcher, [2], [3], [4])
         await asyncio.gather(*first)
@@ -556,6 +558,6 @@ async def test_small_calls_that_come_together_share_a_batch_and_a_lone_one_does_
 
 async def test_a_small_batch_waits_no_longer_than_it_may():
     engine = FakeEngine()
-    async with batcher_of(engine, gather_seconds=0.01) as batcher:
+    async with batcher_of(engine, max_queue_delay_seconds=0.01) as batcher:
         await asyncio.gather(*await queued_together(batcher, [2], [3], [4]))
         assert (await batcher.submit(*rows_of(5))).probability.shape == (1,)

@@ -151,14 +151,14 @@ async def test_a_version_that_is_loading_is_unavailable(tmp_path, toy, token_fil
     gate = asyncio.Event()
     async with toy.here(root) as client:
         repository = client.server.repository
-        await repository.unload("toy")
-        versions, opening = repository.models["toy"], repository.models["toy"]._open
+        repository.unload("toy")
+        versions, load = repository.models["toy"], repository.models["toy"]._load
 
-        async def slow(folder):
+        async def slow(folder, size):
             await gate.wait()
-            return await opening(folder)
+            return await load(folder, size)
 
-        versions._open = slow
+        versions._load = slow
         loading = asyncio.create_task(repository.load("toy"))
         await toy.until(lambda: versions.loading == 1)
         status, text = await toy.status(client.infer(*toy.rows(1)))

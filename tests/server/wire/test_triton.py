@@ -104,7 +104,7 @@ async def test_a_stream_answers_every_request_in_order_and_a_refused_one_leaves_
 async def test_a_stream_reads_no_further_than_it_can_answer(repository, toy):
     """A client that sends without reading cannot fill the server's memory."""
     engine = gated(toy)
-    async with toy.here(repository, engine, lanes=1) as client:
+    async with toy.here(repository, engine, engine_threads=1) as client:
         engine.gate.clear()
         stream = client.oip.ModelStreamInfer()
         total = 300
@@ -127,7 +127,7 @@ async def test_a_stream_reads_no_further_than_it_can_answer(repository, toy):
 
 async def test_a_client_that_leaves_its_stream_takes_its_requests_along(repository, toy):
     engine = gated(toy)
-    async with toy.here(repository, engine, lanes=1) as client:
+    async with toy.here(repository, engine, engine_threads=1) as client:
         engine.gate.clear()
         stream = client.oip.ModelStreamInfer()
         for _ in range(20):

@@ -1,7 +1,4 @@
-"""From arrays to probabilities: the one way both wires take.
-
-Knows what rows a model can score and how long the client waits. Does not know how the rows were written.
-"""
+"""From arrays to probabilities: the one way both protocols take."""
 
 from typing import Any, TypeAlias
 
@@ -11,15 +8,17 @@ from numpy.typing import NDArray
 
 from tablefold.errors import InvalidRequest
 from tablefold.server.models.model import Model
-from tablefold.server.queue.batch import Reply
+from tablefold.server.queue import Reply
 
 Context: TypeAlias = "grpc.aio.ServicerContext[Any, Any]"
 
 
-async def score(model: Model, dense: NDArray[np.float32], ids: NDArray[np.int64], context: Context) -> Reply:
-    """Probabilities of dense float32 [B, N] and ids int64 [B, C], within the call's deadline.
+async def predict(
+    model: Model, dense: NDArray[np.float32], ids: NDArray[np.int64], context: Context
+) -> Reply:
+    """Return probabilities of dense float32 [B, N] and ids int64 [B, C], within the call's deadline.
 
-    Raises InvalidRequest for no rows or an infinite dense value, and what `Model.score` raises.
+    Raises InvalidRequest for no rows or an infinite dense value, and the errors of `Model.predict`.
     """
     if not len(ids):
         raise InvalidRequest("the request holds no rows: send at least one")
@@ -32,4 +31,4 @@ async def score(model: Model, dense: NDArray[np.float32], ids: NDArray[np.int64]
         )
     remaining = context.time_remaining()
     deadline = None if remaining is None else model.batcher.clock() + remaining
-    return await model.score(dense, ids, deadline)
+    return await model.predict(dense, ids, deadline)

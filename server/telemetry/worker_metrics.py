@@ -1,7 +1,4 @@
-"""The figures of several workers as one page, and whether any of them is ready.
-
-Knows where the workers' own pages are. Does not know what their figures mean, but for what is shared.
-"""
+"""The metrics of several workers merged into one page, and whether any of them is ready."""
 
 import http.client
 from collections.abc import Iterator
@@ -12,9 +9,11 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metri
 from prometheus_client.parser import text_string_to_metric_families
 from prometheus_client.registry import Collector
 
-PATIENCE = 2.0
+SCRAPE_TIMEOUT_SECONDS = 2.0
 """A worker that takes longer to answer counts with its last figures."""
-SHARED = {"tablefold_model_bytes"}
+SCRAPE_SECONDS = 2.0
+"""Between two scrapes of the workers: a worker that is killed loses at most the counts since the last one."""
+SHARED_FAMILIES = {"tablefold_model_bytes"}
 """Every worker maps the same arrays: they count once."""
 
 Samples = dict[tuple[str, frozenset[tuple[str, str]]], float]
@@ -23,8 +22,8 @@ Page = dict[str, tuple[Metric, Samples]]
 """By family."""
 
 
-class JoinedMetrics(Collector):
-    """Sums over the workers. What a worker counted stays counted when it ends: counters never fall."""
+class MergedMetrics(Collector):
+    """Sums over the workers. The counts of a worker that ends stay: counters never fall."""
 
     def __init__(self) -> None:
         self.registry = CollectorRegistry()
@@ -32,47 +31,56 @@ class JoinedMetrics(Collector):
         self._ports: dict[int, int] = {}
         self._last: dict[int, Page] = {}
         self._ended: Page = {}
-        self._ends = 0
+        self._ended_workers = 0
         self._lock = Lock()  # scrapes come on threads
 
     def add(self, pid: int, http_port: int) -> None:
-        """A worker serves; its page is on the loopback address."""
+        """Add a worker that serves its page at this port of the loopback address."""
         self._ports[pid] = http_port
 
     def remove(self, pid: int) -> None:
-        """A worker ended."""
+        """Remove a worker that ended; its last known counts stay."""
         with self._lock:
             del self._ports[pid]
-            self._ends += 1
+            self._ended_workers += 1
             page = self._last.pop(pid, {})
-            counted = {name: each for name, each in page.items() if each[0].type in {"counter", "histogram"}}
-            self._ended = _joined([self._ended, counted])
+            counted = {
+                name: family for name, family in page.items() if family[0].type in {"counter", "histogram"}
+            }
+            self._ended = _merged([self._ended, counted])
 
     def any_ready(self) -> bool:
-        """May new work come here?"""
+        """Return whether any worker takes new calls."""
         return any(_get(port, "/readyz") is not None for port in list(self._ports.values()))
 
-    def describe(self) -> list[Metric]:
-        """Nothing: what there is, the workers know."""
-        return []
-
-    def collect(self) -> Iterator[Metric]:
-        """How many workers there are, and every family of their pages, joined."""
-        yield GaugeMetricFamily("tablefold_workers", "Processes that serve.", len(self._ports))
-        yield CounterMetricFamily("tablefold_workers_ended", "Processes that had to be replaced.", self._ends)
+    def scrape(self) -> None:
+        """Read the pages of all workers. Takes up to SCRAPE_TIMEOUT_SECONDS for each."""
         pages = {pid: _get(port, "/metrics") for pid, port in list(self._ports.items())}
         with self._lock:
             self._last |= {pid: _parse(text) for pid, text in pages.items() if text and pid in self._ports}
-            joined = _joined([self._ended, *self._last.values()])
-        for metric, samples in joined.values():
+
+    def describe(self) -> list[Metric]:
+        """Return nothing: only the workers know which metrics there are."""
+        return []
+
+    def collect(self) -> Iterator[Metric]:
+        """Yield the number of workers, and every family of their pages, merged."""
+        yield GaugeMetricFamily("tablefold_workers", "Processes that serve.", len(self._ports))
+        yield CounterMetricFamily(
+            "tablefold_workers_ended", "Processes that had to be replaced.", self._ended_workers
+        )
+        self.scrape()
+        with self._lock:
+            merged = _merged([self._ended, *self._last.values()])
+        for metric, samples in merged.values():
             for (name, labels), value in samples.items():
                 metric.add_sample(name, dict(labels), value)
             yield metric
 
 
 def _get(port: int, path: str) -> str | None:
-    """The page, or None where there is none or it says no."""
-    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=PATIENCE)
+    """Return the page, or None where there is none or the status is not OK."""
+    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=SCRAPE_TIMEOUT_SECONDS)
     try:
         connection.request("GET", path)
         response = connection.getresponse()
@@ -96,13 +104,13 @@ def _parse(text: str) -> Page:
     return page
 
 
-def _joined(pages: list[Page]) -> Page:
-    joined: Page = {}
+def _merged(pages: list[Page]) -> Page:
+    merged: Page = {}
     for page in pages:
         for name, (metric, samples) in page.items():
             empty = Metric(name, metric.documentation, metric.type)
-            _, sums = joined.setdefault(name, (empty, {}))
+            _, sums = merged.setdefault(name, (empty, {}))
             for key, value in samples.items():
                 before = sums.get(key, 0.0)
-                sums[key] = max(before, value) if name in SHARED else before + value
-    return joined
+                sums[key] = max(before, value) if name in SHARED_FAMILIES else before + value
+    return merged

@@ -1,0 +1,117 @@
+"""What is on disk: the models of a repository, and the versions and the policy of each."""
+
+import os
+import re
+import stat
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from tablefold.errors import BundleError
+from tablefold.regular_file import KINDS
+from tablefold.server.models.policy import POLICY, Policy, read_policy
+
+VERSION_NUMBER = re.compile(r"[1-9][0-9]*", re.ASCII)
+MAX_VERSION = (1 << 63) - 1
+
+FolderStamp = tuple[tuple[str, int, int, int], ...]
+"""Name, inode, size and time of change (ns) of every file of a folder; it changes with the folder."""
+
+
+@dataclass(frozen=True)
+class ModelFolder:
+    """The content of one model's folder."""
+
+    stamps: dict[int, FolderStamp] = field(default_factory=dict)
+    """By version."""
+    misnamed: dict[str, str] = field(default_factory=dict)
+    """Entries that look like versions and are none, with the reason."""
+    policy: Policy = field(default_factory=Policy)
+    error: str = ""
+    """What is wrong with the folder or its policy; then nothing changes."""
+
+
+def printable(text: str) -> str:
+    """Return the text with all characters escaped that a message or a log must not contain.
+
+    Names on disk may hold bytes that are no UTF-8, line breaks and control characters.
+    """
+    return "".join(letter if letter.isprintable() else ascii(letter)[1:-1] for letter in text)
+
+
+def scan_root(root: Path) -> dict[str, Path]:
+    """Return the folders of models by name. Names that start with a dot are half-written and left out.
+
+    Raises BundleError where the root is no folder.
+    """
+    try:
+        names = sorted(os.listdir(root))  # noqa: PTH208 (a name may vanish before it is looked at)
+    except OSError as error:
+        raise BundleError(
+            f"{root} is not a folder that can be read ({error.strerror}): "
+            "give --repository a folder of models"
+        ) from error
+    return {printable(name): root / name for name in names if name[0] != "." and _is_model(root / name)}
+
+
+def scan_model(folder: Path) -> ModelFolder:
+    """Return the content of a model's folder. A folder that is gone is empty."""
+    stamps: dict[int, FolderStamp] = {}
+    misnamed: dict[str, str] = {}
+    try:
+        names = sorted(os.listdir(folder))  # noqa: PTH208
+    except FileNotFoundError:
+        dangling = folder.is_symlink()
+        return ModelFolder(error=f"{folder} is a link that leads nowhere" if dangling else "")
+    except OSError as error:
+        return ModelFolder(error=f"{folder} cannot be read: {error.strerror}")
+    for name in names:
+        if not name.isdecimal():
+            continue
+        if reason := _fault_of_version(folder / name):
+            misnamed[name] = reason
+        else:
+            stamps[int(name)] = _stamp(folder / name)
+    try:
+        return ModelFolder(stamps, misnamed, read_policy(folder))
+    except BundleError as error:
+        return ModelFolder(stamps, misnamed, error=str(error))
+
+
+def _is_model(folder: Path) -> bool:
+    """Whether an entry of the root is a model, or should be one: files and folders of notes are not."""
+    try:
+        mode = folder.stat().st_mode
+        if stat.S_ISREG(mode):
+            return False
+        if not stat.S_ISDIR(mode):
+            return True  # to be refused
+        return any(name.isdecimal() or name == POLICY for name in os.listdir(folder))  # noqa: PTH208
+    except OSError:
+        return os.path.lexists(folder)  # to be refused, unless it has vanished
+
+
+def _fault_of_version(path: Path) -> str:
+    """Return why an entry with a numeric name is no version; empty where it is one."""
+    if not VERSION_NUMBER.fullmatch(path.name):
+        number = int(path.name)
+        remedy = f"; name the folder {number}" if number else "; versions start at 1"
+        return f"{path} is not a version: its name is not a plain decimal number{remedy}"
+    if int(path.name) > MAX_VERSION:
+        return f"{path} is not a version: its number does not fit into 63 bits"
+    try:
+        mode = path.stat().st_mode
+    except OSError as error:
+        return f"{path} is not a version: it cannot be read: {error.strerror}"
+    if not stat.S_ISDIR(mode):
+        kind = KINDS.get(stat.S_IFMT(mode), "a file")
+        return f"{path} is not a version: it is {kind}, not a folder"
+    return ""
+
+
+def _stamp(folder: Path) -> FolderStamp:
+    try:
+        with os.scandir(folder) as entries:
+            files = [(entry.name, entry.stat(follow_symlinks=False)) for entry in entries]
+    except OSError:  # a file vanished meanwhile, or may not be read: opening it says which
+        return ()
+    return tuple(sorted((name, of.st_ino, of.st_size, of.st_mtime_ns) for name, of in files))

@@ -1,0 +1,94 @@
+"""Runs one server in this process, from its start to its end."""
+
+import asyncio
+import faulthandler
+import logging
+import os
+from collections.abc import Callable
+from typing import NoReturn
+
+from tablefold.server.app import Server
+from tablefold.server.models.background import work_in_background
+from tablefold.server.models.footprint import Processes
+from tablefold.server.models.loader import OpenEngine
+from tablefold.server.models.trial import end_trials, prepare_trials
+from tablefold.server.options import Options
+from tablefold.server.processes.signals import exit_on_signals, leave_on_signals
+from tablefold.server.telemetry.memory import use_single_heap
+
+log = logging.getLogger(__name__)
+
+Announce = Callable[[Server, str], None]
+"""Gets the server and the names of its models, once it serves."""
+
+
+def run(
+    options: Options,
+    announce: Announce,
+    *,
+    watch: int | None = None,
+    processes: Callable[[], Processes] = Processes.only_this,
+    open_engine: OpenEngine | None = None,
+) -> None:
+    """Serve until a signal (see `signals`), then drain.
+
+    `watch`: a file descriptor whose end has the effect of a signal. `processes`, `open_engine`: see `Server`.
+    Raises the errors of `Server` and `Server.start`.
+    """
+    exit_on_signals()
+    use_single_heap()
+    faulthandler.enable()  # a crash in a library, or weights cut off under their mapping, leaves its trace
+    if open_engine is None:
+        prepare_trials()
+    try:
+        with asyncio.Runner(loop_factory=_loop_factory()) as runner:
+            runner.run(_serve(options, announce, watch, processes, open_engine))
+    finally:
+        exit_on_signals()  # the loop has taken its handlers along
+        end_trials()
+
+
+def _loop_factory() -> Callable[[], asyncio.AbstractEventLoop]:
+    try:
+        import uvloop
+    except ModuleNotFoundError:
+        return asyncio.new_event_loop
+    return uvloop.new_event_loop
+
+
+async def _serve(
+    options: Options,
+    announce: Announce,
+    watch: int | None,
+    processes: Callable[[], Processes],
+    open_engine: OpenEngine | None,
+) -> None:
+    loop = asyncio.get_running_loop()
+    server = Server(options, processes, open_engine)
+    leave_on_signals(server.leave, lambda: _exit(0))
+    if watch is not None:
+        loop.add_reader(watch, server.leave.set)
+    starting = asyncio.ensure_future(server.start())
+    leaving = asyncio.ensure_future(server.leave.wait())
+    await asyncio.wait({starting, leaving}, return_when=asyncio.FIRST_COMPLETED)
+    if not starting.done():
+        log.info("leaving before the models are loaded")
+        _exit(0)
+    announce(server, starting.result())
+    await leaving
+    if watch is not None:
+        loop.remove_reader(watch)
+    log.info("draining, up to %g seconds", options.drain_seconds)
+    await server.drain()
+    if server.engine_hangs:
+        log.critical("an engine hangs: the process ends with exit code 1, to be started again")
+        _exit(1)
+    if work_in_background():
+        _exit(0)
+
+
+def _exit(code: int) -> NoReturn:
+    """End the process at once: a thread that hangs could hold up the interpreter's own end."""
+    end_trials()
+    logging.shutdown()
+    os._exit(code)

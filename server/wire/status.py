@@ -1,0 +1,47 @@
+"""The gRPC status of an error, and the answer that carries it."""
+
+import asyncio
+import logging
+from typing import NoReturn
+
+import grpc
+
+from tablefold.errors import DeadlineExceeded, EngineError, RequestError
+from tablefold.server.telemetry.metrics import CANCELLED
+from tablefold.server.wire.predict import Context
+
+log = logging.getLogger(__name__)
+
+MAX_DETAIL_CHARACTERS = 600
+"""A message that repeats a huge name would not fit into gRPC's metadata."""
+INTERNAL_TEXT = "internal error; the server's log says more"
+
+
+def outcome(error: BaseException, context: Context) -> tuple[str, str]:
+    """Return the status of an error, and the reason it is counted under."""
+    match error:
+        case RequestError():
+            return error.status, error.reason
+        case asyncio.CancelledError():
+            # gRPC cancels the handler when the client leaves and when the deadline passes.
+            remaining = context.time_remaining()
+            late = remaining is not None and remaining <= 0
+            return (DeadlineExceeded.status, DeadlineExceeded.reason) if late else ("CANCELLED", CANCELLED)
+        case _:
+            return EngineError.status, EngineError.reason
+
+
+def _details(error: RequestError) -> str:
+    # A path may hold bytes that are no UTF-8, which gRPC cannot send.
+    return str(error).encode("utf-8", "backslashreplace").decode()[:MAX_DETAIL_CHARACTERS]
+
+
+async def refuse(error: BaseException, status: str, context: Context, method: str) -> NoReturn:
+    """Answer a call with the status of an error. Raises what ends the call for gRPC."""
+    match error:
+        case RequestError():
+            await context.abort(grpc.StatusCode[status], _details(error))
+        case Exception():
+            log.exception("%s failed", method, exc_info=error)
+            await context.abort(grpc.StatusCode.INTERNAL, INTERNAL_TEXT)
+    raise error
