@@ -79,7 +79,7 @@ class ServerMemory:
         return found
 
     def check(self, folder: Path, manifest: Manifest, models: Iterable[Model]) -> None:
-        """Raise MemoryLimitExceeded unless there is room for one more beside `models`, with all weights in memory."""
+        """Raise MemoryLimitExceeded unless one more fits beside `models`, with all weights in memory."""
         if self._limit is None:
             return
         used = sum(memory.proportional for memory in self.of_processes().values())

@@ -24,7 +24,7 @@ def check_space(call: Call, waiting: PriorityQueue, max_queue_rows: int) -> None
 
 
 def check_deadline(call: Call, waiting: PriorityQueue, running_rows: int, rows_per_second: float) -> None:
-    """Raise DeadlineExceeded where the caller's time is over, DeadlineUnreachable where the rows ahead take longer."""
+    """Raise DeadlineExceeded where the time is over, DeadlineUnreachable where the rows ahead take longer."""
     if call.deadline is None:
         return
     remaining = call.deadline - call.accepted

@@ -13,7 +13,7 @@ MAX_BATCH_SECONDS = 0.02
 BATCH_OVERHEAD_SECONDS = 0.0008
 """CPU time of a batch besides the engine: two changes of threads, joining rows, answering calls.
 
-Measured: calls of 270 rows cost so much more where each was cut in two (`docs/serving.md`)."""
+Measured: calls of 270 rows cost so much more where each was cut in two (docs/results/serving.md)."""
 KNEE_SHARE = 0.95
 """The knee of the curve is the smallest batch that reaches this share of the best rows a second."""
 

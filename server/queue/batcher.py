@@ -74,8 +74,8 @@ class Batcher:
     ) -> Reply:
         """Return the probabilities of rows dense float32 [B, N] and ids int64 [B, C], B >= 1.
 
-        `deadline` is on the batcher's clock. Raises Overloaded, DeadlineUnreachable, DeadlineExceeded, Unavailable
-        (closed) or EngineError. Cancelling the caller takes its rows out of the queue.
+        `deadline` is on the batcher's clock. Raises Overloaded, DeadlineUnreachable, DeadlineExceeded,
+        Unavailable (closed) or EngineError. Cancelling the caller takes its rows out of the queue.
         """
         call = Call(dense, ids, deadline, self.clock(), asyncio.get_running_loop().create_future())
         if self._closed:
