@@ -1,11 +1,16 @@
 """The command `predict`: options in, scores out. Imports nothing heavy until the command runs."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from tablefold.client.options import LOGS, Model, Server, TlsCa, TlsCert, TlsKey, TokenFile
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+    from tablefold.client.footprint import ServerFootprint
 
 
 def predict(
@@ -83,4 +88,33 @@ def show_footprint(server: str, *, tls_ca: Path | None, token_file: Path | None,
     if json:
         typer.echo(dumps(footprint.as_json()))
     else:
-        Console().print(footprint.table())
+        Console().print(_footprint_table(footprint))
+
+
+def _footprint_table(footprint: "ServerFootprint") -> "Table":
+    """Every version's parts, then what it takes, then the server."""
+    from rich.table import Table
+
+    table = Table("", caption="mapped: weights and libraries, which the kernel can drop and read again")
+    for column in ("predicted", "loaded", "anonymous", "mapped", "peak"):
+        table.add_column(column, justify="right")
+
+    def add_line(name: str, *figures: int | None) -> None:
+        table.add_row(name, *("" if figure is None else f"{figure:,}" for figure in figures))
+
+    for model in footprint.models:
+        for part, size in model.parts.model_dump().items():
+            add_line(f"  {part}", size)
+        title = f"{model.name}:{model.version}"
+        add_line(title, model.parts.total, model.loaded, model.anonymous, model.mapped, model.peak)
+        table.add_section()
+    several = "" if footprint.processes == 1 else f" ({footprint.processes} processes)"
+    add_line(
+        f"the whole server{several}",
+        None,
+        footprint.total,
+        footprint.anonymous,
+        footprint.mapped,
+        footprint.peak,
+    )
+    return table

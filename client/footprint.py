@@ -3,8 +3,6 @@
 from dataclasses import dataclass
 from typing import Any, Self
 
-from rich.table import Table
-
 from tablefold.model_size import Parts
 from tablefold.protos import tablefold_pb2 as pb
 
@@ -97,22 +95,3 @@ class ServerFootprint:
                 "peak": self.peak,
             },
         }
-
-    def table(self) -> Table:
-        """Every version's parts, then what it takes, then the server."""
-        table = Table("", caption="mapped: weights and libraries, which the kernel can drop and read again")
-        for column in ("predicted", "loaded", "anonymous", "mapped", "peak"):
-            table.add_column(column, justify="right")
-
-        def add_line(name: str, *figures: int | None) -> None:
-            table.add_row(name, *("" if figure is None else f"{figure:,}" for figure in figures))
-
-        for model in self.models:
-            for part, size in model.parts.model_dump().items():
-                add_line(f"  {part}", size)
-            title = f"{model.name}:{model.version}"
-            add_line(title, model.parts.total, model.loaded, model.anonymous, model.mapped, model.peak)
-            table.add_section()
-        several = "" if self.processes == 1 else f" ({self.processes} processes)"
-        add_line(f"the whole server{several}", None, self.total, self.anonymous, self.mapped, self.peak)
-        return table

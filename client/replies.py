@@ -3,9 +3,11 @@
 from dataclasses import dataclass
 from typing import Self
 
+import numpy as np
 from pydantic import ValidationError
 
 from tablefold.bundle import Manifest
+from tablefold.client.values import EncodedIds
 from tablefold.errors import BadReply
 from tablefold.protos import inference_pb2 as oip
 from tablefold.protos import tablefold_pb2 as pb
@@ -25,6 +27,20 @@ class ModelInfo:
     def schema(self) -> FeatureSchema:
         """The features it reads."""
         return self.manifest.feature_schema
+
+    def golden_features(self, rows: int | None = None) -> dict[str, np.ndarray | EncodedIds]:
+        """Return the rows that every load of the model is checked with, as `predict` takes them.
+
+        `rows`: the first so many. The probabilities that belong to them are `manifest.golden.probability`.
+        """
+        dense, ids, _ = self.manifest.golden.arrays(self.schema)
+        features: dict[str, np.ndarray | EncodedIds] = {
+            feature.name: column[:rows] for feature, column in zip(self.schema.dense, dense.T, strict=True)
+        }
+        ends = np.cumsum([feature.slots for feature in self.schema.categorical])
+        for feature, part in zip(self.schema.categorical, np.split(ids, ends[:-1], axis=1), strict=True):
+            features[feature.name] = EncodedIds(part[:rows])
+        return features
 
     @classmethod
     def of(cls, reply: pb.GetModelResponse) -> Self:

@@ -1,0 +1,81 @@
+"""The examples run as a user runs them; a typed user's code passes a strict type check."""
+
+import re
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from tests.client.conftest import Server
+from tests.server.conftest import NO_DENSE, write_bundle
+
+ROOT = Path(__file__).parents[2]
+
+TYPED_USE = """
+import asyncio
+
+import numpy as np
+from tablefold.client import AsyncClient, Client, ModelInfo, Prediction
+from tablefold.errors import InvalidRequest
+
+
+def rank(server: str, user: int, items: list[str]) -> list[str]:
+    with Client(server, token="sesame", timeout=1.0) as client:
+        try:
+            probability: np.ndarray = client.predict("ads", {"item": items}, context={"user": user})
+        except InvalidRequest:
+            return []
+        info: ModelInfo = client.model_info("ads", label="stable")
+        seconds: float | None = client.predict_details("ads", {"item": items}).compute_seconds
+    return [items[place] for place in np.argsort(probability)] if info.version and seconds else []
+
+
+async def score(server: str) -> Prediction:
+    async with AsyncClient(server, ca="ca.pem") as client:
+        return await client.predict_details("ads", {"item": np.arange(3)}, version=3)
+"""
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory, start_server: Callable[..., Server]) -> Server:
+    """Of a model with dense values and one without."""
+    repository = tmp_path_factory.mktemp("examples")
+    write_bundle(repository)
+    write_bundle(repository, name="sparse", schema=NO_DENSE)
+    return start_server(repository)
+
+
+def run(example: str, *arguments: str) -> str:
+    done = subprocess.run(
+        [sys.executable, str(ROOT / "examples" / example), *arguments],
+        capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+@pytest.mark.parametrize("model", ["toy", "sparse"])
+def test_rank_items_prints_the_best_first(server: Server, model: str) -> None:
+    printed = run("rank_items.py", server.address, model)
+    odds = [float(value) for value in re.findall(r"item \d: (0\.\d+)", printed)]
+    assert len(odds) == 5
+    assert odds == sorted(odds, reverse=True)
+    assert "version 1, " in printed
+
+
+@pytest.mark.parametrize("model", ["toy", "sparse"])
+def test_tritons_client_scores_three_rows(server: Server, model: str) -> None:
+    assert len(re.findall(r"0\.\d+", run("triton_client.py", server.address, model))) == 3
+
+
+def test_a_users_typed_code_passes_mypy(tmp_path: Path) -> None:
+    program = tmp_path / "typed_use.py"
+    program.write_text(TYPED_USE)
+    mypy = [sys.executable, "-m", "mypy", "--strict", "--config-file", str(ROOT / "pyproject.toml")]
+    done = subprocess.run([*mypy, str(program)], cwd=ROOT, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout
+    program.write_text(TYPED_USE.replace("timeout=1.0", "timeout='1'"))
+    done = subprocess.run([*mypy, str(program)], cwd=ROOT, capture_output=True, text=True, check=False)
+    assert 'Argument "timeout" to "Client" has incompatible type "str"' in done.stdout
