@@ -15,7 +15,7 @@ from tablefold.errors import UsageError
 from tablefold.loadtest.figures import Figures
 from tablefold.loadtest.plan import Plan
 from tablefold.loadtest.results.result import Result
-from tablefold.loadtest.target import Target
+from tablefold.loadtest.target import RunPosition, Target
 
 CONFIDENCE = 0.95
 MEMORY = "peak resident memory (MB)"
@@ -91,18 +91,7 @@ def target_names(plans: Sequence[Plan]) -> list[str]:
 async def compare(targets: Sequence[Target], plans: Sequence[Plan], repeats: int) -> Comparison:
     """Run `repeats` rounds of all targets, each starting with another target. Raises ClientProcessDied."""
     names = target_names(plans)
-    rounds: list[list[Result]] = []
-    for number in range(repeats):
-        results: dict[int, Result] = {}
-        for position in range(len(targets)):
-            index = (position + number) % len(targets)
-            results[index] = await targets[index].run(plans[index])
-            if results[index].interrupted:
-                break
-        else:
-            rounds.append([results[index] for index in range(len(targets))])
-            continue
-        break
+    rounds = await _run_rounds(targets, plans, repeats)
     figures = dict(FIGURES)
     if len({plan.server for plan in plans}) < len(plans):
         del figures[MEMORY]
@@ -128,10 +117,26 @@ async def compare(targets: Sequence[Target], plans: Sequence[Plan], repeats: int
     )
 
 
+async def _run_rounds(targets: Sequence[Target], plans: Sequence[Plan], repeats: int) -> list[list[Result]]:
+    """Return the results of all whole rounds; a signal ends them early."""
+    rounds: list[list[Result]] = []
+    runs = repeats * len(targets)
+    for number in range(repeats):
+        results: dict[int, Result] = {}
+        for offset in range(len(targets)):
+            index, done = (offset + number) % len(targets), number * len(targets) + offset
+            seconds = (runs - done) * plans[0].seconds
+            position = RunPosition(done + 1, runs, seconds, exact=True)
+            results[index] = await targets[index].run(plans[index], position)
+            if results[index].interrupted:
+                return rounds
+        rounds.append([results[index] for index in range(len(targets))])
+    return rounds
+
+
 def _command(plans: Sequence[Plan], repeats: int) -> str:
     first, *others = plans
-    words = [*first.words, *(["--rate", f"{first.rate:g}"] if first.rate is not None else [])]
-    words += ["--concurrency", str(first.concurrency)] if first.concurrency is not None else []
+    words = [*first.words, *first.load_words]
     for plan in others:
         words += ["--versus", f"{plan.server}/{plan.model}@{plan.protocol}"]
     return shlex.join([*words, "--repeats", str(repeats)])

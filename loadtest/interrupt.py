@@ -10,7 +10,7 @@ SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
 
 class Interrupt:
-    """A context manager of the running loop: inside it a signal is a request, not the end."""
+    """A context manager of the running loop: inside it the first signal is a request, the second the end."""
 
     def __init__(self) -> None:
         self.requested = False
@@ -38,6 +38,8 @@ class Interrupt:
             self._stop = None
 
     def _on_signal(self) -> None:
+        if self.requested and self._stopping is not None:
+            raise KeyboardInterrupt
         self.requested = True
         if self._stop is not None:
             self._stopping = asyncio.ensure_future(self._stop())

@@ -4,12 +4,13 @@ from collections.abc import Callable, Sequence
 from contextlib import AsyncExitStack
 from pathlib import Path
 
+from tablefold.client.address import Address
 from tablefold.errors import UsageError
 from tablefold.loadtest.compare import Comparison, compare, other_plan, target_names
 from tablefold.loadtest.interrupt import Interrupt
 from tablefold.loadtest.plan import Plan
 from tablefold.loadtest.report.page import page
-from tablefold.loadtest.report.progress import print_progress
+from tablefold.loadtest.report.progress import ProgressPrinter, announce
 from tablefold.loadtest.report.spreadsheet import csv_text
 from tablefold.loadtest.results.result import Result
 from tablefold.loadtest.sweep import Sweep, sweep
@@ -26,12 +27,16 @@ async def measure(
     """
     plans = [plan, *(other_plan(plan, text) for text in others)]
     target_names(plans)
-    with Interrupt() as interrupt:
-        async with AsyncExitStack() as stack:
-            targets = []
-            for target_plan in plans:
-                opening = open_target(target_plan, interrupt, print_progress)
-                targets.append(await stack.enter_async_context(opening))
+    for target_plan in plans:
+        Address.parse(target_plan.server)
+    interrupt, on_progress = Interrupt(), ProgressPrinter()
+    async with AsyncExitStack() as stack:
+        targets = []
+        for target_plan in plans:
+            opening = open_target(target_plan, interrupt, on_progress)
+            targets.append(await stack.enter_async_context(opening))
+        announce(plan, find_knee=find_knee, targets=len(plans), repeats=repeats)
+        with interrupt:
             if find_knee:
                 return await sweep(targets[0], plan)
             if others:

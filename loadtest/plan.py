@@ -12,6 +12,18 @@ from tablefold.loadtest.slo import LatencySlo
 
 DEFAULT_CONCURRENCY = 8
 MAX_CONNECTIONS = 4
+MAX_RATE = 100_000.0
+LIMITS: dict[str, float] = {
+    "--rate": MAX_RATE,
+    "--concurrency": 10_000,
+    "--duration": 30 * 86_400,
+    "--warmup": 86_400,
+    "--timeout": 3600,
+    "--seed": 2**63 - 1,
+    "--processes": 256,
+    "--price-per-hour": 1e9,
+}
+"""The highest value of an option: bounds the memory of this client, and what its histograms and gRPC hold."""
 Arrivals = Literal["poisson", "constant"]
 
 
@@ -54,20 +66,16 @@ class Plan:
     def __post_init__(self) -> None:
         if self.rate is None and self.concurrency is None:
             object.__setattr__(self, "concurrency", DEFAULT_CONCURRENCY)
-        for option, value in (
-            ("--rate", self.rate),
-            ("--concurrency", self.concurrency),
-            ("--duration", self.duration),
-            ("--timeout", self.timeout),
-            ("--processes", self.processes),
-            ("--price-per-hour", self.price_per_hour),
-        ):
-            if value is not None and not 0 < value < float("inf"):
-                raise UsageError(f"{option} must be above 0, not {value}")
-        if not 0 <= self.warmup < float("inf"):
-            raise UsageError(f"--warmup must be 0 or above, not {self.warmup}")
-        if self.seed < 0:
-            raise UsageError(f"--seed must be 0 or above, not {self.seed}")
+        if not self.model:
+            raise UsageError("--model is empty; give the model's name")
+        _check_range("--rate", self.rate)
+        _check_range("--concurrency", self.concurrency)
+        _check_range("--duration", self.duration)
+        _check_range("--timeout", self.timeout)
+        _check_range("--processes", self.processes)
+        _check_range("--price-per-hour", self.price_per_hour)
+        _check_range("--warmup", self.warmup, zero=True)
+        _check_range("--seed", self.seed, zero=True)
         if self.rate is not None and round(self.rate * self.duration) < 1:
             raise UsageError(
                 f"--rate {self.rate:g} for --duration {self.duration:g} is less than one call; raise either"
@@ -80,6 +88,8 @@ class Plan:
                     f"--slo {slo.text} cannot be judged with --timeout {self.timeout:g}; raise it"
                 )
         _ = self.row_counts
+        if self.data is not None and not self.data.strip():
+            raise UsageError("--data is empty; give a log, or leave the option out for random rows")
 
     @property
     def row_counts(self) -> RowCounts:
@@ -90,6 +100,11 @@ class Plan:
     def connections(self) -> int:
         """Return the number of connections: a server of several processes balances these, not calls."""
         return min(MAX_CONNECTIONS, self.concurrency or MAX_CONNECTIONS)
+
+    @property
+    def seconds(self) -> float:
+        """Return how long the run takes, without the last calls in flight."""
+        return self.warmup + self.duration
 
     @property
     def load(self) -> str:
@@ -115,13 +130,30 @@ class Plan:
         for slo in self.slo:
             words += ["--slo", slo.text]
         words += ["--arrivals", self.arrivals] if self.arrivals != "poisson" else []
-        words += ["--duration", f"{self.duration:g}", "--warmup", f"{self.warmup:g}"]
-        return [*words, "--timeout", f"{self.timeout:g}", "--seed", str(self.seed)]
+        words += ["--duration", _digits(self.duration), "--warmup", _digits(self.warmup)]
+        return [*words, "--timeout", _digits(self.timeout), "--seed", str(self.seed)]
+
+    @property
+    def load_words(self) -> list[str]:
+        """Return the words of the command line that give this run's load."""
+        words = ["--rate", _digits(self.rate)] if self.rate is not None else []
+        return words + (["--concurrency", str(self.concurrency)] if self.concurrency is not None else [])
 
     @property
     def command(self) -> str:
         """Return the command line that repeats this run."""
-        words = self.words
-        words += ["--rate", f"{self.rate:g}"] if self.rate is not None else []
-        words += ["--concurrency", str(self.concurrency)] if self.concurrency is not None else []
-        return shlex.join(words)
+        return shlex.join([*self.words, *self.load_words])
+
+
+def _check_range(option: str, value: float | None, *, zero: bool = False) -> None:
+    """Raise UsageError unless the value lies above 0 (or at 0) and at most at the option's limit."""
+    if value is None or (0 < value <= LIMITS[option]) or (zero and value == 0):
+        return
+    if value > LIMITS[option]:
+        raise UsageError(f"{option} must be at most {LIMITS[option]:,.10g}, not {value:,.10g}")
+    raise UsageError(f"{option} must be {'0 or above' if zero else 'above 0'}, not {value}")
+
+
+def _digits(value: float) -> str:
+    """Return the number as a command line takes it, with all digits that matter."""
+    return f"{value:.12g}"

@@ -1,5 +1,6 @@
 """How many rows a call has: a number, a range, or MLPerf's distribution (`--rows`)."""
 
+import re
 from dataclasses import dataclass
 from typing import Self
 
@@ -11,6 +12,7 @@ MLPERF_LOW, MLPERF_HIGH, MLPERF_MEAN = 100, 700, 270
 MLPERF_DECAY = 0.00491023
 """The weight of n rows is exp(-MLPERF_DECAY x n), which gives the mean of 270."""
 MAX_ROWS = 1_000_000
+RANGE = re.compile(r"([0-9]{1,7})(?:-([0-9]{1,7}))?")
 
 
 @dataclass(frozen=True)
@@ -31,13 +33,12 @@ class RowCounts:
         if text == "mlperf":
             n = np.arange(MLPERF_LOW, MLPERF_HIGH + 1)
             return cls(text, MLPERF_LOW, tuple(np.exp(-MLPERF_DECAY * n).tolist()))
-        low, dash, high = text.partition("-")
-        try:
-            first, last = int(low), int(high if dash else low)
-        except ValueError:
-            first = last = 0
+        found = RANGE.fullmatch(text)
+        first, last = (int(found[1]), int(found[2] or found[1])) if found else (0, 0)
         if not 1 <= first <= last <= MAX_ROWS:
-            raise UsageError(f"--rows {text!r}: give a number above 0, a range such as 100-700, or mlperf")
+            raise UsageError(
+                f"--rows {text!r}: give a number from 1 to {MAX_ROWS:,}, a range such as 100-700, or mlperf"
+            )
         return cls(text, first, (1.0,) * (last - first + 1))
 
     @property

@@ -6,7 +6,9 @@ from typing import Self
 
 from tablefold.errors import UsageError
 
-PATTERN = re.compile(r"p(\d+(?:\.\d+)?)=(\d+(?:\.\d+)?)(us|ms|s)")
+PATTERN = re.compile(r"p(\d+(?:\.\d+)?)=(\d+(?:\.\d+)?)(us|ms|s)", re.ASCII)
+MAX_TIME = 1e9
+"""In any unit: no such SLO can be judged."""
 SECONDS = {"us": 1e-6, "ms": 1e-3, "s": 1.0}
 
 
@@ -25,7 +27,7 @@ class LatencySlo:
     def parse(cls, text: str) -> Self:
         """Read `p99=20ms`, `p99.9=0.1s`, `p50=800us`. Raises UsageError."""
         found = PATTERN.fullmatch(text.replace(" ", "").lower())
-        if found is None or not 0 < float(found[1]) < 100 or not float(found[2]):
+        if found is None or not 0 < float(found[1]) < 100 or not 0 < float(found[2]) < MAX_TIME:
             raise UsageError(f"--slo {text!r}: give a percentile and a time, such as p99=20ms")
         return cls(text, float(found[1]) / 100, float(found[2]) * SECONDS[found[3]])
 

@@ -41,6 +41,18 @@ BUSY_CODES = {grpc.StatusCode.RESOURCE_EXHAUSTED, grpc.StatusCode.DEADLINE_EXCEE
 """A busy server's answers to the trial call: the load test counts them."""
 
 
+class RunPosition(NamedTuple):
+    """Which of how many runs a run is."""
+
+    number: int
+    """From 1."""
+    of: int
+    seconds_left: float
+    """At the start of this run, itself included."""
+    exact: bool
+    """False: `of` and `seconds_left` are estimates."""
+
+
 class Progress(NamedTuple):
     """How a run is going."""
 
@@ -48,6 +60,8 @@ class Progress(NamedTuple):
     second: float
     """From the start of the measured window; negative in warm-up."""
     report: ProgressReport
+    position: RunPosition | None
+    """None for a single run."""
 
 
 OnProgress = Callable[[Progress], None]
@@ -67,14 +81,17 @@ class Target:
     interrupt: Interrupt
     on_progress: OnProgress
 
-    async def run(self, plan: Plan) -> Result:
-        """Load it as the plan says; a signal ends the run early. Raises ClientProcessDied."""
+    async def run(self, plan: Plan, position: RunPosition | None = None) -> Result:
+        """Load it as the plan says; a signal ends the run early. Raises ClientProcessDied.
+
+        `position` goes to `on_progress`.
+        """
         await self.generator.prepare(plan)
         counters = await read_counters(self.connection, plan.model)
         started, origin = datetime.now(UTC), time.perf_counter() + LEAD_SECONDS
         start = origin + plan.warmup
         watcher = None if self.memory is None else MemoryWatcher(self.memory, start, plan.duration)
-        report = await self._generate(plan, origin, watcher)
+        report = await self._generate(plan, position, origin, watcher)
         if watcher is not None:
             await watcher.sample()
         interrupted = self.interrupt.requested
@@ -106,7 +123,9 @@ class Target:
             )
         )
 
-    async def _generate(self, plan: Plan, origin: float, watcher: MemoryWatcher | None) -> FinalReport:
+    async def _generate(
+        self, plan: Plan, position: RunPosition | None, origin: float, watcher: MemoryWatcher | None
+    ) -> FinalReport:
         """Generate the load while the watcher watches."""
         watching = asyncio.create_task(watcher.run()) if watcher is not None else None
         try:
@@ -114,7 +133,7 @@ class Target:
                 plan,
                 origin,
                 lambda report: self.on_progress(
-                    Progress(plan, time.perf_counter() - origin - plan.warmup, report)
+                    Progress(plan, time.perf_counter() - origin - plan.warmup, report, position)
                 ),
             )
         finally:
@@ -177,6 +196,7 @@ async def _trial_call(codec: Codec, connection: Connection, request: Request, pl
 
 async def run(plan: Plan, on_progress: OnProgress = lambda _: None) -> Result:
     """Run a plan once. Raises UsageError, ClientProcessDied."""
-    with Interrupt() as interrupt:
-        async with open_target(plan, interrupt, on_progress) as target:
+    interrupt = Interrupt()
+    async with open_target(plan, interrupt, on_progress) as target:
+        with interrupt:
             return await target.run(plan)

@@ -13,15 +13,15 @@ IN_FLIGHT_LIMIT = 10_000
 """Calls of the open loop: bounds this client's memory. A call beyond it is counted, not sent."""
 PAUSE_AFTER_ERROR_SECONDS = 0.01
 """A caller of the closed loop waits so long after a failed call, so as not to hammer a dead server."""
-BLOCK_SECONDS = 60.0
-"""Part of the schedule that is drawn at a time: hours of it take no more memory than a minute."""
+BLOCK_SECONDS = 10.0
+"""Part of the schedule that is drawn at a time: hours of it take no more memory than ten seconds."""
 
 Send = Callable[[float | None], Awaitable[Call]]
 Record = Callable[[Call], None]
 
 
 def poisson(rate: float, seconds: float, rng: np.random.Generator) -> Iterator[np.ndarray]:
-    """Yield sorted times in [0, seconds), float64, a minute at a time; round(rate * seconds) in all.
+    """Yield sorted times in [0, seconds), float64, ten seconds at a time; round(rate * seconds) in all.
 
     A Poisson process given its count is that many uniform draws, sorted: gaps as irregular as they
     should be, and exactly the rate that was asked for.

@@ -4,7 +4,6 @@ from collections.abc import Iterator
 
 from tablefold.loadtest.compare import Comparison
 from tablefold.loadtest.report.formats import megabytes, number, times
-from tablefold.loadtest.results.knee import held, kept_up
 from tablefold.loadtest.results.result import Result
 from tablefold.loadtest.sweep import Sweep
 
@@ -65,8 +64,7 @@ def facts(result: Result) -> Iterator[tuple[str, str]]:
 
 def step_table(sweep: Sweep) -> tuple[list[str], list[list[str]]]:
     """Return a header, and a row for each rate of a sweep, ascending."""
-    has_slo = bool(sweep.steps and sweep.steps[0].objectives)
-    header = ["offered/s", "achieved/s", "p50 ms", "p99 ms", "p99.9 ms", "failed", "kept up"]
+    header = ["offered/s", "achieved/s", "p50 ms", "p99 ms", "p99.9 ms", "failed", "kept up", "client"]
     rows = [
         [
             number(step.offered_rps, digits=1),
@@ -75,13 +73,12 @@ def step_table(sweep: Sweep) -> tuple[list[str], list[list[str]]]:
             number(step.latency_ms.p99, digits=1),
             number(step.latency_ms.p999, digits=1),
             f"{step.calls.failed:,}",
-            "yes" if kept_up(step) else "no",
-            *(["yes" if held(step) else "no"] if has_slo else []),
-            "fine" if step.valid else "late",
+            "yes" if sweep.rule.kept_up(step) else "no",
+            ", ".join(doubt.word for doubt in step.doubts) or "fine",
         ]
         for step in sweep.best_steps
     ]
-    return [*header, *(["SLO held"] if has_slo else []), "client"], rows
+    return header, rows
 
 
 def ratio_rows(comparison: Comparison, target: str) -> list[tuple[str, ...]]:
@@ -114,5 +111,5 @@ def reasons_for_doubt(report: Result | Sweep | Comparison) -> list[str]:
         runs, kind = report.steps_to_knee, "steps up to the knee"
     else:
         runs, kind = [result for results in report.rounds for result in results], "runs"
-    invalid = [run.invalid_because[0] for run in runs if not run.valid]
+    invalid = [reason for run in runs for reason in run.invalid_because[:1]]
     return [f"{len(invalid)} of {len(runs)} {kind}; in the first, {invalid[0]}"] if invalid else []

@@ -8,7 +8,6 @@ import io
 from typing import Any
 
 from tablefold.loadtest.compare import Comparison
-from tablefold.loadtest.results.knee import held, kept_up
 from tablefold.loadtest.results.result import Result
 from tablefold.loadtest.sweep import Sweep
 
@@ -21,10 +20,7 @@ def csv_text(report: Result | Sweep | Comparison) -> str:
     if isinstance(report, Result):
         rows = [_flatten(report)]
     elif isinstance(report, Sweep):
-        rows = [
-            {"kept_up": kept_up(step)} | ({"held": held(step)} if step.objectives else {}) | _flatten(step)
-            for step in report.steps
-        ]
+        rows = [{"kept_up": report.rule.kept_up(step)} | _flatten(step) for step in report.steps]
     else:
         rows = [
             {"round": number, "target": target} | _flatten(result)

@@ -15,19 +15,18 @@ def sweep_parts(sweep: Sweep) -> PageParts:
     if not sweep.steps:
         return "Rate sweep", [], []
     slos = [LatencySlo.parse(slo.objective) for slo in sweep.steps[0].objectives]
-    best_rate = sweep.goodput_rps or sweep.knee_rps
-    best = next((step for step in sweep.best_steps if step.offered_rps == best_rate), sweep.best_steps[0])
-    key_figures = [("knee, calls/s", number(sweep.knee_rps, digits=0))]
-    if slos:
-        key_figures.append(("goodput, calls/s", number(sweep.goodput_rps, digits=0)))
-        key_figures.append(("goodput, rows/s", number(sweep.goodput_rows_per_second, digits=0)))
+    best = next((step for step in reversed(sweep.steps_to_knee)), sweep.best_steps[0])
+    key_figures = [
+        ("knee, calls/s", number(sweep.knee_rps, digits=0)),
+        ("knee, rows/s", number(sweep.knee_rows_per_second, digits=0)),
+    ]
     if sweep.cost_per_million is not None:
         key_figures.append(("cost of a million", f"{sweep.cost_per_million:.3g}"))
     key_figures += [
         ("p99 there, ms", number(best.latency_ms.p99)),
         ("memory, MB", peak_megabytes(best)),
     ]
-    caption = "A step that failed was run twice, and the better try counts."
+    caption = f"{sweep.rule.text} A step that failed was run twice, and the better try counts."
     steps = Table(*step_table(sweep), caption=caption)
     intro = Text(f"From here on: the step at {best.offered_rps:,.0f} calls/s. {best.verdict}")
     run = run_section(best)

@@ -41,6 +41,8 @@ def print_summary(report: Result | Sweep | Comparison, console: Console) -> None
         for name in others if report.ratios else ():
             tables.append(_table((f"{name} / {first_name}", *RATIO_HEADER), ratio_rows(report, name)))
     parts = [Text(report.verdict, style="bold")]
+    if isinstance(report, Sweep):
+        parts.append(Text(report.rule.text, style="dim"))
     parts += [Text(f"INVALID: {reason}", style="bold red") for reason in reasons_for_doubt(report)]
     if report.interrupted:
         parts.append(Text(INTERRUPTED, style="yellow"))

@@ -20,13 +20,7 @@ from tablefold.loadtest.figures import (
     Trend,
 )
 from tablefold.loadtest.generator.cpu import EVENT_LOOP_LIMIT
-
-WAITING_LIMIT = 0.5
-"""Share of the time that the client was ready but had no core. In a closed loop, whose calls are never late,
-the send lag does not show it. The server's own threads, where they share the cores, cause less than this."""
-LAG_LIMIT_MS = 2.0
-LAG_LIMIT_SHARE = 0.2
-"""A p99 send lag above both 2 ms and a fifth of the p99 latency: the tail is the client's as well."""
+from tablefold.loadtest.results.validity import Doubt, doubts
 
 
 class Result(Figures):
@@ -93,43 +87,24 @@ class Result(Figures):
     @property
     def saturated_client(self) -> bool:
         """Return whether this client could not have sent more."""
-        return self.client.event_loop_share > EVENT_LOOP_LIMIT or "CLIENT_LIMIT" in self.errors
+        return self.client.event_loop_share > EVENT_LOOP_LIMIT
+
+    @property
+    def doubts(self) -> list[Doubt]:
+        """Return why the figures are not the server's alone; empty for a valid run."""
+        return doubts(self.client, self.latency_ms, self.errors, max_in_flight=self.most_in_flight)
 
     @computed_field  # type: ignore[prop-decorator]
     @property
     def valid(self) -> bool:
         """The figures are the server's alone, not partly this client's."""
-        return not self.invalid_because
+        return not self.doubts
 
     @computed_field  # type: ignore[prop-decorator]
     @property
     def invalid_because(self) -> list[str]:
-        """Why the figures are not the server's alone; empty for a valid run."""
-        reasons = []
-        if self.client.event_loop_share > EVENT_LOOP_LIMIT:
-            reasons.append(
-                f"this client used {self.client.event_loop_share:.0%} of the core it runs on: it was the "
-                "bottleneck; ask for less, or give it more --processes"
-            )
-        elif (waiting := self.client.waiting_share) > WAITING_LIMIT:
-            reasons.append(
-                f"this client waited for a core {waiting:.0%} of the time, for others had them: the latency "
-                "is partly its own; use an idler machine, or another than the server's"
-            )
-        lag, tail = self.client.send_lag_ms.p99, self.latency_ms.p99
-        # With a limit on calls in flight, calls leave late on purpose.
-        limit = max(LAG_LIMIT_MS, LAG_LIMIT_SHARE * (tail or 0.0))
-        if self.most_in_flight is None and lag is not None and lag > limit:
-            reasons.append(
-                f"calls left up to {lag:.1f} ms late (p99 send lag): the latency is partly this client's; "
-                "ask for less or use an idler machine"
-            )
-        if missing := self.errors.get("CLIENT_LIMIT"):
-            reasons.append(
-                f"{missing:,} calls were never sent, as too many were in flight: the server is far past its "
-                "limit and the latency lacks them"
-            )
-        return reasons
+        """Why the run is invalid; empty for a valid run."""
+        return [doubt.reason for doubt in self.doubts]
 
     @computed_field  # type: ignore[prop-decorator]
     @property

@@ -13,12 +13,14 @@ class Simulated:
         self.capacity = capacity
         self.random = np.random.default_rng(seed)
         self.noise = noise
+        self.positions = []
 
-    async def run(self, plan):
+    async def run(self, plan, position=None):
         capacity = self.capacity * float(np.exp(self.noise * self.random.normal()))
         offered = plan.rate or capacity / 3
         achieved = min(offered, capacity)
         p99 = 2 / max(0.01, 1 - offered / capacity)
+        self.positions.append(position)
         due = max(1, round(offered * 1000))
         held = [SloResult(objective=slo.text, within=due, met=p99 <= slo.seconds * 1e3) for slo in plan.slo]
         return self.example.model_copy(
@@ -32,7 +34,7 @@ class Simulated:
                     update={"due": due, "ok": round(achieved * 1000), "failed": 0}
                 ),
                 "errors": {},
-                "latency_ms": self.example.latency_ms.model_copy(update={"p99": p99}),
+                "latency_ms": self.example.latency_ms.model_copy(update={"p50": p99 / 2, "p99": p99}),
                 "client": self.example.client.model_copy(
                     update={
                         "event_loop_share": 0.1,

@@ -14,7 +14,8 @@ import pytest
 from tablefold.loadtest.generator.arrivals import poisson
 from tablefold.loadtest.generator.cpu import SCHEDSTAT, CpuMeter
 from tablefold.loadtest.plan import Plan
-from tablefold.loadtest.results.result import WAITING_LIMIT, Result
+from tablefold.loadtest.results.result import Result
+from tablefold.loadtest.results.validity import WAITING_LIMIT
 from tablefold.loadtest.target import run
 
 BASE = Plan(server="-", model="ctr", rows="5", rate=150.0, duration=1.5, warmup=0.2, processes=1)

@@ -11,14 +11,14 @@ from hypothesis import strategies as st
 
 from tablefold.errors import UsageError
 from tablefold.loadtest.compare import compare, other_plan, target_names
-from tablefold.loadtest.figures import LatencyPoint, MemoryPoint
+from tablefold.loadtest.figures import LatencyPoint, MemoryPoint, SloResult
 from tablefold.loadtest.plan import Plan
 from tablefold.loadtest.report.facts import reasons_for_doubt, step_table
 from tablefold.loadtest.report.page import page
 from tablefold.loadtest.results.drift import trend, trends
-from tablefold.loadtest.results.knee import kept_up
+from tablefold.loadtest.results.knee import KneeRule
 from tablefold.loadtest.slo import LatencySlo, cost_per_million
-from tablefold.loadtest.sweep import sweep
+from tablefold.loadtest.sweep import sweep, sweep_seconds
 from tablefold.loadtest.target import run
 from tests.loadtest.simulated import Simulated
 
@@ -35,23 +35,54 @@ def example(quick):
 @given(capacity=st.floats(5, 50_000))
 def test_a_sweep_finds_any_knee_and_goes_past_it(example, capacity):
     found = asyncio.run(sweep(Simulated(example, capacity), PLAN))
-    # Kept up: 95 % answered. The gap is known within 9 %, and rates have three digits.
-    assert 0.9 * capacity < found.knee_rps <= capacity / 0.95 * 1.01
+    # A lone caller takes a third of the capacity, so its median is 1.5 ms: 2 ms / (1 - load) <= 15 ms up to a
+    # load of 0.867. The gap is known within 9 %, and rates have three digits.
+    assert found.rule.p99_limit_ms == 15.0
+    assert 0.9 * 0.866 * capacity < found.knee_rps <= 0.867 * capacity * 1.01
     assert found.knee_rps < found.lost_rps < 1.2 * capacity
-    assert max(step.offered_rps for step in found.steps) > 1.4 * capacity
-    assert found.goodput_rps is None
+    assert max(step.offered_rps for step in found.steps) > 1.2 * capacity
     assert "The knee lies at" in found.verdict
+    assert "10 times the median of one caller alone" in found.rule.text
+    assert not any(found.rule.failure(step) for step in found.steps_to_knee)
 
 
-def test_goodput_is_the_highest_rate_that_holds_the_objective_and_has_a_price(example):
+def test_with_an_slo_the_knee_is_the_highest_rate_that_holds_it_and_has_a_price(example):
     plan = replace(PLAN, slo=(LatencySlo.parse("p99=10ms"),), price_per_hour=3.6)
     found = asyncio.run(sweep(Simulated(example, 1000.0), plan))
     # 2 ms / (1 - load) <= 10 ms up to a load of 0.8.
-    assert 720 < found.goodput_rps <= 800
-    assert found.knee_rps > found.goodput_rps
+    assert 720 < found.knee_rps <= 800 < found.lost_rps
+    assert found.lost_because.startswith("p99=10ms was not held")
+    assert "with p99=10ms held" in found.verdict
     # 3.6 an hour is 0.001 a second.
-    assert found.cost_per_million == pytest.approx(1000 / found.goodput_rows_per_second)
+    assert found.cost_per_million == pytest.approx(1000 / found.knee_rows_per_second)
     assert cost_per_million(3.6, 1000.0) == pytest.approx(1.0)
+
+
+def test_a_rate_that_is_answered_too_slowly_is_not_kept_up_with(example):
+    """All calls are answered in the window, and nearly all of them 400 ms late."""
+    late = example.model_copy(
+        update={
+            "achieved_rps": example.calls.due / example.seconds,
+            "latency_ms": example.latency_ms.model_copy(update={"p50": 418.0, "p99": 500.0}),
+        }
+    )
+    assert KneeRule.of([], lone_median_ms=60.0).kept_up(late)
+    rule = KneeRule.of([], lone_median_ms=3.0)
+    assert rule.failure(late) == "p99 was 500.0 ms, above 30.0 ms"
+    missed = late.model_copy(update={"objectives": [SloResult(objective="p99=30ms", within=1, met=False)]})
+    assert KneeRule.of(["p99=30ms"], lone_median_ms=60.0).failure(missed).startswith("p99=30ms was not held")
+
+
+def test_a_sweep_says_how_long_it_takes_and_what_is_left(example):
+    plan = replace(PLAN, duration=8.0, warmup=2.0)
+    server = Simulated(example, 1000.0)
+    found = asyncio.run(sweep(server, plan))
+    short, long = sweep_seconds(plan)
+    assert short <= 10.0 * len(found.steps) <= long
+    positions = [position for position in server.positions if position is not None]
+    assert [position.number for position in positions] == list(range(1, len(found.steps) + 1))
+    assert all(position.of >= position.number for position in positions)
+    assert positions[-1].seconds_left <= 20.0
 
 
 def test_of_two_tries_at_a_rate_the_better_one_counts_everywhere(example):
@@ -59,9 +90,10 @@ def test_of_two_tries_at_a_rate_the_better_one_counts_everywhere(example):
     rates = [step.offered_rps for step in found.best_steps]
     assert rates == sorted({step.offered_rps for step in found.steps})
     assert len(found.steps) > len(rates)
-    for counted in found.best_steps:
-        tries = [step for step in found.steps if step.offered_rps == counted.offered_rps]
-        assert kept_up(counted) == any(map(kept_up, tries))
+    kept_up = found.rule.kept_up
+    for best in found.best_steps:
+        tries = [step for step in found.steps if step.offered_rps == best.offered_rps]
+        assert kept_up(best) == any(map(kept_up, tries))
     assert all(map(kept_up, found.steps_to_knee))
     assert found.steps_to_knee[-1].offered_rps == found.knee_rps
     _, rows = step_table(found)
@@ -100,12 +132,11 @@ async def test_a_real_server_that_takes_one_call_at_a_time(start_fake):
     from tablefold.loadtest.target import open_target
 
     plan = replace(PLAN, server=start_fake(serial=0.02).address, duration=0.5, timeout=2.0)
-    with Interrupt() as interrupt:
-        async with open_target(plan, interrupt, lambda _: None) as target:
-            found = await sweep(target, plan)
+    async with open_target(plan, Interrupt(), lambda _: None) as target:
+        found = await sweep(target, plan)
     # 50 calls/s, less what a busy machine takes.
     assert 10 < found.knee_rps < 60
-    assert not kept_up(max(found.steps, key=lambda step: step.offered_rps))
+    assert not found.rule.kept_up(max(found.steps, key=lambda step: step.offered_rps))
 
 
 @pytest.mark.parametrize(
