@@ -15,11 +15,13 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from tablefold import __version__
 from tablefold.bundle import read_manifest
 from tablefold.client.cli import predict, show_footprint
+from tablefold.client.options import TlsCa, TokenFile
 from tablefold.errors import TablefoldError, UsageError
-from tablefold.exporter.cli import export, export_options, predict_footprint
-from tablefold.exporter.options import DictionaryKind, NetworkType
+from tablefold.exporter.cli import RowTypes, export, predict_footprint, with_row_types
+from tablefold.exporter.options import ExportOptions
 from tablefold.loadtest.cli import loadtest
 from tablefold.model_size import Footprint
 from tablefold.options import options_of
@@ -30,11 +32,26 @@ from tablefold.trainer.config import TrainConfig
 
 app = typer.Typer(
     name="tablefold",
-    help="Train recommender models with compressed tables, fold them, serve them over gRPC.",
     no_args_is_help=True,
-    add_completion=False,
     pretty_exceptions_enable=False,
 )
+
+
+def _show_version(asked: bool) -> None:
+    if asked:
+        typer.echo(f"tablefold {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def tablefold(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_show_version, is_eager=True, help="Print the version.")
+    ] = False,
+) -> None:
+    """Train recommender models with compressed tables, fold them, serve them over gRPC."""
+
+
 app.command()(train)
 app.command()(compress)
 app.command()(study)
@@ -57,6 +74,7 @@ SIZE_FIELDS = (
 
 @app.command()
 @options_of("config", TrainConfig, only=SIZE_FIELDS, panel=PREDICT)
+@options_of("options", ExportOptions, only=("network_type", "lookup"), panel=PREDICT)
 def footprint(
     bundle: Annotated[
         Path | None,
@@ -66,10 +84,8 @@ def footprint(
         str | None,
         typer.Option(metavar="HOST:PORT", help="Ask a running server instead.", show_default=False),
     ] = None,
-    tls_ca: Annotated[
-        Path | None, typer.Option(help="The authority (PEM) of the server's certificate: TLS.")
-    ] = None,
-    token_file: Annotated[Path | None, typer.Option(help="The token the server wants.")] = None,
+    tls_ca: TlsCa = None,
+    token_file: TokenFile = None,
     data: Annotated[
         str | None,
         typer.Option(help="A log, as for `train`: its ids are counted.", rich_help_panel=PREDICT),
@@ -95,16 +111,8 @@ def footprint(
         ),
     ] = None,
     config: TrainConfig = TrainConfig(),
-    row_type: Annotated[
-        list[str] | None,
-        typer.Option(metavar="[FEATURE=]TYPE", help="As for `export`.", rich_help_panel=PREDICT),
-    ] = None,
-    network_type: Annotated[
-        NetworkType, typer.Option(help="As for `export`.", rich_help_panel=PREDICT)
-    ] = NetworkType.FP32,
-    lookup: Annotated[
-        DictionaryKind, typer.Option(help="As for `export`.", rich_help_panel=PREDICT)
-    ] = DictionaryKind.EXACT,
+    row_type: RowTypes = None,
+    options: ExportOptions = ExportOptions(),
     json: Annotated[bool, typer.Option("--json", help="Print one JSON object instead.")] = False,
 ) -> None:
     """Print how many bytes each part of a model takes, beside the fp32 table and the same table in int8.
@@ -123,7 +131,7 @@ def footprint(
         manifest = read_manifest(bundle)
         _show(str(bundle), manifest.footprint, manifest.method.dim, json=json)
     else:
-        options = export_options(row_type, network_type, lookup)
+        options = with_row_types(options, row_type)
         predicted = predict_footprint(data, cache, schema, ids or [], config, options)
         title = f"{data or schema}, {config.method}, d = {config.dim}: predicted"
         _show(title, predicted, config.dim, json=json)

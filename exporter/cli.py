@@ -8,13 +8,8 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from tablefold.errors import UsageError
-from tablefold.exporter.options import (
-    MAX_LOGLOSS_INCREASE,
-    DictionaryKind,
-    ExportOptions,
-    NetworkType,
-    RowType,
-)
+from tablefold.exporter.options import ExportOptions, RowType
+from tablefold.options import options_of
 from tablefold.trainer.cli import OwnNetwork
 from tablefold.trainer.config import TrainConfig
 
@@ -22,6 +17,20 @@ if TYPE_CHECKING:
     from tablefold.model_size import Footprint
 
 
+RowTypes = Annotated[
+    list[str] | None,
+    typer.Option(
+        metavar="[FEATURE=]TYPE",
+        help="How rows are stored: fp32, fp16, int8 or int4; FEATURE=TYPE for one feature. Repeatable. "
+        "(default fp32)",
+        show_default=False,
+    ),
+]
+OTHER_OPTIONS = ("network_type", "lookup", "max_logloss_increase")
+"""Fields of ExportOptions but for those that RowTypes gives."""
+
+
+@options_of("options", ExportOptions, only=OTHER_OPTIONS)
 def export(
     checkpoint: Annotated[Path, typer.Argument(help="The folder that `tablefold train` wrote.")],
     repository: Annotated[Path, typer.Option(help="The model repository to write into.")],
@@ -29,28 +38,8 @@ def export(
     version: Annotated[
         int | None, typer.Option(min=1, help="The version to write. (default: the next free one)")
     ] = None,
-    row_type: Annotated[
-        list[str] | None,
-        typer.Option(
-            metavar="[FEATURE=]TYPE",
-            help="How rows are stored: fp32, fp16, int8 or int4. Give it again as FEATURE=TYPE for a feature "
-            "that is to be stored otherwise. (default fp32)",
-        ),
-    ] = None,
-    network_type: Annotated[
-        NetworkType, typer.Option(help="The type the network computes in; fp16 is for GPUs, int8 for CPUs.")
-    ] = NetworkType.FP32,
-    lookup: Annotated[
-        DictionaryKind,
-        typer.Option(
-            help="exact: ids with their keys. compact: without keys, in a fifth of the bytes; a few unknown "
-            "ids then pass for known ones, at the rate that the manifest states."
-        ),
-    ] = DictionaryKind.EXACT,
-    max_logloss_increase: Annotated[
-        float,
-        typer.Option(min=0, help="Write nothing if fewer bits cost more logloss on validation examples."),
-    ] = MAX_LOGLOSS_INCREASE,
+    row_type: RowTypes = None,
+    options: ExportOptions = ExportOptions(),
     network: OwnNetwork = "dlrm",
 ) -> None:
     """Fold a checkpoint into an ONNX graph that takes raw ids, prove it equal, write the bundle."""
@@ -63,7 +52,7 @@ def export(
 
     if not re.fullmatch(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,127}", name):
         raise UsageError(f"--name {name!r}: use letters, digits, '_', '.' and '-'")
-    options = export_options(row_type, network_type, lookup, max_logloss_increase)
+    options = with_row_types(options, row_type)
     console = Console(stderr=True)
     with console.status("reading the checkpoint") as status:
         trained = load(checkpoint, import_factory(network))
@@ -81,26 +70,16 @@ def export(
     )
 
 
-def export_options(
-    row_type: list[str] | None,
-    network_type: NetworkType,
-    lookup: DictionaryKind,
-    max_logloss_increase: float = MAX_LOGLOSS_INCREASE,
-) -> ExportOptions:
-    """Return the options that the command line gives. Raises UsageError for an unknown row type."""
+def with_row_types(options: ExportOptions, given: list[str] | None) -> ExportOptions:
+    """Return the options with row types as RowTypes gives them. Raises UsageError for an unknown type."""
     types = {}
-    for given in row_type or []:
-        feature, _, value = given.rpartition("=")
-        if value not in list(RowType):
-            raise UsageError(f"--row-type {value!r} is not known: give {', '.join(RowType)}")
-        types[feature] = RowType(value)
-    return ExportOptions(
-        row_type=types.pop("", RowType.FP32),
-        row_type_of=types,
-        network_type=network_type,
-        lookup=lookup,
-        max_logloss_increase=max_logloss_increase,
-    )
+    for text in given or []:
+        feature, _, row_type = text.rpartition("=")
+        if row_type not in list(RowType):
+            raise UsageError(f"--row-type {text!r} is not known: give {', '.join(RowType)}")
+        types[feature] = RowType(row_type)
+    usual = types.pop("", options.row_type)
+    return options.model_copy(update={"row_type": usual, "row_type_of": types})
 
 
 def predict_footprint(

@@ -1,10 +1,14 @@
 """The command line: helpful without its extras, quick to help, exact in its exit codes."""
 
+import importlib.metadata
+import os
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+
+import tablefold
 
 WITHOUT = "import sys; sys.modules[{module!r}] = None; sys.argv[1:] = {arguments!r}\n"
 WITHOUT += "from tablefold.cli import main; main()"
@@ -50,3 +54,21 @@ def test_a_run_that_cannot_go_on_is_one_line_and_exit_code_1(tmp_path: Path) -> 
 def test_wrong_usage_is_exit_code_2() -> None:
     for arguments in (["bogus"], ["train"], ["train", "--dim", "0"]):
         assert run(*arguments).returncode == 2
+
+
+def test_the_version_is_that_of_the_package() -> None:
+    assert run("--version").stdout == f"tablefold {tablefold.__version__}\n"
+    assert importlib.metadata.version("tablefold") == tablefold.__version__
+
+
+@pytest.mark.parametrize(
+    ("words", "completed"), [(["exp"], "export"), (["train", "--embed"], "--embedding-lr")]
+)
+def test_the_shell_completes_commands_and_options(words: list[str], completed: str) -> None:
+    line = " ".join(["tablefold", *words])
+    asked = {"_TABLEFOLD_COMPLETE": "complete_bash", "COMP_WORDS": line, "COMP_CWORD": str(len(words))}
+    script = "import sys; sys.argv = ['tablefold']; from tablefold.cli import main; main()"
+    done = subprocess.run(
+        [sys.executable, "-c", script], env=os.environ | asked, capture_output=True, text=True, check=False
+    )
+    assert done.stdout.split() == [completed]
