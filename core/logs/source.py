@@ -1,6 +1,6 @@
 """What a log format gives: a feature schema and tables of raw values, nothing read yet."""
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 from pathlib import Path
@@ -47,9 +47,10 @@ class Table(Protocol):
         """Return the number of rows. Raises LogError for a file that cannot be read."""
         ...
 
-    def batches(self, columns: Sequence[str]) -> Iterator[RawBatch]:
+    def batches(self, columns: Sequence[str], numbers: Collection[str] = ()) -> Iterator[RawBatch]:
         """Yield all rows in order, with those of the columns that the file has.
 
+        `numbers` are columns that may be given as float32 where strings would read as the same numbers.
         Raises LogError that names the line, where there is one, for a file that cannot be read.
         """
         ...

@@ -8,7 +8,7 @@ A use is a click. The libfm files, by the authors of neural factorization machin
 use, drawn at random, that were not used; to the data set itself the same is done here. Files may be .gz.
 """
 
-from collections.abc import Container, Iterator, Sequence
+from collections.abc import Collection, Container, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -61,7 +61,7 @@ class _Uses:
         """Return the number of uses, drawn ones among them. Raises LogError."""
         return sum(batch.frame.height for batch in self.batches(FIELDS))
 
-    def batches(self, columns: Sequence[str]) -> Iterator[RawBatch]:
+    def batches(self, columns: Sequence[str], numbers: Collection[str] = ()) -> Iterator[RawBatch]:
         """Yield all uses at once; `columns` is not looked at. Raises LogError."""
         if not is_zipfile(self.path):
             yield from _with_drawn(self.path)

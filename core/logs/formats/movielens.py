@@ -4,7 +4,7 @@ Ratings are the original `ratings.dat` (`::` separated, no header) or a tab sepa
 header that names user_id, movie_id and rating; any of the files may be .gz.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -55,7 +55,7 @@ class _Ratings:
         """Return the number of ratings. Raises LogError."""
         return self.ratings.count()
 
-    def batches(self, columns: Sequence[str]) -> Iterator[RawBatch]:
+    def batches(self, columns: Sequence[str], numbers: Collection[str] = ()) -> Iterator[RawBatch]:
         """Yield the ratings in order; `columns` is not looked at. Raises LogError."""
         users, movies = _unique(self.users, "user_id"), _unique(self.movies, "movie_id")
         for batch in self.ratings.batches([*KEYS, "rating"]):

@@ -54,7 +54,9 @@ class Parser:
         Raises LogError, also for a table without labels if `labelled`.
         """
         self._tables.append(table)
-        for number, batch in enumerate(table.batches([*self.schema.feature_names, self.schema.label])):
+        numbers = [self.schema.label, *(feature.name for feature in self.schema.dense)]
+        names = [*self.schema.feature_names, self.schema.label]
+        for number, batch in enumerate(table.batches(names, numbers)):
             yield self._parse(batch, labelled)
             if number == 0 and len(self._tables) == 1:
                 self.ids()  # a wrong encoding is noticed here, not after a long log

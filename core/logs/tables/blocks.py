@@ -32,9 +32,20 @@ class Block:
     first_line: int
     separator: bytes
     quotes: np.ndarray | None
-    """int64: where quotes stand; None where a quote is a character like any other, or there is none."""
-    ends: np.ndarray
-    """int64 [records]: where the newline of each record stands."""
+    """int64: where quotes stand; None where there is none, or it is a character like any other."""
+
+    @cached_property
+    def rows(self) -> int:
+        """How many records there are."""
+        if self.quotes is not None:
+            return len(self.ends)
+        unended = bool(self.content) and not self.content.endswith(b"\n")
+        return self.content.count(b"\n") + unended
+
+    @cached_property
+    def ends(self) -> np.ndarray:
+        """int64 [rows]: where the newline of each record stands, or would stand after the last one."""
+        return _record_ends(self.content, self.quotes)
 
     @cached_property
     def separators(self) -> np.ndarray:
@@ -61,11 +72,10 @@ class Block:
 
     def require_fields(self, width: int) -> None:
         """Raise LogError for the first record that does not have so many fields."""
-        rows = len(self.ends)
-        if len(self.separators) == rows * (width - 1):
+        if len(self.separators) == self.rows * (width - 1):
             if width == 1:
                 return
-            by_row = self.separators.reshape(rows, width - 1)
+            by_row = self.separators.reshape(self.rows, width - 1)
             if (by_row[:, -1] < self.ends).all() and (by_row[1:, 0] > self.ends[:-1]).all():
                 return
         counts = self.fields()
@@ -91,7 +101,6 @@ class Block:
             first_line=self.line_of(1),
             separator=self.separator,
             quotes=None if self.quotes is None else self.quotes[self.quotes >= start] - start,
-            ends=self.ends[1:] - start,
         )
 
 
@@ -108,23 +117,41 @@ def read_blocks(path: Path, *, separator: str, quoting: bool) -> Iterator[Block]
             content += piece
             _require_text(content, path, line)
             piece = file.read(BLOCK_BYTES)
-            ends, quotes = _records(content, path, line, separator, quoting, last=not piece)
-            kept = len(ends)
-            if line == 1 and kept:
-                one_column = separator.encode() not in content[: ends[0]]
-            if kept and not one_column:
-                text_end = len(content[: ends[-1]].rstrip(b"\r\n"))
-                kept = int(np.searchsorted(ends, text_end)) + 1 if text_end else 0
-            if kept:
-                end = int(ends[kept - 1]) + 1
-                yield Block(
+            quotes = _quotes(content, path, line, separator, last=not piece) if quoting else None
+            end = _end_of_records(content, quotes, last=not piece)
+            if line == 1:
+                one_column = separator.encode() not in content.partition(b"\n")[0]
+            if not one_column:
+                end = _without_blank_lines(content, end)
+            if end:
+                block = Block(
                     path=path, content=content[:end], first_line=line, separator=separator.encode(),
-                    quotes=quotes, ends=ends[:kept],
+                    quotes=None if quotes is None else quotes[quotes < end],
                 )  # fmt: skip
-                line += content.count(b"\n", 0, end)
+                yield block
+                line += block.rows if quotes is None else content.count(b"\n", 0, end)
                 content = content[end:]
             if len(content) > MAX_LINE_BYTES:
                 raise LogError(f"does not end within {MAX_LINE_BYTES >> 20} MiB", file=str(path), line=line)
+
+
+def _end_of_records(content: bytes, quotes: np.ndarray | None, *, last: bool) -> int:
+    """Return where the last whole record ends."""
+    if last:
+        return len(content)
+    if quotes is None:
+        return content.rfind(b"\n") + 1
+    ends = _record_ends(content, quotes)
+    return int(ends[ends < len(content)].max(initial=-1)) + 1
+
+
+def _without_blank_lines(content: bytes, end: int) -> int:
+    """Return the end of the last record that is not blank."""
+    text_end = end
+    while text_end and content[text_end - 1] in b"\r\n":
+        text_end -= 1
+    newline = content.find(b"\n", text_end, end)
+    return 0 if not text_end else end if newline < 0 else newline + 1
 
 
 def _require_text(content: bytes, path: Path, line: int) -> None:
@@ -138,21 +165,23 @@ def _require_text(content: bytes, path: Path, line: int) -> None:
         )
 
 
-def _records(
-    content: bytes, path: Path, line: int, separator: str, quoting: bool, *, last: bool
-) -> tuple[np.ndarray, np.ndarray | None]:
-    """Return where records end, and where quotes stand if there are any that quote."""
-    text = np.frombuffer(content, np.uint8)
-    ends = np.flatnonzero(text == NEWLINE)
-    if last and not content.endswith(b"\n"):
+def _record_ends(content: bytes, quotes: np.ndarray | None) -> np.ndarray:
+    ends = np.flatnonzero(np.frombuffer(content, np.uint8) == NEWLINE)
+    if content and not content.endswith(b"\n"):
         ends = np.append(ends, len(content))
-    if not quoting or b'"' not in content:
-        return ends, None
+    return ends if quotes is None else ends[np.searchsorted(quotes, ends) % 2 == 0]
+
+
+def _quotes(content: bytes, path: Path, line: int, separator: str, *, last: bool) -> np.ndarray | None:
+    """Return where quotes stand, int64, or None. Raises LogError for quotes that are not well-formed."""
+    if b'"' not in content:
+        return None
+    text = np.frombuffer(content, np.uint8)
     quotes = np.flatnonzero(text == QUOTE)
     _require_quotes(text, quotes, path, line, ord(separator))
     if last and len(quotes) % 2:
         _refuse_quote(text, int(quotes[-1]), path, line, "opens a quoted value that never closes")
-    return ends[np.searchsorted(quotes, ends) % 2 == 0], quotes
+    return quotes
 
 
 def _require_quotes(text: np.ndarray, quotes: np.ndarray, path: Path, line: int, separator: int) -> None:

@@ -1,6 +1,6 @@
 """A table whose columns are computed from those of another one."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -28,9 +28,9 @@ class ChangedTable:
         """Return the number of rows. Raises LogError."""
         return self.table.count()
 
-    def batches(self, columns: Sequence[str]) -> Iterator[RawBatch]:
+    def batches(self, columns: Sequence[str], numbers: Collection[str] = ()) -> Iterator[RawBatch]:
         """Yield the changed rows in order. Raises LogError."""
         wanted = list(dict.fromkeys([*self.columns, *columns]))
-        for batch in self.table.batches(wanted):
+        for batch in self.table.batches(wanted, numbers):
             frame = self.change(batch)
             yield replace(batch, frame=frame, columns=list(dict.fromkeys([*batch.columns, *frame.columns])))

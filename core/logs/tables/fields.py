@@ -1,6 +1,6 @@
 """A text file whose separator has several characters, such as MovieLens' `::`."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -25,11 +25,9 @@ class FieldsTable:
 
     def count(self) -> int:
         """Return the number of rows. Raises LogError."""
-        return sum(
-            len(block.ends) for block in read_blocks(self.path, separator=self.separator, quoting=False)
-        )
+        return sum(block.rows for block in read_blocks(self.path, separator=self.separator, quoting=False))
 
-    def batches(self, columns: Sequence[str]) -> Iterator[RawBatch]:
+    def batches(self, columns: Sequence[str], numbers: Collection[str] = ()) -> Iterator[RawBatch]:
         """Yield the rows in order, with all columns. Raises LogError."""
         row = 0
         for block in read_blocks(self.path, separator=self.separator, quoting=False):

@@ -1,6 +1,6 @@
 """A Parquet file as a table; columns keep their types."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -29,7 +29,7 @@ class ParquetTable:
         except (pl.exceptions.PolarsError, OSError) as error:
             raise self._unreadable(error) from error
 
-    def batches(self, columns: Sequence[str]) -> Iterator[RawBatch]:
+    def batches(self, columns: Sequence[str], numbers: Collection[str] = ()) -> Iterator[RawBatch]:
         """Yield the rows in order, with those of the columns that the file has. Raises LogError."""
         row = 0
         try:

@@ -1,6 +1,6 @@
 """Several files as one table: a list of paths, or a folder of parts as Spark writes it."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -23,10 +23,10 @@ class SeveralTables:
         """Return the number of rows of all. Raises LogError."""
         return sum(table.count() for table in self.tables)
 
-    def batches(self, columns: Sequence[str]) -> Iterator[RawBatch]:
+    def batches(self, columns: Sequence[str], numbers: Collection[str] = ()) -> Iterator[RawBatch]:
         """Yield the rows of all, one table after another. Raises LogError."""
         for table in self.tables:
-            yield from table.batches(columns)
+            yield from table.batches(columns, numbers)
 
 
 def open_paths(paths: Sequence[Path], open_file: Callable[[Path], Table]) -> Table:
