@@ -12,8 +12,8 @@ from tablefold.exporter.export import export
 from tablefold.exporter.options import DictionaryKind, ExportOptions, RowType
 from tablefold.logs import Log
 from tablefold.logs.formats.synthetic import FIELD_SIZES, SCHEMA
+from tablefold.trainer.checkpoint.checkpoint import Checkpoint, build_model
 from tablefold.trainer.checkpoint.description import Description, FeatureRecord
-from tablefold.trainer.checkpoint.files import Checkpoint, build_model
 from tablefold.trainer.config import TrainConfig
 from tablefold.trainer.embedding.row_map import RowMap
 

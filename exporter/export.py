@@ -32,7 +32,7 @@ from tablefold.exporter.tables.stored_table import StoredTable
 from tablefold.logs import Log
 from tablefold.metrics import auc, logloss
 from tablefold.model_size import Footprint
-from tablefold.trainer.checkpoint.files import Checkpoint
+from tablefold.trainer.checkpoint.checkpoint import Checkpoint
 
 VERIFIED_ROWS = 4096
 GOLDEN_ROWS = 32

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from tablefold.schema import FeatureSchema
-from tablefold.trainer.checkpoint.files import Checkpoint
+from tablefold.trainer.checkpoint.checkpoint import Checkpoint
 from tablefold.trainer.embedding.collection import EmbeddingCollection, fuse
 from tablefold.trainer.embedding.lookup_columns import LookupColumns
 from tablefold.trainer.embedding.row_map import RowMap, RowsOf, num_rows

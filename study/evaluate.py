@@ -17,7 +17,7 @@ from tablefold.exporter.tables.stored_table import StoredTable
 from tablefold.logs import Log
 from tablefold.metrics import DECILES, quality
 from tablefold.study.study import Weighed
-from tablefold.trainer.checkpoint.files import Checkpoint
+from tablefold.trainer.checkpoint.checkpoint import Checkpoint
 from tablefold.trainer.training.frequency import id_frequency
 
 

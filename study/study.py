@@ -23,7 +23,7 @@ from tablefold.logs import EncodedLog, Log, Splits
 from tablefold.model_size import Parts
 from tablefold.schema import FeatureSchema
 from tablefold.trainer.checkpoint import files as checkpoints
-from tablefold.trainer.checkpoint.files import Checkpoint
+from tablefold.trainer.checkpoint.checkpoint import Checkpoint
 from tablefold.trainer.config import TrainConfig
 from tablefold.trainer.training.callbacks import Callback
 from tablefold.trainer.training.run import train

@@ -10,7 +10,7 @@ from hypothesis import settings
 
 from tablefold.cli import main
 from tablefold.logs import read_splits
-from tablefold.trainer.checkpoint.files import Checkpoint
+from tablefold.trainer.checkpoint.checkpoint import Checkpoint
 from tablefold.trainer.config import TrainConfig
 from tablefold.trainer.training.run import train
 

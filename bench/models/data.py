@@ -28,7 +28,7 @@ from rich.table import Table
 from tablefold.logs import read_splits
 from tablefold.logs.formats import criteo, synthetic
 from tablefold.schema import MISSING
-from tablefold.trainer.checkpoint.files import build_model
+from tablefold.trainer.checkpoint.checkpoint import build_model
 from tablefold.trainer.config import TrainConfig
 from tablefold.trainer.embedding.vocabulary import count_vocabularies
 from tablefold.trainer.methods.registry import make_row_maps

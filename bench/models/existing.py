@@ -24,7 +24,7 @@ from tablefold.exporter.options import ExportOptions, RowType
 from tablefold.exporter.proof.verify import graph_of
 from tablefold.logs import Log, read_splits
 from tablefold.metrics import auc, logloss
-from tablefold.trainer.checkpoint.files import Checkpoint
+from tablefold.trainer.checkpoint.checkpoint import Checkpoint
 from tablefold.trainer.compression.compress import compress
 from tablefold.trainer.config import TrainConfig
 from tablefold.trainer.progress.terminal import Terminal

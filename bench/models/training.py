@@ -24,7 +24,7 @@ from torch.nn.functional import binary_cross_entropy_with_logits
 
 from tablefold.logs import EncodedLog, Log
 from tablefold.logs.formats import synthetic
-from tablefold.trainer.checkpoint.files import build_model
+from tablefold.trainer.checkpoint.checkpoint import build_model
 from tablefold.trainer.config import TrainConfig
 from tablefold.trainer.embedding.row_map import RowMap
 from tablefold.trainer.embedding.table import PADDING_ROWS

@@ -27,7 +27,7 @@ from tablefold.exporter.export import export
 from tablefold.logs import Log, read_splits
 from tablefold.server.engines.device import Device
 from tablefold.server.engines.onnx import OnnxEngine
-from tablefold.trainer.checkpoint.files import Checkpoint
+from tablefold.trainer.checkpoint.checkpoint import Checkpoint
 from tablefold.trainer.config import TrainConfig
 from tablefold.trainer.training.run import train
 

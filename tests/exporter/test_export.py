@@ -24,7 +24,7 @@ from tablefold.exporter.proof.probes import probe_rows
 from tablefold.exporter.proof.verify import graph_of, require_equal
 from tablefold.logs import Log
 from tablefold.trainer.checkpoint import files as checkpoints
-from tablefold.trainer.checkpoint.files import Checkpoint, build_model
+from tablefold.trainer.checkpoint.checkpoint import Checkpoint, build_model
 from tablefold.trainer.embedding.collection import fuse
 from tests.conftest import METHODS
 from tests.exporter.test_graph import ON_EVERY_DEVICE

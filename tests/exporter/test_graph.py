@@ -37,7 +37,7 @@ from tablefold.schema import (
     Pooling,
     Transform,
 )
-from tablefold.trainer.checkpoint.files import build_model
+from tablefold.trainer.checkpoint.checkpoint import build_model
 from tablefold.trainer.config import TrainConfig
 from tablefold.trainer.embedding.collection import EmbeddingCollection, fuse
 from tablefold.trainer.embedding.lookup_columns import LookupColumns
@@ -323,7 +323,7 @@ def test_every_methods_graph_is_its_collection_in_as_many_bytes_as_foretold(
         for feature, its in zip(schema.categorical, ids, strict=True)
     ]
     vectors = {len(its): rng.normal(0, 1, (len(its), 4)).astype(np.float32) for its in words}
-    unfused = [make_row_maps(config, its, lambda asked: vectors[len(asked)]) for its in words]
+    unfused = [make_row_maps(config, its, vectors[len(its)]) for its in words]
     model = build_model(schema, config, unfused)
     folded = model.collection.table.fold().rows.numpy()
     graph, rows_of, _ = vectors_graph(schema, unfused, folded, [RowType.FP32] * 2, kind)

@@ -16,7 +16,8 @@ from safetensors.numpy import load_file, save_file
 from tablefold.bundle import read_manifest
 from tablefold.errors import CheckpointError
 from tablefold.trainer.checkpoint import files as checkpoints
-from tablefold.trainer.checkpoint.files import ARRAYS, DESCRIPTION, Checkpoint
+from tablefold.trainer.checkpoint.checkpoint import Checkpoint
+from tablefold.trainer.checkpoint.files import ARRAYS, DESCRIPTION
 
 Trained = Callable[..., tuple[Checkpoint, Path]]
 Arrays = dict[str, np.ndarray]

@@ -20,7 +20,7 @@ from tablefold.exporter.options import DictionaryKind, ExportOptions, NetworkTyp
 from tablefold.exporter.passes.element_gathers import QuickenElementGathers
 from tablefold.exporter.proof.probes import probe_rows
 from tablefold.exporter.proof.verify import graph_of
-from tablefold.trainer.checkpoint.files import Checkpoint
+from tablefold.trainer.checkpoint.checkpoint import Checkpoint
 from tablefold.trainer.embedding.collection import fuse
 
 Trained = Callable[..., tuple[Checkpoint, Path]]

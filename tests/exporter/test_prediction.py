@@ -18,7 +18,7 @@ from tablefold.logs import read_splits
 from tablefold.logs.formats.synthetic import SCHEMA
 from tablefold.metrics import auc
 from tablefold.study.evaluate import weigh
-from tablefold.trainer.checkpoint.files import Checkpoint
+from tablefold.trainer.checkpoint.checkpoint import Checkpoint
 from tablefold.trainer.embedding.vocabulary import count_vocabularies
 from tablefold.trainer.methods.builder import FeatureSize
 

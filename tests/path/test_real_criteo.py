@@ -16,7 +16,7 @@ from tablefold.bundle import TOLERANCE
 from tablefold.exporter.export import export
 from tablefold.exporter.proof.probes import probe_rows
 from tablefold.logs import Log, read_rows
-from tablefold.trainer.checkpoint.files import Checkpoint
+from tablefold.trainer.checkpoint.checkpoint import Checkpoint
 from tablefold.trainer.embedding.collection import fuse
 from tests.path.conftest import serving
 

@@ -9,8 +9,6 @@
 Whole or not there (see `tablefold.atomic`). Arrays are read without running code from them (safetensors).
 """
 
-from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -23,7 +21,7 @@ from safetensors.torch import save_file as save_tensors
 from tablefold.atomic import create_folder, read_folder, write_text
 from tablefold.errors import CheckpointError, UsageError
 from tablefold.logs import Log
-from tablefold.schema import FeatureSchema
+from tablefold.trainer.checkpoint.checkpoint import Checkpoint, build_model, require_examples
 from tablefold.trainer.checkpoint.description import Description
 from tablefold.trainer.checkpoint.formats import read_description, upgrade_weights
 from tablefold.trainer.checkpoint.id_arrays import (
@@ -32,14 +30,8 @@ from tablefold.trainer.checkpoint.id_arrays import (
     take_vocabularies,
     vocabulary_arrays,
 )
-from tablefold.trainer.config import TrainConfig
-from tablefold.trainer.embedding.collection import EmbeddingCollection, fuse
-from tablefold.trainer.embedding.lookup_columns import LookupColumns
-from tablefold.trainer.embedding.row_map import RowMap
-from tablefold.trainer.embedding.vocabulary import Vocabulary
-from tablefold.trainer.methods.registry import Method
 from tablefold.trainer.networks.ctr_model import CTRModel
-from tablefold.trainer.networks.registry import NetworkFactory, build_network
+from tablefold.trainer.networks.registry import NetworkFactory
 
 ROW_COUNTS = "row_counts"
 DESCRIPTION, ARRAYS, VALIDATION = "checkpoint.json", "model.safetensors", "validation.safetensors"
@@ -47,39 +39,6 @@ VALIDATION_ROWS = 20_000
 REPLAYED_ROWS = 32
 REPLAY_TOLERANCE = 1e-4
 """Above what another machine's rounding does to a probability, below what another network does."""
-
-
-@dataclass(frozen=True, kw_only=True, eq=False)
-class Checkpoint:
-    """A trained model in memory with everything the exporter needs."""
-
-    description: Description
-    row_maps: tuple[tuple[RowMap, ...], ...]
-    """Those of each feature, not yet fused."""
-    model: CTRModel
-    validation: Log
-    row_counts: np.ndarray | None = None
-    """int64 [R]: how many training values reached each row of the fused table, where that is known."""
-    vocabularies: tuple[Vocabulary, ...] | None = None
-    """One a feature: how often training rows showed each id, where that is known."""
-
-
-def build_model(
-    schema: FeatureSchema,
-    config: TrainConfig,
-    row_maps: Sequence[Sequence[RowMap]],
-    *,
-    network: NetworkFactory | None = None,
-    table_device: str = "cpu",
-) -> CTRModel:
-    """An untrained model of the given settings, weights drawn from `config.seed`; on the device `meta` the
-    table is a shape without weights. `network` makes any network that is not ours."""
-    torch.manual_seed(config.seed)
-    with torch.device(table_device):
-        table = Method.parse(config.method).make_table(row_maps, config.dim, config.inner_dim)
-    made = build_network(config, len(schema.dense), len(schema.categorical), network)
-    columns = LookupColumns.of(schema, row_maps)
-    return CTRModel(EmbeddingCollection(schema, columns, fuse(schema, row_maps), table), made)
 
 
 def require_free(folder: Path) -> None:
@@ -165,7 +124,7 @@ def load(folder: Path, network: NetworkFactory | None = None) -> Checkpoint:
         model.load_state_dict(tensors, assign=True)
         if row_counts is not None and row_counts.shape != (model.collection.table.vectors.num_embeddings,):
             raise ValueError(f"{tuple(row_counts.shape)} {ROW_COUNTS}, not one a row")
-        require_rows(description.feature_schema, validation)
+        require_examples(description.feature_schema, validation)
     except (KeyError, IndexError, ValueError, RuntimeError) as error:
         raise CheckpointError(f"the checkpoint {folder} does not fit its description: {error}") from error
     for name, tensor in tensors.items():
@@ -190,19 +149,6 @@ def _read(folder: Path) -> tuple[Description, dict[str, torch.Tensor], dict[str,
     description = Description.model_validate(content)
     tensors = upgrade_weights(load_tensors(folder / ARRAYS), written_format)
     return description, tensors, load_file(folder / VALIDATION)
-
-
-def require_rows(schema: FeatureSchema, log: Log) -> None:
-    """Raises ValueError unless these are labelled rows of the schema: float32 [rows, N], int64 [rows, C] and
-    labels of 0 and 1 [rows]."""
-    shapes = (log.dense.shape, log.ids.shape, None if log.label is None else log.label.shape)
-    if len(log) == 0 or shapes != ((len(log), len(schema.dense)), (len(log), schema.id_columns), (len(log),)):
-        raise ValueError(
-            f"validation rows need dense [rows, {len(schema.dense)}], ids [rows, {schema.id_columns}] and "
-            f"label [rows], and have {', '.join(map(str, shapes))}"
-        )
-    if log.dense.dtype != np.float32 or log.ids.dtype != np.int64 or not np.isin(log.labels, (0, 1)).all():
-        raise ValueError("validation rows need float32 dense values, int64 ids and labels of 0 and 1")
 
 
 def _replay(model: CTRModel, validation: Log, probability: np.ndarray, folder: Path) -> None:

@@ -17,8 +17,8 @@ from tablefold.errors import CheckpointError
 from tablefold.logs import Log
 from tablefold.metrics import auc, logloss
 from tablefold.schema import MISSING, CategoricalFeature, FeatureSchema
+from tablefold.trainer.checkpoint.checkpoint import Checkpoint, build_model, require_examples
 from tablefold.trainer.checkpoint.description import Description, FeatureRecord
-from tablefold.trainer.checkpoint.files import Checkpoint, build_model, require_rows
 from tablefold.trainer.config import TrainConfig
 from tablefold.trainer.embedding.row_map import RowMap
 from tablefold.trainer.embedding.table import PADDING_ROWS
@@ -72,7 +72,7 @@ def adopt(
                 "network takes one width"
             )
     try:
-        require_rows(schema, validation)
+        require_examples(schema, validation)
     except ValueError as error:
         raise CheckpointError(str(error)) from error
     require_logit(network, len(schema.dense), len(features), dim)

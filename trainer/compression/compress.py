@@ -17,7 +17,7 @@ from torch import Tensor
 
 from tablefold.errors import UsageError
 from tablefold.metrics import auc, logloss
-from tablefold.trainer.checkpoint.files import Checkpoint
+from tablefold.trainer.checkpoint.checkpoint import Checkpoint
 from tablefold.trainer.compression.feature_table import FeatureTable, feature_tables, rebuild
 from tablefold.trainer.methods.clustering import cluster
 from tablefold.trainer.methods.registry import Method

@@ -7,8 +7,8 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from tablefold.trainer.checkpoint.checkpoint import Checkpoint, build_model
 from tablefold.trainer.checkpoint.description import FeatureRecord
-from tablefold.trainer.checkpoint.files import Checkpoint, build_model
 from tablefold.trainer.embedding.row_map import RowMap, num_rows
 from tablefold.trainer.embedding.table import PADDING_ROWS
 

@@ -7,7 +7,7 @@ import numpy as np
 from tablefold.encoding import decode, encode
 from tablefold.errors import UsageError
 from tablefold.schema import MISSING
-from tablefold.trainer.checkpoint.files import Checkpoint
+from tablefold.trainer.checkpoint.checkpoint import Checkpoint
 
 
 @dataclass(frozen=True, kw_only=True)

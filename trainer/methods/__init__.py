@@ -1,1 +1,6 @@
-"""Ways to build row maps, and how they make a method together with a table."""
+"""Ways to build row maps."""
+
+from tablefold.trainer.embedding.row_map import RowMap
+from tablefold.trainer.methods.builder import FeatureSize, RowMapBuilder, RowMapRequest, RowMapSize
+
+__all__ = ["FeatureSize", "RowMap", "RowMapBuilder", "RowMapRequest", "RowMapSize"]

@@ -1,8 +1,8 @@
-"""What a row map method is: it makes a feature's row maps, and knows their sizes before it does."""
+"""Row map builders: each builds a feature's row maps, and knows their sizes before it does."""
 
-from collections.abc import Callable
+from abc import ABC, abstractmethod
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import NamedTuple, Self
 
 import numpy as np
 
@@ -10,22 +10,20 @@ from tablefold.trainer.embedding.row_map import RowMap
 from tablefold.trainer.embedding.vocabulary import Vocabulary
 
 LEARN_FROM = 2
-"""A learned hash knows ids that occur at least this often; of rarer ones there is nothing to learn, and
+"""Occurrences that an id needs to be known by a learned hash. Of rarer ids there is nothing to learn, and
 in the dictionary they would cost more than they bring. They share the out-of-vocabulary row."""
 
-VectorsOf = Callable[[Vocabulary], np.ndarray]
-"""First-stage vectors float32 [n, d0] of a vocabulary's ids."""
 
-
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, eq=False)
 class RowMapRequest:
-    """What a feature's row maps may be made of."""
+    """What a feature's row maps are built from."""
 
     vocabulary: Vocabulary
     rows: int
     """How many rows the feature may use."""
-    vectors_of: VectorsOf
     seed: int
+    vectors: np.ndarray | None = None
+    """float32 [n, d0]: first-stage vectors of the vocabulary's ids, for a builder that needs them."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -39,28 +37,42 @@ class FeatureSize:
     """Those that occur often enough for a learned hash."""
 
     @classmethod
-    def of(cls, vocabulary: Vocabulary) -> "FeatureSize":
-        """The numbers of a vocabulary."""
+    def of(cls, vocabulary: Vocabulary) -> Self:
+        """Return the numbers of a vocabulary."""
         often = int((vocabulary.counts >= LEARN_FROM).sum())
         return cls(distinct=vocabulary.distinct, known=len(vocabulary), often=often)
 
 
 class RowMapSize(NamedTuple):
-    """A row map before it exists; a learned one may come out with a few rows less."""
+    """The size of a row map that is not built yet. A learned one may come out with a few rows less."""
 
     known: int
     """Ids in the dictionary."""
     rows: int
     """Rows of those ids."""
     hashed_rows: int
-    """Rows of all others."""
+    """Rows of all other ids."""
 
 
-@dataclass(frozen=True)
-class RowMapBuilder:
-    """A way of making row maps."""
+class RowMapBuilder(ABC):
+    """A way to build row maps. A subclass with `build` alone is a complete one."""
 
-    make: Callable[[RowMapRequest], tuple[RowMap, ...]]
-    """The row maps of one feature, each with rows of its own; their vectors are summed."""
-    sizes: Callable[[FeatureSize, int], tuple[RowMapSize, ...]]
-    """Their sizes where the feature may use so many rows."""
+    @abstractmethod
+    def build(self, request: RowMapRequest) -> tuple[RowMap, ...]:
+        """Return the row maps of one feature. Where there are several, their vectors are summed."""
+
+    def sizes(self, size: FeatureSize, rows: int) -> tuple[RowMapSize, ...]:
+        """Return the sizes of the row maps of a feature that may use `rows` rows, for predictions.
+
+        By default: all known ids share the rows but one, which is that of unknown ids.
+        """
+        return (RowMapSize(size.known, shared_rows(size.known, rows), 1),)
+
+    def needs_vectors(self, size: FeatureSize, rows: int) -> bool:
+        """Return whether `build` reads first-stage vectors; if so, a first stage is trained before."""
+        return False
+
+
+def shared_rows(known: int, rows: int) -> int:
+    """Return how many of `rows` rows known ids can use, if one is the out-of-vocabulary row."""
+    return max(1, min(known, rows - 1))

@@ -1,20 +1,14 @@
-"""Which network stands behind the vectors: one of ours by name, or any module of the user's own.
+"""Networks by name: one of ours, or any module of the user's own."""
 
-Code is imported only here, and only for a name that the caller gives: a checkpoint records the name of its
-network but never chooses what runs.
-"""
-
-import importlib
-import sys
 from collections.abc import Callable
 from functools import partial
-from pathlib import Path
 
 import torch
 from torch import nn
 
 from tablefold.errors import CheckpointError, UsageError
 from tablefold.trainer.config import TrainConfig
+from tablefold.trainer.imports import import_object
 from tablefold.trainer.networks.dcn_v2 import DCNv2
 from tablefold.trainer.networks.deepfm import DeepFM
 from tablefold.trainer.networks.dlrm import DLRM
@@ -31,23 +25,15 @@ OURS: dict[str, Callable[[TrainConfig], NetworkFactory]] = {
 
 
 def import_factory(name: str) -> NetworkFactory | None:
-    """The factory that `package.module:Factory` names, None for a network of ours; the current folder is
-    looked in last.
+    """Return the factory that `package.module:Factory` names, None for a network of ours.
 
     Raises UsageError for a name that leads nowhere.
     """
     if name in OURS:
         return None
-    module, _, attribute = name.partition(":")
-    if not module or not attribute.isidentifier():
-        raise UsageError(f"--network {name!r} is not known: give {', '.join(OURS)} or package.module:Factory")
-    here = str(Path.cwd())
-    if here not in sys.path:  # the installed command, unlike `python -m`, starts without it
-        sys.path.append(here)
-    try:
-        factory: NetworkFactory = getattr(importlib.import_module(module), attribute)
-    except (ModuleNotFoundError, AttributeError) as error:
-        raise UsageError(f"--network {name}: {error}") from error
+    factory = import_object("--network", name, OURS)
+    if not callable(factory):
+        raise UsageError(f"--network {name} is {type(factory).__name__}, and must be a class or a function")
     return factory
 
 

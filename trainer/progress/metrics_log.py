@@ -1,7 +1,7 @@
-"""What a run measures, for the programs that draw and compare: JSON lines, or TensorBoard's event files.
+"""Metrics of a training run in files: JSON lines, or TensorBoard's event files.
 
-Every hundred steps rows_per_second and train_logloss since the last time, after every epoch all validation
-metrics, at the end all test metrics; `stage` tells a learned hash's first stage from its second.
+Every hundred steps a record has examples_per_second and train_logloss since the one before, after every epoch
+all validation metrics, at the end all test metrics. `stage` tells the stages of a run apart.
 """
 
 import json
@@ -13,57 +13,57 @@ from pathlib import Path
 from tablefold.trainer.training.callbacks import Callback, StageStart
 from tablefold.trainer.training.loop import EpochResult
 
-STEPS_A_RECORD = 100
+STEPS_PER_RECORD = 100
 
 logger = logging.getLogger(__name__)
 
 
 class Recorder(Callback):
-    """Counts, and leaves writing to others."""
+    """Collects metrics; a subclass writes them."""
 
     @abstractmethod
     def write(self, measured: dict[str, float]) -> None:
-        """Keep what was measured after `self.steps` steps."""
+        """Write what was measured after `self.steps` steps."""
 
     def on_stage_start(self, stage: StageStart) -> None:
-        """Go on at the stage's step."""
+        """Count from the step of the stage."""
         self.stage, self.steps, self._epoch = stage.name, stage.step, stage.epoch
         self._begin()
 
-    def on_step(self, rows: int, loss: float) -> None:
-        """Every hundredth one is a record."""
+    def on_step(self, examples: int, loss: float) -> None:
+        """Write a record at every hundredth step."""
         self.steps += 1
-        self._rows += rows
-        self._loss += rows * loss
-        if self.steps % STEPS_A_RECORD == 0:
+        self._examples += examples
+        self._loss += examples * loss
+        if self.steps % STEPS_PER_RECORD == 0:
             seconds = time.perf_counter() - self._began
             self.write(
                 {
                     "epoch": self._epoch,
-                    "rows_per_second": self._rows / seconds,
-                    "train_logloss": self._loss / self._rows,
+                    "examples_per_second": self._examples / seconds,
+                    "train_logloss": self._loss / self._examples,
                 }
             )
             self._begin()
 
     def on_epoch_end(self, result: EpochResult) -> None:
-        """A record."""
+        """Write a record."""
         measured = {f"validation_{name}": value for name, value in result.validation.items()}
         self.write({"epoch": result.epoch, "epoch_train_logloss": result.train_logloss, **measured})
         self._epoch = result.epoch + 1
         self._begin()
 
     def on_test(self, test: dict[str, float]) -> None:
-        """The last record."""
+        """Write the last record."""
         self.write({f"test_{name}": value for name, value in test.items()})
 
     def _begin(self) -> None:
-        self._began, self._rows, self._loss = time.perf_counter(), 0, 0.0
+        self._began, self._examples, self._loss = time.perf_counter(), 0, 0.0
 
 
 class JsonLines(Recorder):
-    """One line a record in `<out>.metrics.jsonl`. A run that is resumed goes on in the same file: lines of
-    steps that it does again are taken out first."""
+    """Writes a line per record to `<out>.metrics.jsonl`. A resumed run continues it; lines of steps that
+    it repeats are removed."""
 
     def __init__(self, out: Path, *, resume: bool) -> None:
         self.path = out.with_name(f"{out.name}.metrics.jsonl")
@@ -72,14 +72,14 @@ class JsonLines(Recorder):
             self.path.unlink(missing_ok=True)
 
     def on_stage_start(self, stage: StageStart) -> None:
-        """Keep the lines of what is done already."""
+        """Keep the lines of the steps that are done."""
         super().on_stage_start(stage)
         if self.path.exists():
             lines = self.path.read_text().splitlines(keepends=True)
             self.path.write_text("".join(line for line in lines if _is_done(line, stage)))
 
     def write(self, measured: dict[str, float]) -> None:
-        """One line; a disk that is full costs lines, not the run."""
+        """Append a line. A full disk costs lines, not the run."""
         line = {"stage": self.stage, "step": self.steps, **measured}
         try:
             with self.path.open("a") as file:
@@ -89,8 +89,8 @@ class JsonLines(Recorder):
 
 
 class TensorBoard(Recorder):
-    """Scalars over steps in a folder of event files (tensorboardX: no TensorBoard, no gRPC needed to write
-    them); one tag a metric under the stage's name; a context manager."""
+    """Writes scalars over steps to a folder of event files, one tag per metric under the name of the stage; a
+    context manager. tensorboardX needs neither TensorBoard nor gRPC for that."""
 
     def __init__(self, folder: Path) -> None:
         from tensorboardX import SummaryWriter
@@ -104,7 +104,7 @@ class TensorBoard(Recorder):
         self._writer.close()
 
     def write(self, measured: dict[str, float]) -> None:
-        """One scalar a metric."""
+        """Write one scalar per metric."""
         for name, value in measured.items():
             self._writer.add_scalar(f"{self.stage}/{name}", value, self.steps)
 

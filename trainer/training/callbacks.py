@@ -1,4 +1,4 @@
-"""Whoever watches a training run: nobody, or several at once."""
+"""Callbacks: what a training run calls while it trains."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -11,93 +11,93 @@ from tablefold.trainer.training.loop import EpochResult, TrainingLoop
 
 @dataclass(frozen=True, kw_only=True)
 class StageStart:
-    """A run, or the first stage of one, as it begins or goes on."""
+    """A stage as it begins, or continues where it was stopped."""
 
     name: str
     epochs: int
     """At most."""
     epoch: int
     """The one under way."""
-    epoch_rows: int
-    rows_done: int
-    """Of the epoch under way; above 0, or in a later epoch, the run is resumed."""
+    epoch_examples: int
+    examples_done: int
+    """Of the epoch under way."""
     step: int
-    """Steps done."""
+    """Steps done; above 0 where the run is resumed."""
     table_rows: int
 
     @classmethod
     def of(cls, name: str, loop: TrainingLoop, config: TrainConfig, table_rows: int) -> Self:
-        """Where a loop stands."""
+        """Return where a loop begins or continues."""
         return cls(
             name=name,
             epochs=config.epochs,
-            epoch=loop.position.epoch,
-            epoch_rows=loop.epoch_rows,
-            rows_done=loop.position.epoch_rows,
+            epoch=loop.progress.epoch,
+            epoch_examples=loop.epoch_examples,
+            examples_done=loop.progress.epoch_examples,
             step=loop.steps,
             table_rows=table_rows,
         )
 
     @property
     def resumed(self) -> bool:
-        """Whether this is not where the run began."""
+        """Whether the stage was begun before."""
         return self.step > 0
 
 
 class Callback:
-    """Told what happens, and looks away."""
+    """Does nothing. Override what you need."""
 
     def on_stage_start(self, stage: StageStart) -> None:
-        """A stage begins or goes on."""
+        """Called as a stage begins, or continues."""
 
-    def on_step(self, rows: int, loss: float) -> None:
-        """A step of `rows` rows is done; its logloss."""
+    def on_step(self, examples: int, loss: float) -> None:
+        """Called after a step, with its number of examples and its logloss."""
 
     def on_epoch_end(self, result: EpochResult) -> None:
-        """An epoch is done."""
+        """Called after an epoch and its validation."""
 
     def on_test(self, test: dict[str, float]) -> None:
-        """The stage is done; its best epoch on test rows, as `tablefold.metrics.quality` names it."""
+        """Called at the end of a stage with its best epoch's test metrics (see `metrics.quality`)."""
 
     def on_stage_reused(self, stage: str, folder: Path) -> None:
-        """A stage was done before, and its checkpoint stands there."""
+        """Called instead of training a stage whose checkpoint is there already."""
 
     def on_warning(self, message: str) -> None:
-        """Something went wrong that ends no run."""
+        """Called for what goes wrong without ending the run."""
 
 
 class Callbacks(Callback):
-    """Tells them all."""
+    """Calls several callbacks in turn."""
 
     def __init__(self, callbacks: Sequence[Callback]) -> None:
         self._callbacks = callbacks
 
     def on_stage_start(self, stage: StageStart) -> None:
-        """Pass it on."""
+        """Call all."""
         for callback in self._callbacks:
             callback.on_stage_start(stage)
 
-    def on_step(self, rows: int, loss: float) -> None:
-        """Pass it on."""
+    def on_step(self, examples: int, loss: float) -> None:
+        """Call all."""
         for callback in self._callbacks:
-            callback.on_step(rows, loss)
+            callback.on_step(examples, loss)
 
     def on_epoch_end(self, result: EpochResult) -> None:
-        """Pass it on."""
+        """Call all."""
         for callback in self._callbacks:
             callback.on_epoch_end(result)
 
     def on_test(self, test: dict[str, float]) -> None:
-        """Pass it on."""
+        """Call all."""
         for callback in self._callbacks:
             callback.on_test(test)
 
     def on_stage_reused(self, stage: str, folder: Path) -> None:
-        """Pass it on."""
+        """Call all."""
         for callback in self._callbacks:
             callback.on_stage_reused(stage, folder)
 
     def on_warning(self, message: str) -> None:
-        """Pass it on."""
+        """Call all."""
         for callback in self._callbacks:
             callback.on_warning(message)

@@ -1,8 +1,7 @@
-"""The training loop: epochs over shuffled rows, validation after each, the best epoch kept.
+"""The training loop: epochs over shuffled examples, validation after each, the best epoch kept.
 
-Knows tensors and optimizers. Does not know files, methods or where rows come from. Where it stands can be
-taken out after any step and put into another loop of the same data and settings, which then goes on as the
-first one would have.
+Its state can be taken out after any step and put into another loop of the same data and settings, which then
+goes on as the first one would have.
 """
 
 import math
@@ -28,7 +27,7 @@ from tablefold.trainer.training.shuffle import Batch, ShuffledRows
 
 @dataclass(frozen=True, kw_only=True)
 class EpochResult:
-    """What one epoch came to."""
+    """The figures of one epoch."""
 
     epoch: int
     step: int
@@ -40,20 +39,20 @@ class EpochResult:
 
 
 OnStep = Callable[[int, float], None]
-"""Called after each step with its rows and its logloss."""
+"""Called after each step with its number of examples and its logloss."""
 
 
 @dataclass(kw_only=True)
-class Position:
-    """Where a run stands, and what it has seen that decides when it ends."""
+class EpochProgress:
+    """The steps done so far, and what decides when the run ends."""
 
     epoch: int = 1
     """The one that is under way."""
     epoch_steps: int = 0
-    epoch_rows: int = 0
+    epoch_examples: int = 0
     """Of this epoch, done."""
     epoch_loss: float = 0.0
-    """The sum over this epoch's rows so far."""
+    """The sum over this epoch's examples so far."""
     best: float = math.inf
     """The lowest validation logloss of an epoch."""
     worse: int = 0
@@ -61,9 +60,9 @@ class Position:
 
 
 class TrainingLoop:
-    """Trains a model in place on rows of its collection's fused table.
+    """Trains a model in place.
 
-    `frequency` float64 [validation rows] is how frequent their ids are.
+    `frequency` float64 [validation examples] says how frequent their ids are (see `id_frequency`).
     """
 
     def __init__(
@@ -74,7 +73,7 @@ class TrainingLoop:
         frequency: np.ndarray,
         config: TrainConfig,
     ) -> None:
-        self.position = Position()
+        self.progress = EpochProgress()
         self.epoch_steps = train.batches
         self._model, self._config = model, config
         self._train, self._validation, self._frequency = train, validation, frequency
@@ -85,40 +84,41 @@ class TrainingLoop:
         self._schedules = [LinearLR(o, 1.0, config.final_rate, total) for o in self._optimizers]
 
     @property
-    def epoch_rows(self) -> int:
-        """Rows of an epoch."""
+    def epoch_examples(self) -> int:
+        """Examples of an epoch."""
         return len(self._train.log)
 
     @property
     def steps(self) -> int:
-        """Done since the run began."""
-        return (self.position.epoch - 1) * self.epoch_steps + self.position.epoch_steps
+        """Steps since the run began."""
+        return (self.progress.epoch - 1) * self.epoch_steps + self.progress.epoch_steps
 
     def epochs(self, on_step: OnStep) -> Iterator[EpochResult]:
-        """Train on and yield after each epoch, so that the caller can keep the best one.
+        """Train, and yield after each epoch, so that the caller can keep the best one.
 
         Ends after `config.epochs`, or after `config.patience` epochs without a better validation logloss.
-        Raises TrainingError naming the feature when the loss is no longer a number.
+        Raises TrainingError, naming the cause, if the loss is no longer a number.
         """
-        while (at := self.position).epoch <= self._config.epochs and at.worse < self._config.patience:
+        config = self._config
+        while (progress := self.progress).epoch <= config.epochs and progress.worse < config.patience:
             before = None
-            for batch in self._train.epoch(self._order, at.epoch_steps):
-                loss, rows = self.step(batch), len(batch.label)
+            for batch in self._train.epoch(self._order, progress.epoch_steps):
+                loss, examples = self.step(batch), len(batch.label)
                 if not math.isfinite(loss):
                     suspects = batch.numbers if before is None else torch.cat([before, batch.numbers])
                     raise TrainingError(
-                        f"the loss became {loss} in epoch {at.epoch}, step {at.epoch_steps + 1}: "
+                        f"the loss became {loss} in epoch {progress.epoch}, step {progress.epoch_steps + 1}: "
                         + explain_divergence(self._model, self._train.log, suspects.numpy())
                     )
                 before = batch.numbers
-                at.epoch_steps += 1
-                at.epoch_rows += rows
-                at.epoch_loss += loss * rows
-                on_step(rows, loss)
+                progress.epoch_steps += 1
+                progress.epoch_examples += examples
+                progress.epoch_loss += loss * examples
+                on_step(examples, loss)
             yield self._end_epoch()
 
     def step(self, batch: Batch) -> float:
-        """Learn from these rows and give their logloss; only one that is a number changes weights."""
+        """Learn from a batch and return its logloss. If that is not finite, no weight changes."""
         for optimizer in self._optimizers:
             optimizer.zero_grad()
         vectors = self._model.collection(batch.rows.long())
@@ -135,9 +135,9 @@ class TrainingLoop:
         return value
 
     def state(self) -> dict[str, Any]:
-        """Everything that the steps still to come depend on: tensors, numbers, dicts and lists of them."""
+        """Return all that the remaining steps depend on: tensors, numbers, dicts and lists of them."""
         return {
-            "position": asdict(self.position),
+            "progress": asdict(self.progress),
             "model": self._model.state_dict(),
             "optimizers": [optimizer.state_dict() for optimizer in self._optimizers],
             "schedules": [schedule.state_dict() for schedule in self._schedules],
@@ -146,45 +146,39 @@ class TrainingLoop:
         }
 
     def restore(self, state: dict[str, Any]) -> None:
-        """Go on from where the loop stood whose `state` this is."""
-        self.position = Position(**state["position"])
+        """Continue from the `state` of another loop."""
+        self.progress = EpochProgress(**state["progress"])
         self._model.load_state_dict(state["model"])
-        for optimizer, its_state in zip(self._optimizers, state["optimizers"], strict=True):
-            optimizer.load_state_dict(deepcopy(its_state))  # which keeps the tensors it is given
-        for schedule, its_state in zip(self._schedules, state["schedules"], strict=True):
-            schedule.load_state_dict(its_state)
+        for optimizer, saved in zip(self._optimizers, state["optimizers"], strict=True):
+            optimizer.load_state_dict(deepcopy(saved))  # it keeps the tensors that it is given
+        for schedule, saved in zip(self._schedules, state["schedules"], strict=True):
+            schedule.load_state_dict(saved)
         self._epoch_order = state["order"].clone()
         self._order.set_state(self._epoch_order)
         torch.set_rng_state(state["random"].clone())
 
     def _end_epoch(self) -> EpochResult:
-        at, validation = self.position, self._validation
+        progress, validation = self.progress, self._validation
         probability = self._model.predict(validation)
-        unfit = np.flatnonzero(~np.isfinite(probability))
-        if len(unfit):
+        not_finite = np.flatnonzero(~np.isfinite(probability))
+        if len(not_finite):
             raise TrainingError(
-                f"probabilities of validation rows are not numbers after epoch {at.epoch}: "
-                + explain_divergence(self._model, validation, unfit)
+                f"probabilities of validation examples are not numbers after epoch {progress.epoch}: "
+                + explain_divergence(self._model, validation, not_finite)
             )
         measured = quality(validation.labels, probability, self._frequency)
-        best = measured["logloss"] < at.best
+        best = measured["logloss"] < progress.best
         result = EpochResult(
-            epoch=at.epoch,
+            epoch=progress.epoch,
             step=self.steps,
-            train_logloss=at.epoch_loss / self.epoch_rows,
+            train_logloss=progress.epoch_loss / self.epoch_examples,
             validation=measured,
             best=best,
         )
         self._epoch_order = self._order.get_state()
-        self.position = Position(
-            epoch=at.epoch + 1,
-            best=measured["logloss"] if best else at.best,
-            worse=0 if best else at.worse + 1,
+        self.progress = EpochProgress(
+            epoch=progress.epoch + 1,
+            best=measured["logloss"] if best else progress.best,
+            worse=0 if best else progress.worse + 1,
         )
         return result
-
-
-def zero_unreached_rows(model: CTRModel, row_counts: np.ndarray) -> None:
-    """Rows that no training row reaches become zero: an id that ends there adds nothing, not noise."""
-    with torch.no_grad():
-        model.collection.table.vectors.weight[torch.from_numpy(row_counts == 0)] = 0

@@ -28,71 +28,72 @@ RowMaps = tuple[tuple[RowMap, ...], ...]
 
 
 class Identity(BaseModel):
-    """What decides, all of it, what a run makes."""
+    """All that decides the result of a run."""
 
     model_config = ConfigDict(frozen=True)
 
     feature_schema: FeatureSchema
     config: TrainConfig
     rows: dict[str, str]
-    """`training_rows`, `validation_rows`, `test_rows`: XXH3 of their values."""
+    """Digests of the examples (see `digest_splits`)."""
 
-    @classmethod
-    def of(cls, schema: FeatureSchema, config: TrainConfig, splits: Splits) -> Self:
-        """Of the run with these settings and rows."""
-        parts = {"training": splits.train, "validation": splits.validation, "test": splits.test}
-        rows = {f"{name}_rows": _digest(log) for name, log in parts.items()}
-        return cls(feature_schema=schema, config=config, rows=rows)
-
-    def require(self, was: Self, where: Path) -> None:
-        """Raises UsageError that names the first difference to what is at `where`."""
+    def require(self, found: Self, path: Path) -> None:
+        """Raise UsageError that names the first difference to the run that left `path`."""
         for name in TrainConfig.model_fields:
-            before, now = getattr(was.config, name), getattr(self.config, name)
+            before, now = getattr(found.config, name), getattr(self.config, name)
             if before != now:
-                raise _another_run(where, f"{name} was {before} and is {now}")
-        if was.feature_schema != self.feature_schema:
-            raise _another_run(where, "the feature schema is another one")
-        for name, its in self.rows.items():
-            if was.rows.get(name) != its:
-                raise _another_run(where, f"the {name.replace('_', ' ')} are others than they were")
+                raise _another_run(path, f"{name} was {before} and is {now}")
+        if found.feature_schema != self.feature_schema:
+            raise _another_run(path, "the feature schema has changed")
+        for name, digest_now in self.rows.items():
+            if found.rows.get(name) != digest_now:
+                raise _another_run(path, f"the {name.removesuffix('_rows')} examples have changed")
+
+
+def digest_splits(splits: Splits) -> dict[str, str]:
+    """Return XXH3 of the values of `training_rows`, `validation_rows` and `test_rows`."""
+    parts = {"training": splits.train, "validation": splits.validation, "test": splits.test}
+    return {f"{name}_rows": _digest(log) for name, log in parts.items()}
 
 
 class RunState:
-    """The file of one run's state, written at most every `minutes` and when asked."""
+    """The file that holds the state of one run, written at most every `minutes` and when asked."""
 
     def __init__(self, out: Path, identity: Identity, callback: Callback, minutes: float) -> None:
         self.path = out.with_name(f"{out.name}.state")
         self._identity, self._callback, self._seconds = identity, callback, 60 * minutes
         self._written = time.monotonic()
 
-    def read(self, *, resume: bool) -> dict[str, Any] | None:
-        """What `keep` wrote, its tensors still in the file; None where there is none, or no wish to resume.
-
-        Raises UsageError for a state of other settings or rows, and for a damaged one.
-        """
-        if not self.path.exists():
-            return None
-        if not resume:
+    def warn_of_restart(self) -> None:
+        """Warn that a run which was not finished begins anew."""
+        if self.path.exists():
             self._callback.on_warning(
                 f"{self.path} is of a run that was not finished; this one starts anew (--resume would go on)"
             )
+
+    def read(self) -> dict[str, Any] | None:
+        """Return what `keep` wrote, its tensors still in the file; None where there is no file.
+
+        Raises UsageError for a state of other settings or examples, and for a damaged one.
+        """
+        if not self.path.exists():
             return None
         try:
             content: dict[str, Any] = torch.load(self.path, weights_only=True, mmap=True)
-            was = Identity.model_validate_json(content["identity"])
+            found = Identity.model_validate_json(content["identity"])
         except (OSError, RuntimeError, UnpicklingError, EOFError, KeyError, ValueError) as error:
             raise UsageError(f"{self.path} is damaged; without --resume the run starts anew") from error
-        self._identity.require(was, self.path)
+        self._identity.require(found, self.path)
         return content
 
     def restore(self, loop: TrainingLoop, row_maps: RowMaps, content: dict[str, Any]) -> None:
-        """Put the state that `read` gave into the loop."""
+        """Put the state that `read` returned into the loop."""
         if content["row_maps"] != _digest_row_maps(row_maps):
             raise _another_run(self.path, "the row maps are others now (see docs/how-to/train.md, threads)")
         loop.restore(content["loop"])
 
     def keep(self, loop: TrainingLoop, row_maps: RowMaps, *, now: bool = False) -> None:
-        """Save if it is time to. A full disk ends no run: the older state stays, the callback hears of it."""
+        """Save if it is time. A full disk does not end the run: the older state stays, with a warning."""
         if not now and time.monotonic() - self._written < self._seconds:
             return
         content = {
@@ -111,13 +112,13 @@ class RunState:
         self._written = time.monotonic()
 
     def remove(self) -> None:
-        """The run is done."""
+        """Remove the file: the run is done."""
         self.path.unlink(missing_ok=True)
 
 
-def _another_run(where: Path, difference: str) -> UsageError:
+def _another_run(path: Path, difference: str) -> UsageError:
     return UsageError(
-        f"{where} is of another run: {difference}; give what it was, or leave out --resume to start anew"
+        f"{path} is of another run: {difference}; give what it was, or leave out --resume to start anew"
     )
 
 
@@ -126,4 +127,4 @@ def _digest(log: Log | EncodedLog) -> str:
 
 
 def _digest_row_maps(row_maps: RowMaps) -> str:
-    return digest(array for its in row_maps for each in its for array in (each.keys, each.rows))
+    return digest(array for maps in row_maps for row_map in maps for array in (row_map.keys, row_map.rows))

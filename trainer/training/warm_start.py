@@ -10,7 +10,7 @@ from dataclasses import replace
 import numpy as np
 import torch
 
-from tablefold.trainer.checkpoint.files import Checkpoint
+from tablefold.trainer.checkpoint.checkpoint import Checkpoint
 from tablefold.trainer.compression.compress import merge_rows
 from tablefold.trainer.compression.feature_table import FeatureTable, feature_tables, rebuild
 from tablefold.trainer.config import TrainConfig

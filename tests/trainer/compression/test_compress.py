@@ -16,7 +16,7 @@ from tablefold.exporter.options import ExportOptions, RowType
 from tablefold.logs import Log
 from tablefold.trainer import cli
 from tablefold.trainer.checkpoint import files as checkpoints
-from tablefold.trainer.checkpoint.files import Checkpoint
+from tablefold.trainer.checkpoint.checkpoint import Checkpoint
 from tablefold.trainer.compression.compress import cluster_rows, compress, low_rank
 from tablefold.trainer.compression.feature_table import feature_tables
 

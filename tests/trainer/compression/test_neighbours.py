@@ -13,7 +13,7 @@ from tablefold.cli import app
 from tablefold.encoding import decode, encode
 from tablefold.errors import UsageError
 from tablefold.schema import Encoding
-from tablefold.trainer.checkpoint.files import Checkpoint
+from tablefold.trainer.checkpoint.checkpoint import Checkpoint
 from tablefold.trainer.compression.compress import compress
 from tablefold.trainer.compression.neighbours import neighbours
 

@@ -7,7 +7,7 @@ import torch
 from tablefold.logs import Log
 from tablefold.logs.formats import movielens, synthetic
 from tablefold.schema import MISSING, DenseFeature, FeatureSchema, Pooling, Transform
-from tablefold.trainer.checkpoint.files import build_model
+from tablefold.trainer.checkpoint.checkpoint import build_model
 from tablefold.trainer.config import TrainConfig
 from tablefold.trainer.embedding.row_map import RowMap
 from tablefold.trainer.embedding.table import MLET, PADDING_ROWS

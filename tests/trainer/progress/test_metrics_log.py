@@ -14,7 +14,7 @@ from tablefold.trainer.training.run import train
 from tests.trainer.runs import SMALL, StopAfter, Stopped, splits
 
 CONFIG = SMALL.model_copy(update={"batch_size": 16, "epochs": 2, "patience": 2})
-SINCE_THE_LINE_BEFORE = {"rows_per_second", "train_logloss"}
+SINCE_THE_LINE_BEFORE = {"examples_per_second", "train_logloss"}
 
 
 def run(out: Path, *others: Callback, resume: bool = False) -> list[dict[str, Any]]:
@@ -36,7 +36,7 @@ def test_a_line_for_a_hundred_steps_an_epoch_and_the_end(tmp_path: Path) -> None
     lines = run(tmp_path / "m")
     assert [(line["epoch"], line["step"]) for line in lines[:4]] == [(1, 100), (1, 100), (2, 200), (2, 200)]
     metrics = json.loads((tmp_path / "m/checkpoint.json").read_text())["metrics"]
-    assert lines[0]["rows_per_second"] > 0
+    assert lines[0]["examples_per_second"] > 0
     assert 0.3 < lines[0]["train_logloss"] < 1
     best = lines[1] if metrics["epoch"] == 1 else lines[3]
     assert metrics == {

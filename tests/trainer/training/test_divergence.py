@@ -10,7 +10,7 @@ import torch
 from tablefold.errors import TrainingError
 from tablefold.logs.formats import synthetic
 from tablefold.trainer.checkpoint import files as checkpoints
-from tablefold.trainer.checkpoint.files import build_model
+from tablefold.trainer.checkpoint.checkpoint import build_model
 from tablefold.trainer.config import TrainConfig
 from tablefold.trainer.embedding.row_map import RowMap
 from tablefold.trainer.networks.ctr_model import CTRModel

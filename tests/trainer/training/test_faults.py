@@ -22,7 +22,7 @@ def labelled(log: Log, label: int) -> Log:
 def test_training_rows_of_one_label_are_refused(tmp_path: Path, label: int) -> None:
     data = splits(500)
     data = replace(data, train=labelled(data.train, label))
-    with pytest.raises(UsageError, match=f"all 400 training rows have the label {label}; a model needs"):
+    with pytest.raises(UsageError, match=f"all 400 training examples have the label {label}; a model needs"):
         train(synthetic.SCHEMA, data, SMALL, tmp_path / "m")
 
 
@@ -41,7 +41,7 @@ def test_held_out_rows_of_one_label_are_judged_by_logloss(tmp_path: Path, part: 
 def test_no_rows_are_refused(tmp_path: Path, part: str) -> None:
     data = splits(500)
     data = replace(data, **{part: getattr(data, part).take(slice(0, 0))})
-    with pytest.raises(UsageError, match=r"there are no \w+ rows; give"):
+    with pytest.raises(UsageError, match=r"there are no \w+ examples; give"):
         train(synthetic.SCHEMA, data, SMALL, tmp_path / "m")
 
 

@@ -148,7 +148,7 @@ def test_a_terminal_shows_where_a_run_goes_on(tmp_path: Path) -> None:
         run(SMALL, tmp_path / "m", terminal, resume=True)
     shown = screen.getvalue()
     assert "training: a table of" in shown
-    assert "resumed after 1,536 rows of epoch 1" in shown
+    assert "resumed after 1,536 examples of epoch 1" in shown
     assert "epoch 1 of 1" in shown
     assert "test logloss by how frequent a row's ids are, rarest first: 0." in shown
 
@@ -177,8 +177,8 @@ def other_test_rows(data: Splits) -> Splits:
     [
         ({"embedding_lr": 0.5}, None, "embedding_lr was 0.01 and is 0.5"),
         ({"epochs": 2}, None, "epochs was 1 and is 2"),
-        ({}, other_test_rows, "the test rows are others than they were"),
-        ({}, lambda data: replace(data, train=data.validation), "the training rows are others than"),
+        ({}, other_test_rows, "the test examples have changed"),
+        ({}, lambda data: replace(data, train=data.validation), "the training examples have changed"),
     ],
 )
 def test_another_run_is_not_gone_on_with(

@@ -11,7 +11,7 @@ import torch
 from tablefold.errors import CheckpointError, UsageError
 from tablefold.logs.formats import synthetic
 from tablefold.trainer.checkpoint import files as checkpoints
-from tablefold.trainer.checkpoint.files import Checkpoint
+from tablefold.trainer.checkpoint.checkpoint import Checkpoint, build_model
 from tablefold.trainer.methods.clustering import brute_force, cluster, in_cells
 from tablefold.trainer.methods.registry import ROW_MAPS, Method
 from tablefold.trainer.training.run import train
@@ -172,7 +172,7 @@ def test_nothing_but_an_older_checkpoint_is_ever_replaced(tmp_path: Path) -> Non
 def test_a_fixed_projection_stays_as_drawn_while_the_rows_learn(tmp_path: Path) -> None:
     config = SMALL.model_copy(update={"method": "full+fixed", "inner_dim": 8, "optimizer": "sgd", "lr": 0.2})
     checkpoint = train(synthetic.SCHEMA, splits(), config, tmp_path / "m")
-    drawn = checkpoints.build_model(synthetic.SCHEMA, config, checkpoint.row_maps)
+    drawn = build_model(synthetic.SCHEMA, config, checkpoint.row_maps)
     before, after = (model.collection.table for model in (drawn, checkpoint.model))
     assert torch.equal(before.projection, after.projection)  # type: ignore[attr-defined, arg-type]
     assert not torch.equal(before.vectors.weight, after.vectors.weight)
