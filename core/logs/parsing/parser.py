@@ -54,7 +54,7 @@ class Parser:
         Raises LogError, also for a table without labels if `labelled`.
         """
         self._tables.append(table)
-        numbers = [self.schema.label, *(feature.name for feature in self.schema.dense)]
+        numbers = [feature.name for feature in self.schema.dense]
         names = [*self.schema.feature_names, self.schema.label]
         for number, batch in enumerate(table.batches(names, numbers)):
             yield self._parse(batch, labelled)

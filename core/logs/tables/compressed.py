@@ -45,7 +45,9 @@ def open_bytes(path: Path) -> Iterator[BinaryIO]:
             if start.startswith(GZIP):
                 with gzip.open(plain) as unpacked:
                     yield unpacked  # type: ignore[misc]  # a BinaryIO in all but name
-            elif path.suffix == ".gz" and start:
+            elif path.suffix == ".gz":
+                if not start:
+                    raise EOFError
                 raise LogError("is named .gz and is not a gzip file", file=str(path))
             else:
                 yield plain
