@@ -12,7 +12,7 @@ demo: .venv/.installed
 
 # Side by side what only computes, then one after the other what keeps time.
 test: .venv/.installed
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses=auto --dist=loadfile tests/core tests/trainer tests/exporter tests/study tests/path tests/formats tests/bench
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses=auto --dist=loadfile tests/core tests/trainer tests/exporter tests/study tests/path tests/formats tests/bench tests/installs
 	$(BIN)/python -m pytest tests/server tests/loadtest
 
 check: .venv/.installed
@@ -47,7 +47,7 @@ endif
 # onnxruntime and onnxruntime-gpu own the same folder: the last to be written stays.
 .venv-gpu/.installed: pyproject.toml constraints.txt
 	test -x .venv-gpu/bin/python || $(PYTHON) -m venv .venv-gpu
-	.venv-gpu/bin/pip install -q -c constraints.txt -C editable_mode=strict -e '.[train,export,serve-gpu]'
+	.venv-gpu/bin/pip install -q -c constraints.txt -C editable_mode=strict -e '.[train,export,serve-gpu]' nvidia-ml-py
 	.venv-gpu/bin/pip uninstall -q -y onnxruntime
 	.venv-gpu/bin/pip install -q -c constraints.txt --no-deps --force-reinstall onnxruntime-gpu
 	touch $@
@@ -79,5 +79,5 @@ clean:
 # file changes its folder's time and installs again, which takes seconds.
 .venv/.installed: pyproject.toml constraints.txt $(shell find $(FOLDERS) -type d -not -name __pycache__)
 	test -x $(BIN)/python || $(PYTHON) -m venv .venv
-	$(BIN)/pip install -q -c constraints.txt -C editable_mode=strict -e '.[train,export,serve,loadtest,dev]'
+	$(BIN)/pip install -q -c constraints.txt -C editable_mode=strict -e '.[study,serve,loadtest,dev]'
 	touch $@

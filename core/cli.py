@@ -163,10 +163,9 @@ def _show(title: str, footprint: Footprint, dim: int, *, json: bool) -> None:
 
 EXTRAS = {
     "compress": "train",
-    "footprint": "export,serve,train",
+    "footprint": "client,export,logs",
     "neighbours": "train",
-    "predict": "loadtest",
-    "study": "export,train",
+    "predict": "client,logs",
 }
 """The extra of pip that a command needs, where it is not called like the command."""
 

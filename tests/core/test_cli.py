@@ -25,8 +25,10 @@ def run(*arguments: str, without: str = "nothing") -> subprocess.CompletedProces
         (["train", "--data", "synthetic:500", "--out", "x"], "torch", "train"),
         (["export", "x", "--repository", "x", "--name", "x"], "onnx_ir", "export"),
         (["serve", "--repository", "x", "--port", "0", "--http-port", "0"], "onnxruntime", "serve"),
-        (["predict", "--server", "x:1", "--model", "x", "--data", "synthetic:500"], "grpc", "loadtest"),
+        (["predict", "--server", "x:1", "--model", "x", "--data", "synthetic:500"], "grpc", "client,logs"),
         (["loadtest", "--server", "x:1", "--model", "x"], "grpc", "loadtest"),
+        (["study", "x.toml", "--out", "x"], "matplotlib", "study"),
+        (["footprint", "--server", "x:1"], "grpc", "client,export,logs"),
     ],
 )
 def test_a_missing_extra_is_named(command: list[str], module: str, extra: str) -> None:
