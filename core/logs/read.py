@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Literal
 
 import numpy as np
+import polars as pl
 
 from tablefold.errors import LogError, UsageError
 from tablefold.logs.encoded import cache as caches
@@ -21,6 +22,7 @@ from tablefold.logs.parsing.parser import Parser
 from tablefold.logs.parsing.time import read_time
 from tablefold.logs.source import Order, Source, Table
 from tablefold.logs.splits import PARTS, Part, SplitRule, Splits, rows_of_part, split, split_by_files
+from tablefold.logs.tables.frame import FrameTable
 from tablefold.schema import FeatureSchema
 
 logger = logging.getLogger(__name__)
@@ -51,9 +53,7 @@ def read_splits(
     rule = rule or source.rule
     if cache is not None:
         return source.schema, _from_cache(cache, source, rule, seed, on_rows)
-    log, part_of_row = _with_parts(source, rule, seed)
-    train, validation, test = (log.take(rows_of_part(part_of_row, part)) for part in PARTS)
-    return source.schema, Splits(train=train, validation=validation, test=test)
+    return source.schema, _split(*_with_parts(source, rule, seed))
 
 
 def read_rows(
@@ -77,6 +77,37 @@ def read_rows(
         return source.schema, _read(source, _tables(source), labelled=False)
     log, part_of_row = _with_parts(source, rule or source.rule, seed)
     return source.schema, log.take(rows_of_part(part_of_row, part))
+
+
+def read_frame(frame: pl.DataFrame, schema: FeatureSchema, *, list_separator: str = "|") -> Log:
+    """Read a polars frame with a column for each feature, and one of labels if there are any.
+
+    Raw values are read by the rules for Parquet files; null is missing. Multi-valued features are lists, or
+    text that `list_separator` parts. Raises LogError that names row and feature.
+    """
+    if not isinstance(frame, pl.DataFrame):
+        raise UsageError(f"{type(frame).__name__} is no polars.DataFrame; polars.from_pandas makes one")
+    return read_log([FrameTable(frame=frame)], schema, list_separator, labelled=False)
+
+
+def split_log(
+    log: Log, *, rule: SplitRule | Literal["order", "random"] = SplitRule.ORDER, seed: int = 0
+) -> Splits:
+    """Split one log into training, validation and test examples, of which the last two get a tenth each.
+
+    "order" holds out the last examples, as a model meets them in production; "random" draws them by `seed`.
+    Raises UsageError for a log without labels, for too few rows, and for another rule.
+    """
+    if log.label is None:
+        raise UsageError("the log has no labels to train on")
+    if rule not in list(SplitRule):
+        raise UsageError(f"rule {rule!r} is not known: give {' or '.join(SplitRule)}")
+    return _split(log, split(len(log), SplitRule(rule), seed))
+
+
+def _split(log: Log, part_of_row: np.ndarray) -> Splits:
+    train, validation, test = (log.take(rows_of_part(part_of_row, part)) for part in PARTS)
+    return Splits(train=train, validation=validation, test=test)
 
 
 def _tables(source: Source) -> list[Table]:
