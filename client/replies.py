@@ -4,11 +4,10 @@ from dataclasses import dataclass
 from typing import Self
 
 import numpy as np
-from pydantic import ValidationError
 
 from tablefold.bundle import Manifest
 from tablefold.client.values import EncodedIds
-from tablefold.errors import BadReply
+from tablefold.errors import BadReply, BundleError
 from tablefold.protos import inference_pb2 as oip
 from tablefold.protos import tablefold_pb2 as pb
 from tablefold.schema import FeatureSchema
@@ -46,10 +45,10 @@ class ModelInfo:
     def of(cls, reply: pb.GetModelResponse) -> Self:
         """Raises BadReply for a manifest of another release that cannot be read."""
         try:
-            manifest = Manifest.model_validate_json(reply.manifest_json)
-        except ValidationError as error:
+            manifest = Manifest.parse(reply.manifest_json)
+        except BundleError as error:
             raise BadReply(
-                f"the server's manifest of {reply.name!r} cannot be read ({error.error_count()} problems); "
+                f"the server's manifest of {reply.name!r} cannot be read ({error}); "
                 "is it another release of Tablefold?"
             ) from error
         return cls(name=reply.name, version=reply.version, manifest=manifest)

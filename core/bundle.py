@@ -5,13 +5,13 @@
                                   /model.onnx.data    -> probability float32 [batch]
                                   /manifest.json
 
-Knows the manifest and how to check a folder against it. Does not know ONNX, nor who reads the bundle.
+This module reads and checks the manifest and the digests of the files; it does not read the graph.
 """
 
 import hashlib
 import math
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Final, Literal, Self
 
 import numpy as np
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
@@ -29,6 +29,8 @@ MAX_TOLERANCE = 0.01
 """A larger one would let a wrong graph pass."""
 TOLERANCE = 1e-5
 """The largest difference of a probability between torch, the graph and the server (fp32 network)."""
+FORMAT: Final = 1
+"""The newest format of a manifest that this Tablefold reads, and the one that it writes."""
 
 RowType = Literal["fp32", "fp16", "int8", "int4"]
 FileName = Annotated[str, Field(pattern=r"^[A-Za-z0-9_][A-Za-z0-9_.-]*$", max_length=255)]
@@ -57,8 +59,8 @@ class GoldenRows(BaseModel):
     """[rows]"""
 
     @classmethod
-    def of(cls, dense: np.ndarray, ids: np.ndarray, probability: np.ndarray) -> "GoldenRows":
-        """From arrays float32 [rows, N], int64 [rows, C] and float32 [rows]."""
+    def of(cls, dense: np.ndarray, ids: np.ndarray, probability: np.ndarray) -> Self:
+        """Make them from arrays float32 [rows, N], int64 [rows, C] and float32 [rows]."""
         return cls(
             dense=[[None if math.isnan(v) else float(v) for v in row] for row in dense],
             ids=ids.tolist(),
@@ -66,9 +68,9 @@ class GoldenRows(BaseModel):
         )
 
     def arrays(self, schema: FeatureSchema) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """The same rows as float32 [rows, N], int64 [rows, C], float32 [rows].
+        """Return the rows as float32 [rows, N], int64 [rows, C] and float32 [rows].
 
-        Raises BundleError where they do not fit the schema.
+        Raises BundleError if they do not fit the schema.
         """
         rows = len(self.probability)
         try:
@@ -80,18 +82,18 @@ class GoldenRows(BaseModel):
 
 
 class Method(BaseModel):
-    """How the model was made; nothing after the exporter depends on it."""
+    """How the model was made. Nothing depends on it but what people are shown."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     name: str
-    """What the user asked for, such as `lhf+mlet`."""
+    """The value of `--method`, such as `lhf+mlet`."""
     dim: Annotated[int, Field(ge=1)]
-    """d: the width of a served vector."""
+    """Width of a served vector, d."""
     rows: Annotated[int, Field(ge=0)]
     """Rows of the folded table, all features together."""
     distinct_ids: Annotated[int, Field(ge=0)]
-    """Distinct raw ids in the training rows, all features together."""
+    """Distinct raw ids in the training examples, all features together."""
     known_ids: Annotated[int, Field(ge=0)]
     """Ids in the dictionary, all features together."""
 
@@ -101,37 +103,58 @@ class Manifest(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    format: Literal[1] = 1
+    format: Literal[1] = FORMAT
     name: Annotated[str, Field(pattern=r"^[A-Za-z0-9_][A-Za-z0-9_.-]*$", max_length=128)]
     version: Annotated[int, Field(ge=1, lt=1 << 63)]
     feature_schema: FeatureSchema
     method: Method
     row_type: RowType
     row_type_of: dict[str, RowType] = {}
-    """Of the features whose rows are stored otherwise."""
+    """Row types of the features that have one of their own."""
     network_type: Literal["fp32", "fp16", "int8"] = "fp32"
     tolerance: Annotated[float, Field(gt=0, le=MAX_TOLERANCE)] = TOLERANCE
-    """How far a golden row's probability may be off on another machine or device."""
+    """The largest difference of a golden row's probability on another machine or device."""
     lookup: Literal["exact", "compact"] = "exact"
-    """The dictionary of ids: with its keys, or without (then unknown ids may pass for known ones)."""
+    """exact: the dictionary has its keys. compact: it has none, and unknown ids may pass for known ones."""
     false_hit_rate: Annotated[float, Field(ge=0, le=1)] = 0.0
-    """The largest share of a feature's unknown ids that pass for known ones; known ids are always right."""
+    """The largest share of a feature's unknown ids that pass for known ones. Known ids are always found."""
     footprint: Footprint
     metrics: dict[str, float] = {}
-    """Of the trained model, on rows it was not trained on: auc, logloss, ..."""
+    """Of the trained model on examples it was not trained on: validation_auc, test_logloss, ..."""
     provenance: dict[str, str] = {}
-    """Versions, seeds and options that lead back to the checkpoint."""
+    """Versions, seeds and options that the checkpoint was made with."""
     golden: GoldenRows
     files: dict[FileName, FileDigest]
-    """Every file of the version's folder but the manifest itself."""
+    """Every file of the version's folder except the manifest itself."""
+
+    @classmethod
+    def parse(cls, text: str | bytes) -> Self:
+        """Read the JSON of a manifest. Fields that a newer Tablefold has added are ignored.
+
+        Raises BundleError for a newer format, and for what is no manifest.
+        """
+        try:
+            return cls.model_validate_json(text, extra="ignore")
+        except ValidationError as error:
+            first = error.errors()[0]
+            place = ".".join(str(part) for part in first["loc"]) or "the file"
+            raise BundleError(f"the manifest is damaged: {place}: {first['msg']}") from error
+
+    @model_validator(mode="before")
+    @classmethod
+    def _known_format(cls, content: Any) -> Any:
+        """The format is looked at first: nothing else of a newer one means anything here."""
+        written = content.get("format", FORMAT) if isinstance(content, dict) else FORMAT
+        if type(written) is int and written > FORMAT:
+            raise BundleError(
+                f"the bundle has format {written}, and this Tablefold reads {FORMAT}: use a newer Tablefold"
+            )
+        return content
 
     @model_validator(mode="before")
     @classmethod
     def _features_without_optional(cls, content: Any) -> Any:
-        """Before features said whether they are `optional`, a request could leave out any of them.
-
-        Bundles of that time go on as they were served.
-        """
+        """Older bundles do not say which features are optional: all are, as they were then."""
         schema = content.get("feature_schema") if isinstance(content, dict) else None
         if isinstance(schema, dict):
             for kind in ("dense", "categorical"):
@@ -143,16 +166,16 @@ class Manifest(BaseModel):
 
 
 def digest(path: Path) -> FileDigest:
-    """Size and SHA-256 of a file, read in blocks."""
+    """Return size and SHA-256 of a file. It is read in blocks."""
     with path.open("rb") as file:
         return FileDigest(bytes=path.stat().st_size, sha256=hashlib.file_digest(file, "sha256").hexdigest())
 
 
-def read_manifest(folder: Path) -> Manifest:
-    """The manifest of a version's folder. Raises BundleError if it is absent or malformed."""
-    path = folder / MANIFEST
+def read_manifest(folder: Path | str) -> Manifest:
+    """Read the manifest of a version's folder. Raises BundleError if it is absent, damaged or newer."""
+    path = Path(folder) / MANIFEST
     try:
-        return Manifest.model_validate_json(read_regular_file(path, MAX_MANIFEST_BYTES))
+        return Manifest.parse(read_regular_file(path, MAX_MANIFEST_BYTES))
     except FileNotFoundError:
         raise BundleError(
             f"{folder} is not a bundle: it has no {MANIFEST}; "
@@ -160,15 +183,15 @@ def read_manifest(folder: Path) -> Manifest:
         ) from None
     except OSError as error:
         raise BundleError(f"{path} cannot be read: {error.strerror}") from error
-    except ValidationError as error:
-        first = error.errors()[0]
-        where = ".".join(str(part) for part in first["loc"]) or "the file"
-        raise BundleError(f"{path} is damaged: {where}: {first['msg']}") from error
+    except BundleError as error:
+        raise BundleError(f"{path}: {error}") from error
 
 
 def check_files(folder: Path, manifest: Manifest) -> None:
-    """Every file the manifest names is there, whole and unchanged. Raises BundleError naming the first
-    that is not."""
+    """Check that every file that the manifest names is there and unchanged.
+
+    Raises BundleError that names the first one that is not.
+    """
     for name, expected in manifest.files.items():
         path = folder / name
         if path.is_symlink() or not path.is_file():

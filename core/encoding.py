@@ -1,4 +1,4 @@
-"""Raw values to 64-bit ids: the one rule that training, export, serving and load tests share.
+"""Raw values to 64-bit ids: one rule for training, export, serving and load tests.
 
 int      the number itself, -2^63 + 1 .. 2^63 - 1
 hex32    up to 8 hexadecimal digits, as an unsigned number
@@ -16,14 +16,14 @@ from tablefold.schema import MISSING, Encoding
 
 
 def hash_string(value: str) -> int:
-    """XXH64 of the UTF-8 bytes as a signed 64-bit number, never `MISSING`."""
+    """Return XXH64 of the UTF-8 bytes as a signed 64-bit number, never `MISSING`."""
     unsigned = xxhash.xxh64_intdigest(value.encode())
     signed = unsigned - (1 << 64) if unsigned >= 1 << 63 else unsigned
     return signed if signed != MISSING else MISSING + 1
 
 
 def parse_int(value: str) -> int:
-    """A decimal number that fits into 64 bits. Raises ValueError otherwise."""
+    """Parse a decimal number. Raises ValueError if it does not fit into 64 bits."""
     if not re.fullmatch(r"[+-]?[0-9]+", value, re.ASCII):
         raise ValueError(f"{value!r} is not a whole number")
     number = int(value)
@@ -33,7 +33,7 @@ def parse_int(value: str) -> int:
 
 
 def parse_hex32(value: str) -> int:
-    """Up to eight hexadecimal digits as an unsigned number. Raises ValueError otherwise."""
+    """Parse 1 to 8 hexadecimal digits as an unsigned number. Raises ValueError for anything else."""
     if not 1 <= len(value) <= 8 or not set(value) <= set("0123456789abcdefABCDEF"):
         raise ValueError(f"{value!r} is not 1 to 8 hexadecimal digits")
     return int(value, 16)
@@ -47,7 +47,7 @@ ENCODERS: dict[Encoding, Callable[[str], int]] = {
 
 
 def decode(id_: int, encoding: Encoding) -> str:
-    """The raw value of an id; of a string, of which only the hash is left, the id as `id NUMBER`."""
+    """Return the raw value of an id. Of a string only its hash is left; it gives `id NUMBER`."""
     if id_ == MISSING:
         return ""
     if encoding is Encoding.HEX32:
@@ -56,6 +56,6 @@ def decode(id_: int, encoding: Encoding) -> str:
 
 
 def encode(values: Iterable[str], encoding: Encoding) -> np.ndarray:
-    """int64 ids of raw text values; "" becomes `MISSING`. Raises ValueError for an unreadable one."""
+    """Return int64 ids of raw text values; "" becomes `MISSING`. Raises ValueError for a wrong value."""
     encoder = ENCODERS[encoding]
-    return np.array([encoder(v) if v else MISSING for v in values], dtype=np.int64)
+    return np.array([encoder(value) if value else MISSING for value in values], dtype=np.int64)

@@ -1,4 +1,4 @@
-"""The footprint: how many bytes each part of a model's arrays takes, beside the uncompressed baseline."""
+"""The footprint: bytes of each part of a model's arrays, beside the uncompressed table."""
 
 from typing import Annotated
 
@@ -8,46 +8,45 @@ Bytes = Annotated[int, Field(ge=0)]
 
 
 class Parts(BaseModel):
-    """Bytes by part; the sum is every array of the graph, nothing left out."""
+    """Bytes by part. Together they are all arrays of the graph."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     tables: Bytes = 0
-    """The rows themselves, in whatever type they are stored."""
+    """The rows, in the type that they are stored in."""
     scales: Bytes = 0
-    """What quantised rows need to become floats again."""
+    """Scales that turn quantised rows back into floats."""
     row_maps: Bytes = 0
-    """Which row an id has, and the constants of the hash functions."""
+    """The row of each known id, and the constants of the hash functions."""
     vocabulary: Bytes = 0
-    """What tells a known id from an unknown one: keys and seeds of the perfect hash."""
+    """Keys and seeds of the perfect hash, which tell known ids from unknown ones."""
     network: Bytes = 0
-    """Weights of the network and the few constants around it."""
+    """Weights of the network and the constants around it."""
 
     @property
     def total(self) -> int:
-        """Sum of all parts in bytes."""
+        """Return the bytes of all parts."""
         return self.tables + self.scales + self.row_maps + self.vocabulary + self.network
 
 
 class Footprint(BaseModel):
-    """Bytes by part beside the baseline."""
+    """Bytes by part, beside the uncompressed table."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     parts: Parts
     baseline_fp32: Bytes
-    """The uncompressed table alone: distinct ids seen in training x dim x 4 bytes."""
+    """Bytes of the uncompressed table alone: distinct ids of the training examples x dim x 4."""
 
     @property
     def compression(self) -> float:
-        """The bare uncompressed table over *everything* this model holds, dictionary and network too.
+        """Return how many times larger the uncompressed table alone is than this whole model.
 
-        The baseline is charged neither for a dictionary nor for a network, so this errs on the careful
-        side: the uncompressed model itself comes out below 1.
+        The table is counted without dictionary and network, the model with both. So the ratio is careful:
+        that of an uncompressed model is below 1.
         """
         return self.baseline_fp32 / max(1, self.parts.total)
 
     def int8_only(self, dim: int) -> int:
-        """Bytes of the same table in int8 rows with their scales and nothing else done to it: what is to be
-        beaten by more than quantising."""
+        """Return the bytes of the uncompressed table in int8 rows with their scales."""
         return self.baseline_fp32 // (4 * dim) * (dim + 4)

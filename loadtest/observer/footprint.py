@@ -3,12 +3,12 @@
 from typing import Literal
 
 import grpc.aio
-from pydantic import ValidationError
 
 from tablefold.bundle import Manifest
 from tablefold.client.connection import Connection
 from tablefold.client.protocols.tablefold_v1 import GET_FOOTPRINT, GET_MODEL
 from tablefold.client.served_model import SETUP_SECONDS
+from tablefold.errors import BundleError
 from tablefold.loadtest.figures import Bundle
 from tablefold.loadtest.observer.processes import ProcessMemory
 from tablefold.protos import tablefold_pb2 as pb
@@ -51,8 +51,8 @@ async def read_bundle(connection: Connection, model: str) -> Bundle | None:
     request = pb.GetModelRequest(model=model)
     try:
         reply = await connection.exchange(GET_MODEL, request, pb.GetModelResponse, SETUP_SECONDS)
-        manifest = Manifest.model_validate_json(reply.manifest_json)
-    except (grpc.aio.AioRpcError, ValidationError):
+        manifest = Manifest.parse(reply.manifest_json)
+    except (grpc.aio.AioRpcError, BundleError):
         return None
     footprint = manifest.footprint
     return Bundle(
