@@ -64,18 +64,38 @@ def create_folder(path: Path, *, replace: bool = False) -> Iterator[Path]:
     """Give an empty folder to write into; it stands at `path` once the block ends without an error.
 
     Its parents are made as needed. What stands at `path` already is replaced if `replace` says so; otherwise
-    only an empty folder is, and OSError (ENOTEMPTY) says that there is something.
+    only an empty folder is, and FileExistsError says that there is something.
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
-    _remove_abandoned_drafts(path.parent)
-    with _locked_draft(path.parent, folder=True) as draft:
+    with draft_folder(path.parent) as draft:
         yield draft
-        for parent, _, names in os.walk(draft):
-            for name in names:
-                _sync(Path(parent, name))
-            _sync(Path(parent))
+        place_folder(draft, path, replace=replace)
+
+
+@contextmanager
+def draft_folder(parent: Path) -> Iterator[Path]:
+    """Give an empty folder in `parent` for `place_folder`; what is not placed is removed at the end."""
+    parent.mkdir(parents=True, exist_ok=True)
+    _remove_abandoned_drafts(parent)
+    with _locked_draft(parent, folder=True) as draft:
+        yield draft
+
+
+def place_folder(draft: Path, path: Path, *, replace: bool = False) -> None:
+    """Force a draft to the disk and move it to `path` beside it; see `create_folder`.
+
+    Raises FileExistsError, and the draft can be placed elsewhere, where something stands at `path`.
+    """
+    for parent, _, names in os.walk(draft):
+        for name in names:
+            _sync(Path(parent, name))
+        _sync(Path(parent))
+    try:
         _put_in_place(draft, path, replace=replace)
-        _sync(path.parent)
+    except OSError as error:
+        if error.errno in (*OCCUPIED, errno.ENOTDIR):
+            raise FileExistsError(error.errno, error.strerror, str(path)) from error
+        raise
+    _sync(path.parent)
 
 
 def read_folder(path: Path, read: Callable[[Path], Result]) -> Result:

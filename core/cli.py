@@ -20,7 +20,7 @@ from tablefold.bundle import read_manifest
 from tablefold.client.cli import predict, show_footprint
 from tablefold.client.options import TlsCa, TokenFile
 from tablefold.errors import TablefoldError, UsageError
-from tablefold.exporter.cli import RowTypes, export, predict_footprint, with_row_types
+from tablefold.exporter.cli import RowTypes, export, forecast_footprint, with_row_types
 from tablefold.exporter.options import ExportOptions
 from tablefold.loadtest.cli import loadtest
 from tablefold.model_size import Footprint
@@ -132,7 +132,7 @@ def footprint(
         _show(str(bundle), manifest.footprint, manifest.method.dim, json=json)
     else:
         options = with_row_types(options, row_type)
-        predicted = predict_footprint(data, cache, schema, ids or [], config, options)
+        predicted = forecast_footprint(data, cache, schema, ids or [], config, options)
         title = f"{data or schema}, {config.method}, d = {config.dim}: predicted"
         _show(title, predicted, config.dim, json=json)
 

@@ -49,4 +49,9 @@ class Footprint(BaseModel):
 
     def int8_only(self, dim: int) -> int:
         """Return the bytes of the uncompressed table in int8 rows with their scales."""
-        return self.baseline_fp32 // (4 * dim) * (dim + 4)
+        return self.baseline_fp32 // full_table_bytes(1, dim) * (dim + 4)
+
+
+def full_table_bytes(ids: int, dim: int) -> int:
+    """Return the bytes of a bare fp32 table with a row of `dim` values for each id: the baseline."""
+    return 4 * ids * dim

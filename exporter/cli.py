@@ -1,6 +1,5 @@
 """`tablefold export`: the command and what it shows while it runs."""
 
-import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -33,10 +32,10 @@ OTHER_OPTIONS = ("network_type", "lookup", "max_logloss_increase")
 @options_of("options", ExportOptions, only=OTHER_OPTIONS)
 def export(
     checkpoint: Annotated[Path, typer.Argument(help="The folder that `tablefold train` wrote.")],
-    repository: Annotated[Path, typer.Option(help="The model repository to write into.")],
-    name: Annotated[str, typer.Option(help="The model's name in the repository.")],
+    repository: Annotated[Path, typer.Option(help="The model repository to write into.", show_default=False)],
+    name: Annotated[str, typer.Option(help="The model's name in the repository.", show_default=False)],
     version: Annotated[
-        int | None, typer.Option(min=1, help="The version to write. (default: the next free one)")
+        str | None, typer.Option(metavar="N", help="The version to write. (default: the next free one)")
     ] = None,
     row_type: RowTypes = None,
     options: ExportOptions = ExportOptions(),
@@ -44,25 +43,27 @@ def export(
 ) -> None:
     """Fold a checkpoint into an ONNX graph that takes raw ids, prove it equal, write the bundle."""
     from rich.console import Console
+    from rich.markup import escape
 
     from tablefold.bundle import read_manifest
     from tablefold.exporter.export import export as run
+    from tablefold.exporter.version_folder import parse_version, require_destination
     from tablefold.trainer.checkpoint.files import load
     from tablefold.trainer.networks.registry import import_factory
 
-    if not re.fullmatch(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,127}", name):
-        raise UsageError(f"--name {name!r}: use letters, digits, '_', '.' and '-'")
+    number = None if version is None else parse_version(version)
+    require_destination(repository, name, number)
     options = with_row_types(options, row_type)
     console = Console(stderr=True)
     with console.status("reading the checkpoint") as status:
         trained = load(checkpoint, import_factory(network))
-        folder = run(trained, repository, name, version=version, options=options, on_step=status.update)
+        folder = run(trained, repository, name, version=number, options=options, on_step=status.update)
     manifest = read_manifest(folder)
     footprint, metrics = manifest.footprint, manifest.metrics
     console.print(
-        f"[green]wrote[/green] {folder}: verified equal to the checkpoint; "
+        f"[green]wrote[/green] {escape(str(folder))}: verified equal to the checkpoint; "
         f"{footprint.parts.total:,} bytes, everything counted, where the bare fp32 table alone takes "
-        f"{footprint.baseline_fp32:,} ({footprint.compression:.2f}x); on validation rows logloss "
+        f"{footprint.baseline_fp32:,} ({footprint.compression:.2f}x); on validation examples logloss "
         f"{metrics['export_logloss_increase']:+.5f}, no probability changed by more than "
         f"{metrics['export_largest_change']:.4f}",
         highlight=False,
@@ -82,7 +83,7 @@ def with_row_types(options: ExportOptions, given: list[str] | None) -> ExportOpt
     return options.model_copy(update={"row_type": usual, "row_type_of": types})
 
 
-def predict_footprint(
+def forecast_footprint(
     data: str | None,
     cache: Path | None,
     schema: str | None,
@@ -90,11 +91,14 @@ def predict_footprint(
     config: TrainConfig,
     options: ExportOptions,
 ) -> "Footprint":
-    """The footprint of a model that is not trained yet: of a log whose ids are counted, or of a schema and
-    numbers of ids. Raises UsageError."""
+    """Return the footprint of a model that is not trained yet.
+
+    Ids are those of a log, which are counted, or numbers of ids for a schema. Raises UsageError.
+    """
     from rich.console import Console
 
-    from tablefold.exporter.prediction import parse_sizes, predict, schema_named
+    from tablefold.exporter import footprint_forecast
+    from tablefold.exporter.id_counts import parse_sizes, schema_named
     from tablefold.logs.terminal import read_splits_with_bar
     from tablefold.trainer.embedding.vocabulary import count_vocabularies
     from tablefold.trainer.methods.builder import FeatureSize
@@ -105,4 +109,4 @@ def predict_footprint(
     else:
         described, usual = schema_named(str(schema))
         sizes = parse_sizes(described, ids or usual)
-    return predict(described, sizes, config, options)
+    return footprint_forecast.forecast_footprint(described, sizes, config, options)

@@ -1,44 +1,43 @@
 """Export: checkpoint -> fold -> passes -> bundle, proved before anybody can see it.
 
-The bundle is written as a draft (see `tablefold.atomic`), verified there, and put in its place; a failed
-verification, or a quality that fewer bits cost too much of, leaves nothing behind.
+    fold -> lookup graph -> network -> write -> prove -> judge -> manifest -> publish
+
+The bundle is a draft until the end. A failed proof, or a quality that fewer bits cost too much of, leaves
+nothing behind.
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Self
 
-import numpy as np
 import onnx_ir as ir
-from onnx_ir.passes import Sequential
 
-from tablefold.atomic import create_folder, write_text
-from tablefold.bundle import GRAPH, MANIFEST, WEIGHTS, GoldenRows, Manifest, Method, digest
-from tablefold.errors import QualityError, TablefoldError, UsageError
+from tablefold.atomic import write_text
+from tablefold.bundle import GRAPH, WEIGHTS
 from tablefold.exporter import config_pbtxt
-from tablefold.exporter.dictionaries.dictionary import Dictionary
+from tablefold.exporter.byte_counts import count_parts
 from tablefold.exporter.folded import Folded, fold, folded_model
-from tablefold.exporter.graph import empty_model, parts_of
-from tablefold.exporter.mapped_pages import give_back
-from tablefold.exporter.network_graph import build_network
-from tablefold.exporter.options import ExportOptions, RowType
-from tablefold.exporter.passes.lookup import BuildLookup, build_dictionary
+from tablefold.exporter.lookup_graph import LookupGraph
+from tablefold.exporter.manifest import describe_bundle
+from tablefold.exporter.mapped_pages import release_pages
+from tablefold.exporter.network_graph import build_network_graph
+from tablefold.exporter.options import ExportOptions
+from tablefold.exporter.passes.lookup import build_dictionary
 from tablefold.exporter.passes.network import AttachNetwork
-from tablefold.exporter.passes.rows import AttachRows
+from tablefold.exporter.proof.bundle_graph import open_graph
+from tablefold.exporter.proof.expected import ExpectedValues
+from tablefold.exporter.proof.golden import choose_golden_rows
 from tablefold.exporter.proof.probes import probe_rows
-from tablefold.exporter.proof.verify import Answers, graph_of, require_bundle, require_equal
-from tablefold.exporter.tables.stored_table import StoredTable
-from tablefold.logs import Log
-from tablefold.metrics import auc, logloss
-from tablefold.model_size import Footprint
+from tablefold.exporter.proof.quality import measure_cost, require_quality
+from tablefold.exporter.proof.verify import require_bundle, require_equal
+from tablefold.exporter.version_folder import new_draft, publish, require_destination
 from tablefold.trainer.checkpoint.checkpoint import Checkpoint
 
+__all__ = ["export"]
+
 VERIFIED_ROWS = 4096
-GOLDEN_ROWS = 32
 
 OnStep = Callable[[str], None]
-"""Told what is being done, before it is."""
+"""Receives the name of a step before it begins."""
 
 
 def export(
@@ -53,163 +52,63 @@ def export(
     """Write `repository/name/version` and return that folder; None takes the next free version.
 
     Raises UsageError for a version that exists or a feature that does not, VerificationError for a bundle
-    that is not its checkpoint, QualityError for one that costs more than `max_logloss_increase`,
+    that does not equal its checkpoint, QualityError for one that costs more than `max_logloss_increase`,
     TablefoldError for a folder that cannot be written.
     """
-    model_folder = repository / name
-    folder = model_folder / str(version or _next_version(model_folder))
-    if folder.exists():
-        raise UsageError(f"{folder} exists; give another --version, or none for the next free one")
-    draft = _Draft.of(checkpoint, options or ExportOptions(), on_step)
-    try:
-        on_step("writing")
-        with create_folder(folder) as files:
-            ir.save(draft.graph, files / GRAPH, external_data=WEIGHTS)
-            for weights in checkpoint.model.parameters():  # torch has answered: now the bundle is mapped
-                give_back(weights)
-            on_step("verifying")
-            golden = draft.verify(files)
-            on_step("judging on validation rows")
-            cost = draft.cost(files)
-            manifest = draft.manifest(name, int(folder.name), golden, cost, files)
-            (files / MANIFEST).write_text(manifest.model_dump_json(indent=1) + "\n")
-            write_text(model_folder / "config.pbtxt", config_pbtxt.render(name, draft.folded.schema))
-    except OSError as error:
-        why = error.strerror or f"is the disk full? {error}"  # numpy tells only the numbers of values
-        raise TablefoldError(f"{folder} could not be written, nothing of it is left: {why}") from error
-    return folder
-
-
-def _next_version(model_folder: Path) -> int:
-    versions = [int(path.name) for path in model_folder.glob("*") if path.name.isdecimal()]
-    return max(versions, default=0) + 1
-
-
-@dataclass(frozen=True, kw_only=True, eq=False)
-class _Draft:
-    """A bundle in memory, with what it must equal."""
-
-    checkpoint: Checkpoint
-    options: ExportOptions
-    folded: Folded
-    dictionary: Dictionary
-    graph: ir.Model
-    trained: np.ndarray
-    """float32 [rows]: what the trained model gives for the checkpoint's validation rows."""
-    answers: tuple[Answers, ...]
-    """What the folded model gives in torch, with rows and row maps as the graph stores them."""
-
-    @classmethod
-    def of(cls, checkpoint: Checkpoint, options: ExportOptions, on_step: OnStep) -> Self:
-        """The passes in their order: fold, lookup, rows, network; and what torch makes of it.
-
-        Raises VerificationError for a fold that is not the trained model.
-        """
+    options = options or ExportOptions()
+    require_destination(repository, name, version)
+    schema, validation = checkpoint.description.feature_schema, checkpoint.validation
+    row_types = options.row_types(schema)
+    with new_draft(repository / name) as draft:
         on_step("folding")
         folded = fold(checkpoint)
-        schema, columns = folded.schema, folded.columns
-        table = StoredTable.of(folded.table, folded.feature_rows, _row_types(folded, options))
         on_step("building the dictionary")
-        dictionary = build_dictionary(options.lookup, folded.row_maps, columns)
-        reference = folded_model(checkpoint, dictionary.row_maps, table.vectors(), folded.projection)
+        dictionary = build_dictionary(options.lookup, folded.row_maps, folded.columns)
         on_step("building the graph")
-        validation = checkpoint.validation
-        sample = validation.take(slice(0, VERIFIED_ROWS))
-        passes = Sequential(
-            BuildLookup(folded.row_maps, columns, dictionary),
-            AttachRows(table, columns, folded.projection),
-            AttachNetwork(build_network(reference, options.network_type, sample)),
+        lookup = LookupGraph.build(checkpoint, folded, dictionary, row_types)
+        network = build_network_graph(
+            lookup.stored_model, options.network_type, validation.take(slice(0, VERIFIED_ROWS))
         )
-        graph = passes(empty_model(schema)).model
-        on_step("asking torch")
-        logs = {
-            "validation rows": sample,
-            "random ids": probe_rows(validation, folded.row_maps, columns, VERIFIED_ROWS),
-        }
-        unquantised = folded_model(checkpoint, folded.row_maps, folded.table, folded.projection)
-        for what, log in logs.items():
-            require_equal(checkpoint.model.predict(log), unquantised.predict, log, f"fold, {what}")
-        return cls(
-            checkpoint=checkpoint,
-            options=options,
-            folded=folded,
-            dictionary=dictionary,
-            graph=graph,
-            trained=checkpoint.model.predict(validation),
-            answers=tuple(Answers.of(reference, log, what) for what, log in logs.items()),
-        )
-
-    def verify(self, folder: Path) -> GoldenRows:
-        """Prove the files as written; rows and probabilities to replay. Raises VerificationError."""
-        require_bundle(folder, self.answers, self.folded, self.options.network_type)
-        half = GOLDEN_ROWS // 2
-        logs = [each.log.take(slice(0, half)) for each in self.answers]
-        rows = Log(
-            dense=np.concatenate([log.dense for log in logs]),
-            ids=np.concatenate([log.ids for log in logs]),
-            label=None,
-        )
-        return GoldenRows.of(rows.dense, rows.ids, graph_of(folder)(rows))
-
-    def cost(self, folder: Path) -> dict[str, float]:
-        """What fewer bits and false hits did to the validation rows of the checkpoint.
-
-        Raises QualityError past `max_logloss_increase`.
-        """
-        log, trained = self.checkpoint.validation, self.trained
-        stored = graph_of(folder)(log)
-        increase = logloss(log.labels, stored) - logloss(log.labels, trained)
-        change = float(np.abs(stored - trained).max())
-        cost = {"export_logloss_increase": increase, "export_largest_change": change}
-        before, after = auc(log.labels, trained), auc(log.labels, stored)
-        if before is not None and after is not None:
-            cost["export_auc_loss"] = before - after
-        if not increase <= self.options.max_logloss_increase:
-            told = ", ".join(f"{name.removeprefix('export_')} {value:.5f}" for name, value in cost.items())
-            raise QualityError(
-                f"these options cost too much on {len(log)} validation rows: {told}; at most "
-                f"{self.options.max_logloss_increase:g} of logloss is allowed. Nothing was written: store "
-                "rows or network in more bits, or allow more with --max-logloss-increase"
-            )
-        return cost
-
-    def manifest(
-        self, name: str, version: int, golden: GoldenRows, cost: dict[str, float], folder: Path
-    ) -> Manifest:
-        """Everything about the bundle in `folder` but its arrays."""
-        description, options = self.checkpoint.description, self.options
-        distinct = description.distinct_ids
-        dim = description.config.dim
-        return Manifest(
+        graph = AttachNetwork(network)(lookup.graph).model
+        on_step("computing in torch")
+        expected = _fold_and_compute(checkpoint, folded, lookup)
+        trained = checkpoint.model.predict(validation)
+        on_step("writing")
+        ir.save(graph, draft / GRAPH, external_data=WEIGHTS)
+        for weights in checkpoint.model.parameters():  # torch is done: now the bundle is mapped
+            release_pages(weights)
+        on_step("verifying")
+        require_bundle(draft, expected, folded, options.network_type)
+        on_step("judging on validation examples")
+        cost = measure_cost(validation, trained, open_graph(draft))
+        require_quality(cost, len(validation), options.max_logloss_increase)
+        on_step("describing")
+        manifest = describe_bundle(
+            draft,
+            checkpoint,
+            options,
             name=name,
-            version=version,
-            feature_schema=self.folded.schema,
-            method=Method(
-                name=description.config.method,
-                dim=dim,
-                rows=len(self.folded.table),
-                distinct_ids=distinct,
-                known_ids=sum(max(len(row_map.keys) for row_map in its) for its in self.checkpoint.row_maps),
-            ),
-            row_type=options.row_type.value,
-            row_type_of={feature: row_type.value for feature, row_type in options.row_type_of.items()},
-            network_type=options.network_type.value,
-            tolerance=options.network_type.tolerance,
-            lookup=options.lookup.value,
-            false_hit_rate=self.dictionary.false_hit_rate,
-            footprint=Footprint(parts=parts_of(self.graph), baseline_fp32=distinct * dim * 4),
-            metrics=description.metrics | cost,
-            provenance=description.provenance | {"seed": str(description.config.seed)},
-            golden=golden,
-            files={file: digest(folder / file) for file in (GRAPH, WEIGHTS)},
+            rows=len(folded.table),
+            false_hit_rate=dictionary.false_hit_rate,
+            parts=count_parts(graph),
+            cost=cost,
+            golden=choose_golden_rows(draft, expected),
         )
+        write_text(repository / name / "config.pbtxt", config_pbtxt.render(name, schema))
+        return publish(draft, repository / name, manifest, version)
 
 
-def _row_types(folded: Folded, options: ExportOptions) -> list[RowType]:
-    names = [feature.name for feature in folded.schema.categorical]
-    strangers = sorted(set(options.row_type_of) - set(names))
-    if strangers:
-        raise UsageError(
-            f"--row-type names {strangers[0]!r}, which is no feature: there are {', '.join(names)}"
-        )
-    return [options.row_type_of.get(name, options.row_type) for name in names]
+def _fold_and_compute(checkpoint: Checkpoint, folded: Folded, lookup: LookupGraph) -> list[ExpectedValues]:
+    """Check that folding changed nothing, and return what the stored model gives in torch.
+
+    Raises VerificationError for a fold that does not equal the trained model.
+    """
+    validation = checkpoint.validation
+    logs = {
+        "validation examples": validation.take(slice(0, VERIFIED_ROWS)),
+        "random ids": probe_rows(validation, folded.row_maps, folded.columns, VERIFIED_ROWS),
+    }
+    unquantised = folded_model(checkpoint, folded.row_maps, folded.table, folded.projection)
+    for source, log in logs.items():
+        require_equal(checkpoint.model.predict(log), unquantised.predict, log, f"fold, {source}")
+    return [ExpectedValues.of(lookup.stored_model, log, source) for source, log in logs.items()]

@@ -8,7 +8,6 @@ import numpy as np
 import onnx_ir as ir
 from onnx_ir.tape import Tape
 
-from tablefold.model_size import Parts
 from tablefold.schema import FeatureSchema
 
 OPSET = 20
@@ -57,13 +56,3 @@ def value_named(model: ir.Model, name: str) -> ir.Value:
             if value.name == name:
                 return value
     raise KeyError(name)
-
-
-def parts_of(model: ir.Model) -> Parts:
-    """Bytes by part of every array of the graph."""
-    sizes = dict.fromkeys(Parts.model_fields, 0)
-    for name, value in model.graph.initializers.items():
-        assert value.const_value is not None
-        prefix = name.partition("/")[0]
-        sizes[prefix if prefix in sizes and "/" in name else "network"] += value.const_value.nbytes
-    return Parts(**sizes)

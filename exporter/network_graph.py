@@ -25,7 +25,7 @@ from tablefold.logs import Log
 from tablefold.trainer.networks.ctr_model import CTRModel, Network
 
 
-def build_network(model: CTRModel, network_type: NetworkType, calibration: Log) -> ir.Model:
+def build_network_graph(model: CTRModel, network_type: NetworkType, calibration: Log) -> ir.Model:
     """Return the model's network in the given type.
 
     int8 takes its scales from the calibration rows and the model's vectors of them.

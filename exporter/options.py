@@ -5,6 +5,9 @@ from typing import Annotated
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from tablefold.errors import UsageError
+from tablefold.schema import FeatureSchema
+
 __all__ = ["DictionaryKind", "ExportOptions", "NetworkType", "RowType"]
 
 
@@ -55,7 +58,7 @@ class DictionaryKind(StrEnum):
 class ExportOptions(BaseModel):
     """How a bundle is stored, and how much quality that may cost. Each field is an option of `export`."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False, use_attribute_docstrings=True)
 
     row_type: RowType = RowType.FP32
     """How the rows of tables are stored."""
@@ -68,3 +71,13 @@ class ExportOptions(BaseModel):
     then pass for known ones, at the rate that the manifest states."""
     max_logloss_increase: Annotated[float, Field(ge=0)] = 1e-3
     """Write nothing if the validation examples' logloss rises by more, against the trained model."""
+
+    def row_types(self, schema: FeatureSchema) -> list[RowType]:
+        """Return the row type of each feature. Raises UsageError for a feature that the schema lacks."""
+        names = [feature.name for feature in schema.categorical]
+        unknown = sorted(set(self.row_type_of) - set(names))
+        if unknown:
+            raise UsageError(
+                f"--row-type names {unknown[0]!r}, which is no feature: there are {', '.join(names)}"
+            )
+        return [self.row_type_of.get(name, self.row_type) for name in names]

@@ -1,7 +1,7 @@
 """`tablefold study`: the command and what it shows while it runs and at its end."""
 
-import json as lines
 from functools import partial
+from json import dumps
 from pathlib import Path
 from typing import Annotated
 
@@ -19,55 +19,61 @@ def study(
     ] = None,
     json: Annotated[bool, typer.Option("--json", help="One line for machines.")] = False,
 ) -> None:
-    """Compare methods and sizes: AUC per byte over several seeds, every arm tuned on validation rows.
+    """Compare methods and sizes: AUC per byte over several seeds, every arm tuned on validation examples.
 
     A run that was stopped goes on with the same command; what is done is not done again.
     """
     from rich.console import Console
+    from rich.markup import escape
     from rich.table import Table
 
     from tablefold.logs.terminal import read_splits_with_bar
     from tablefold.report import write_text
-    from tablefold.study.evaluate import weigh
+    from tablefold.study.evaluate import evaluate
     from tablefold.study.page import HEADER, cells, page, picture
-    from tablefold.study.study import StudyRun, read_study
+    from tablefold.study.results import lock_folder
+    from tablefold.study.runner import StudyRunner
+    from tablefold.study.settings import read_study
     from tablefold.study.summary import summarise, verdict
     from tablefold.trainer.progress.terminal import Terminal
 
     settings = read_study(file)
     if data is not None:
         settings = settings.model_copy(update={"data": data})
-    arms, weigh = settings.contenders(), partial(weigh, row_types=settings.row_types, lookup=settings.lookup)
+    arms = settings.contenders()
+    evaluate_stored = partial(evaluate, row_types=settings.row_types, lookup=settings.lookup)
     console = Console(stderr=True)
     schema, splits = read_splits_with_bar(console, settings.data, cache=cache)
     console.print(
-        f"{len(arms)} arms, {settings.seeds} seeds, {len(splits.train):,} training rows of {settings.data}; "
-        f"{out} keeps every run, and the same command goes on where this one ends",
+        f"{len(arms)} arms, {settings.seeds} seeds, {len(splits.train):,} training examples of "
+        f"{settings.data}; {out} keeps every run, and the same command goes on where this one ends",
         highlight=False,
+        markup=False,
         soft_wrap=True,
     )
     results = []
-    with Terminal(console) as terminal:
-        for result in StudyRun(settings, schema, splits, out, weigh, terminal).results():
+    with lock_folder(out), Terminal(console) as terminal:
+        for result in StudyRunner(settings, schema, splits, out, evaluate_stored, terminal).results():
             results.append(result)
             if result.row_type == settings.row_types[0]:
                 console.print(
-                    f"[green]{result.arm}[/green], seed {result.seed}: test AUC {result.auc:.4f}",
+                    f"[green]{escape(result.arm)}[/green], seed {result.seed}: test AUC {result.auc:.4f}",
                     highlight=False,
                 )
     summaries = summarise(results)
     repeat = f"tablefold study {file} --out {out}" + (f" --data {data}" if data else "")
-    write_text(out / "results.json", lines.dumps([each.model_dump() for each in results], indent=1) + "\n")
+    records = [result.model_dump(mode="json") for result in results]
+    write_text(out / "results.json", dumps(records, indent=1) + "\n")
     page(summaries, results, settings.data, repeat).write(out / "study.html")
     picture(summaries).write(out / "study.svg")
     if json:
-        print(lines.dumps([each.model_dump() for each in results]))
+        print(dumps(records))
         return
-    table = Table(title=f"{settings.data}, {settings.seeds} seeds")
+    table = Table(title=escape(f"{settings.data}, {settings.seeds} seeds"))
     for column in HEADER:
         table.add_column(column, justify="left" if column in ("arm", "rows", "tuned") else "right")
     for summary in summaries:
-        table.add_row(*cells(summary))
+        table.add_row(*map(escape, cells(summary)))
     Console(width=None if Console().is_terminal else 160).print(table)
     print(verdict(summaries))
-    console.print(f"[green]wrote[/green] {out / 'study.html'}", highlight=False, soft_wrap=True)
+    console.print(f"[green]wrote[/green] {escape(str(out / 'study.html'))}", highlight=False, soft_wrap=True)

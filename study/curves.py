@@ -1,7 +1,4 @@
-"""A method's sizes as one curve: what compares methods of which no two models take as many bytes.
-
-Knows summaries and results. Does not know how they are shown.
-"""
+"""Curves: all sizes of one method, to compare methods of which no two models take as many bytes."""
 
 from collections.abc import Mapping, Sequence
 from statistics import fmean
@@ -9,34 +6,36 @@ from typing import NamedTuple
 
 import numpy as np
 
-from tablefold.study.study import Result
+from tablefold.study.results import Result
 from tablefold.study.summary import Summary
 
 SIZES = ("dim", "row_ratio")
 """The settings that make a model of one method larger or smaller."""
 DRAWS = 1000
-"""Of seeds, for an interval (bootstrap)."""
+"""Bootstrap draws of the seeds, for an interval."""
 
 
 def family(arm: str) -> str:
-    """An arm's title without its sizes."""
+    """Return an arm's title without its sizes."""
     return ", ".join(part for part in arm.split(", ") if part.split(" ")[0] not in SIZES)
 
 
 def fronts(summaries: Sequence[Summary]) -> dict[str, list[Summary]]:
-    """Of each family what no other of its models, in any row type, beats in both bytes and AUC; the smallest
-    first."""
+    """Return the Pareto front of each family over bytes and AUC, in any row type; the smallest first."""
     found: dict[str, list[Summary]] = {}
-    for each in sorted(summaries, key=lambda each: (each.without_network, -each.auc.mean)):
-        front = found.setdefault(family(each.arm), [])
-        if not front or each.auc.mean > front[-1].auc.mean:
-            front.append(each)
+    for summary in sorted(summaries, key=lambda summary: (summary.without_network, -summary.auc.mean)):
+        front = found.setdefault(family(summary.arm), [])
+        if not front or summary.auc.mean > front[-1].auc.mean:
+            front.append(summary)
     return found
 
 
 def auc_at(curve: Sequence[Summary], size: int) -> float | None:
-    """The AUC that a family's front has at so many bytes without the network, interpolated over their
-    logarithm; None below its smallest model, the best one's beyond it."""
+    """Return the AUC of a family's front at a size in bytes without the network.
+
+    It is interpolated over the logarithm of the size: None below the smallest model, the best AUC beyond the
+    largest.
+    """
     if size < curve[0].without_network:
         return None
     return float(
@@ -45,7 +44,7 @@ def auc_at(curve: Sequence[Summary], size: int) -> float | None:
 
 
 def budgets(curves: Mapping[str, Sequence[Summary]]) -> list[int]:
-    """Powers of two from what two families can do with to what all can."""
+    """Return the powers of two from the size at which two families have a model to that at which all have."""
     if len(curves) < 2:
         return []
     smallest = sorted(curve[0].without_network for curve in curves.values())
@@ -64,21 +63,22 @@ class WidthSaved(NamedTuple):
     high: float
     """The 95 % interval of that, seeds of the arm and of every width of the single layer drawn anew."""
     above: float
-    """In which share of the draws the arm is above all of the single layer's, whose best width then counts:
-    so wide at least."""
+    """The share of draws in which the arm is above every width of the single layer. The best width then
+    counts, so `times` is a lower bound."""
 
 
 def width_saved(results: Sequence[Result]) -> list[WidthSaved]:
-    """The memory ratio at equal AUC of every fp32 arm with a width and two layers, against every single layer
-    that was trained in two widths or more.
+    """Return the memory ratio at equal AUC of every fp32 arm with a width and two layers.
+
+    It is against every single layer that was trained in two widths or more.
 
     A single layer's AUC(d) is its mean over seeds, never falling, interpolated over log d.
     """
     aucs: dict[str, list[float]] = {}
-    for each in results:
-        settings = _settings(each.arm)
-        if each.row_type == "fp32" and "dim" in settings and "row_ratio" not in settings:
-            aucs.setdefault(each.arm, []).append(each.auc)
+    for result in results:
+        settings = _settings(result.arm)
+        if result.row_type == "fp32" and "dim" in settings and "row_ratio" not in settings:
+            aucs.setdefault(result.arm, []).append(result.auc)
     singles: dict[str, list[str]] = {}
     for arm in sorted(aucs, key=_width):
         if arm.startswith("full,"):
@@ -93,9 +93,9 @@ def width_saved(results: Sequence[Result]) -> list[WidthSaved]:
 
 
 def _saved(arm: str, single: str, aucs: Mapping[str, list[float]], arms: Sequence[str]) -> WidthSaved:
-    widths = [_width(each) for each in arms]
+    widths = [_width(single_arm) for single_arm in arms]
     random = np.random.default_rng(0)
-    means = np.column_stack([_means(aucs[each], random) for each in [arm, *arms]])
+    means = np.column_stack([_means(aucs[title], random) for title in [arm, *arms]])
     needed = np.array([_width_of(auc, curve, widths) for auc, *curve in means]) / _width(arm)
     low, high = np.percentile(needed[1:], [2.5, 97.5]).tolist()
     above = float((means[1:, 0] > means[1:, 1:].max(axis=1)).mean())
@@ -103,20 +103,20 @@ def _saved(arm: str, single: str, aucs: Mapping[str, list[float]], arms: Sequenc
 
 
 def _means(aucs: Sequence[float], random: np.random.Generator) -> np.ndarray:
-    """float64 [1 + DRAWS]: the mean over the seeds, and over as many seeds drawn with replacement."""
+    """Return float64 [1 + DRAWS]: the mean over the seeds, then over as many seeds drawn with replacement."""
     drawn = random.choice(aucs, (DRAWS, len(aucs))).mean(axis=1)
     return np.concatenate([[fmean(aucs)], drawn])
 
 
 def _width_of(auc: float, curve: Sequence[float], widths: Sequence[int]) -> float:
-    """The least width at which a curve reaches an AUC; its best one's where it never does."""
+    """Return the least width at which a curve reaches an AUC; the best width where it never does."""
     rising = np.maximum.accumulate(curve)
     rises = np.flatnonzero(np.diff(rising, prepend=-np.inf))
     return float(2 ** np.interp(auc, rising[rises], np.log2(widths)[rises]))
 
 
 def _settings(arm: str) -> dict[str, str]:
-    """By name, of a title."""
+    """Return the settings in a title, by name."""
     return dict(part.rsplit(" ", 1) for part in arm.split(", ")[1:])
 
 

@@ -1,59 +1,52 @@
-"""A trained model on the scales: the bytes of its bundle and its quality, in several row types, unwritten.
+"""Evaluation of a trained model: the bytes of its bundle and its quality, in several row types, unwritten.
 
-The arrays are those that `export` writes; the network's, which stay the same, are counted and not made into a
-graph.
+The lookup graph is the one that `export` writes. The network, which stays the same, is only counted.
 """
 
 from collections.abc import Sequence
 
-from onnx_ir.passes import Sequential
-
-from tablefold.exporter.folded import fold, folded_model
-from tablefold.exporter.graph import empty_model, parts_of
-from tablefold.exporter.options import DictionaryKind, RowType
-from tablefold.exporter.passes.lookup import BuildLookup, build_dictionary
-from tablefold.exporter.passes.rows import AttachRows
-from tablefold.exporter.tables.stored_table import StoredTable
+from tablefold.exporter.byte_counts import count_parts, network_bytes
+from tablefold.exporter.folded import fold
+from tablefold.exporter.lookup_graph import LookupGraph
+from tablefold.exporter.options import DictionaryKind, NetworkType, RowType
+from tablefold.exporter.passes.lookup import build_dictionary
 from tablefold.logs import Log
 from tablefold.metrics import DECILES, quality
-from tablefold.study.study import Weighed
+from tablefold.model_size import full_table_bytes
+from tablefold.study.results import EvaluatedModel
 from tablefold.trainer.checkpoint.checkpoint import Checkpoint
 from tablefold.trainer.training.frequency import id_frequency
 
+__all__ = ["evaluate"]
 
-def weigh(
+
+def evaluate(
     checkpoint: Checkpoint, log: Log, row_types: Sequence[RowType], lookup: DictionaryKind
-) -> list[Weighed]:
-    """Bytes by part and quality on a log of both labels, with the rows in each type; false hits count too.
+) -> list[EvaluatedModel]:
+    """Return bytes by part and quality on a log of both labels, with the rows in each type.
 
-    Raises TablefoldError for values that a row type cannot hold.
+    False hits of a compact dictionary count too. Raises TablefoldError for values that a row type cannot
+    hold.
     """
+    description = checkpoint.description
     folded = fold(checkpoint)
     dictionary = build_dictionary(lookup, folded.row_maps, folded.columns)
-    trained = checkpoint.model.network
-    network = sum(weight.nbytes for weight in trained.parameters())
-    network += 4 * sum(buffer.numel() for buffer in trained.buffers())  # indices, 32 bits in the graph
-    features = len(folded.schema.categorical)
-    assert checkpoint.vocabularies is not None  # a study trains what it weighs
+    network = network_bytes(checkpoint.model.network.module, NetworkType.FP32)
+    assert checkpoint.vocabularies is not None  # a study evaluates what it has trained
     frequency = id_frequency(folded.schema, checkpoint.vocabularies, log)
-    weighed = []
+    models = []
     for row_type in row_types:
-        table = StoredTable.of(folded.table, folded.feature_rows, [row_type] * features)
-        passes = Sequential(
-            BuildLookup(folded.row_maps, folded.columns, dictionary),
-            AttachRows(table, folded.columns, folded.projection),
-        )
-        parts = parts_of(passes(empty_model(folded.schema)).model)
-        stored = folded_model(checkpoint, dictionary.row_maps, table.vectors(), folded.projection)
-        measured = quality(log.labels, stored.predict(log), frequency)
-        weighed.append(
-            Weighed(
-                row_type=row_type.value,
+        graph = LookupGraph.build(checkpoint, folded, dictionary, [row_type] * len(folded.feature_rows))
+        parts = count_parts(graph.graph)
+        measured = quality(log.labels, graph.stored_model.predict(log), frequency)
+        models.append(
+            EvaluatedModel(
+                row_type=row_type,
                 parts=parts.model_copy(update={"network": parts.network + network}),
-                baseline_fp32=4 * checkpoint.description.distinct_ids * checkpoint.description.config.dim,
+                baseline_fp32=full_table_bytes(description.distinct_ids, description.config.dim),
                 auc=measured["auc"],
                 logloss=measured["logloss"],
                 logloss_deciles=tuple(measured[f"logloss_decile_{n}"] for n in range(1, DECILES + 1)),
             )
         )
-    return weighed
+    return models

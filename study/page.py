@@ -1,16 +1,13 @@
-"""A study's page: the picture, every arm, and what arms are beside each other: at equal bytes, at equal AUC,
-on rare ids and on frequent ones.
-
-Knows summaries. Does not know how they came about.
-"""
+"""A study's page: the picture, every arm, and arms compared at equal bytes, at equal AUC, and by how rare
+ids are."""
 
 from collections.abc import Sequence
 
 from tablefold.report import Page, Picture, Section, Table
 from tablefold.report.quality import QualityPoint, auc_curves
 from tablefold.study.curves import auc_at, budgets, fronts, width_saved
-from tablefold.study.study import Result
-from tablefold.study.summary import WITHIN, Summary, verdict
+from tablefold.study.results import Result
+from tablefold.study.summary import EQUAL_WITHIN_AUC, Summary, verdict
 
 HEADER = (
     "arm", "rows", "bytes", "without network", "fp32 table /", "test AUC", "AUC lost +- s.e.", "logloss",
@@ -19,7 +16,7 @@ HEADER = (
 
 
 def cells(summary: Summary) -> tuple[str, ...]:
-    """A line of the table under `HEADER`; a tuned setting at the edge of its grid has a star."""
+    """Return the table row under `HEADER`; a tuned setting at the edge of its grid has a star."""
     tuned = [f"{name} {v}{'*' if name in summary.at_edge else ''}" for name, v in summary.tuned.items()]
     return (
         summary.arm, summary.row_type, f"{summary.bytes:,}", f"{summary.without_network:,}",
@@ -30,7 +27,7 @@ def cells(summary: Summary) -> tuple[str, ...]:
 
 
 def page(summaries: Sequence[Summary], results: Sequence[Result], data: str, repeat: str) -> Page:
-    """Pictures and tables."""
+    """Return the page of a study; `repeat` is its command."""
     drawing = Section("AUC per byte", [picture(summaries)])
     sections = [drawing, _arms(summaries), *_equal_bytes(summaries), *_equal_auc(results)]
     return Page(
@@ -42,17 +39,18 @@ def page(summaries: Sequence[Summary], results: Sequence[Result], data: str, rep
 
 
 def picture(summaries: Sequence[Summary]) -> Picture:
-    """AUC per byte, a line a method."""
+    """Draw AUC per byte, a line for each method."""
     curves = {
         name: [
-            QualityPoint(each.title, each.without_network, each.auc.mean, each.auc.error) for each in front
+            QualityPoint(summary.title, summary.without_network, summary.auc.mean, summary.auc.error)
+            for summary in front
         ]
         for name, front in fronts(summaries).items()
     }
-    seeds = max(each.auc.seeds for each in summaries)
+    seeds = max(summary.auc.seeds for summary in summaries)
     caption = (
-        "Everything but the network; of each method, what none of its other models beats in both, in any row "
-        f"type. Bars: standard error over {seeds} seeds."
+        "All bytes but the network's. Of each method, the models that none of its others beats in both bytes "
+        f"and AUC, in any row type. Bars: standard error over {seeds} seeds."
     )
     return Picture(auc_curves(curves), alt="test AUC over bytes, a line a method", caption=caption)
 
@@ -60,10 +58,10 @@ def picture(summaries: Sequence[Summary]) -> Picture:
 def _arms(summaries: Sequence[Summary]) -> Section:
     caption = (
         "Bytes count rows, scales, dictionary and map. The fp32 table is the bare one of the narrowest full "
-        f"model within {WITHIN} AUC of the best. AUC lost is against the best full fp32 table, seed by seed. "
-        "A star: the best setting is at the edge of its grid."
+        f"model within {EQUAL_WITHIN_AUC} AUC of the best. AUC lost is against the best full fp32 table, "
+        "seed by seed. A star: the best setting is at the edge of its grid."
     )
-    return Section("Every arm", [Table(HEADER, [cells(each) for each in summaries], caption=caption)])
+    return Section("Every arm", [Table(HEADER, [cells(summary) for summary in summaries], caption=caption)])
 
 
 def _equal_bytes(summaries: Sequence[Summary]) -> list[Section]:
@@ -96,8 +94,8 @@ def _equal_auc(results: Sequence[Result]) -> list[Section]:
 
 
 def _frequency(summaries: Sequence[Summary]) -> list[Section]:
-    shown = [each for each in summaries if each.row_type == "fp32" and each.deciles]
-    rows = [(each.arm, *(f"{more:+.4f}" for more in each.deciles)) for each in shown]
+    shown = [summary for summary in summaries if summary.row_type == "fp32" and summary.deciles]
+    rows = [(summary.arm, *(f"{increase:+.4f}" for increase in summary.deciles)) for summary in shown]
     header = ("arm", "rarest ids", *(str(decile) for decile in range(2, 10)), "most frequent")
     caption = "Test logloss less that of the best full fp32 table, by tenths of the rows; fp32 rows."
     return (

@@ -21,7 +21,7 @@ from rich.table import Table
 from tablefold.bundle import read_manifest
 from tablefold.exporter.export import export
 from tablefold.exporter.options import ExportOptions, RowType
-from tablefold.exporter.proof.verify import graph_of
+from tablefold.exporter.proof.bundle_graph import open_graph
 from tablefold.logs import Log, read_splits
 from tablefold.metrics import auc, logloss
 from tablefold.trainer.checkpoint.checkpoint import Checkpoint
@@ -58,9 +58,9 @@ class Scored:
 
 def score(checkpoint: Checkpoint, row_type: RowType, test: Log, folder: Path) -> Scored:
     """Export and score."""
-    options = ExportOptions(row_type=row_type, max_logloss_increase=np.inf)
+    options = ExportOptions(row_type=row_type, max_logloss_increase=100)
     bundle = export(checkpoint, folder, "model", options=options)
-    parts, probability = read_manifest(bundle).footprint.parts, graph_of(bundle)(test)
+    parts, probability = read_manifest(bundle).footprint.parts, open_graph(bundle)(test)
     area = auc(test.labels, probability)
     assert area is not None
     return Scored(

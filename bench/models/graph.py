@@ -23,7 +23,8 @@ from rich.console import Console
 from rich.table import Table
 
 from bench.random_bundle import DIM, random_row_map
-from tablefold.exporter.graph import empty_model, parts_of, value_named
+from tablefold.exporter.byte_counts import count_parts
+from tablefold.exporter.graph import empty_model, value_named
 from tablefold.exporter.network_graph import export_network
 from tablefold.exporter.options import DictionaryKind, RowType
 from tablefold.exporter.passes.element_gathers import QuickenElementGathers
@@ -146,7 +147,7 @@ def main() -> None:
         started = time.perf_counter()
         whole, lookup = ours(kind, maps, stored, trained, None)
         lookups[kind.value] = {
-            "bytes_an_id": parts_of(lookup).total / known,
+            "bytes_an_id": count_parts(lookup).total / known,
             "build_seconds": time.perf_counter() - started,
         }
         runs[f"ours, {kind}, from raw ids"] = session(ir.to_proto(whole).SerializeToString())

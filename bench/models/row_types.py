@@ -22,7 +22,7 @@ from rich.table import Table
 from tablefold.bundle import read_manifest
 from tablefold.exporter.export import export
 from tablefold.exporter.options import DictionaryKind, ExportOptions, RowType
-from tablefold.exporter.proof.verify import graph_of
+from tablefold.exporter.proof.bundle_graph import open_graph
 from tablefold.logs import read_splits
 from tablefold.metrics import auc, logloss
 from tablefold.trainer.config import TrainConfig
@@ -43,7 +43,7 @@ def measure(data: str, seed: int, epochs: int, work: Path, results: Measured) ->
         for row_type in RowType:
             options = ExportOptions(row_type=row_type, lookup=DictionaryKind.COMPACT, max_logloss_increase=1)
             folder = export(checkpoint, work / "repository", f"{method}-{seed}-{row_type}", options=options)
-            probability = graph_of(folder)(splits.test)
+            probability = open_graph(folder)(splits.test)
             footprint = read_manifest(folder).footprint
             found = results[method, row_type.value]
             found["auc"].append(auc(splits.test.labels, probability) or float("nan"))

@@ -74,7 +74,7 @@ class CompactDictionary:
         ]
 
     @staticmethod
-    def predicted_bytes(known: Sequence[int], rows: Sequence[int]) -> tuple[int, int]:
+    def forecast_bytes(known: Sequence[int], rows: Sequence[int]) -> tuple[int, int]:
         """See `Dictionary`."""
         slots = sum(Layout.of(keys).num_slots for keys in known)
         return slots * _word_bits(max(rows)) // 8, 0

@@ -21,7 +21,7 @@ class Dictionary(Protocol):
     """The known ids of all row maps, ready to be put into a graph."""
 
     @staticmethod
-    def predicted_bytes(known: Sequence[int], rows: Sequence[int]) -> tuple[int, int]:
+    def forecast_bytes(known: Sequence[int], rows: Sequence[int]) -> tuple[int, int]:
         """Bytes of vocabulary and of row maps, but for a few constants, before the dictionary exists: of
         row maps with so many known ids, and rows of those."""
 

@@ -23,7 +23,7 @@ class ExactDictionary:
     false_hit_rate = 0.0
 
     @staticmethod
-    def predicted_bytes(known: Sequence[int], rows: Sequence[int]) -> tuple[int, int]:
+    def forecast_bytes(known: Sequence[int], rows: Sequence[int]) -> tuple[int, int]:
         """See `Dictionary`."""
         buckets, slots = np.sum([perfect_hash.sizes(keys) for keys in known], axis=0)
         return int(2 * buckets + 8 * slots), int(4 * slots)

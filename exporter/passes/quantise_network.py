@@ -23,7 +23,7 @@ PRODUCTS = ("Gemm", "MatMul")
 class QuantiseNetwork(FunctionalPass):
     """Static int8 of every matrix product with constant weights, but the last one, which makes the logit.
 
-    `dense` float32 [rows, N] and `vectors` float32 [rows, F, d] are validation rows: they fix the scales.
+    `dense` float32 [rows, N] and `vectors` float32 [rows, F, d] are validation examples: they fix the scales.
     """
 
     def __init__(self, dense: np.ndarray, vectors: np.ndarray) -> None:

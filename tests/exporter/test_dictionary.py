@@ -4,9 +4,10 @@ import numpy as np
 import pytest
 
 from tablefold.errors import TablefoldError
+from tablefold.exporter.byte_counts import count_parts
 from tablefold.exporter.dictionaries.compact import CompactDictionary
 from tablefold.exporter.dictionaries.static_function import Layout, evaluate, solve
-from tablefold.exporter.graph import empty_model, parts_of
+from tablefold.exporter.graph import empty_model
 from tablefold.exporter.options import DictionaryKind
 from tablefold.exporter.passes.lookup import BuildLookup, build_dictionary
 from tablefold.logs.formats.synthetic import SCHEMA
@@ -75,7 +76,7 @@ def test_unknown_ids_pass_as_often_as_stated(rows: int, bits: int, bytes_an_id: 
     assert np.array_equal(dictionary.row_maps[0](row_map.keys), row_map.rows)
     model = empty_model(SCHEMA)
     BuildLookup([row_map], COLUMNS, dictionary)(model)
-    assert parts_of(model).total / len(row_map.keys) < bytes_an_id
+    assert count_parts(model).total / len(row_map.keys) < bytes_an_id
 
 
 def test_an_exact_dictionary_lets_no_unknown_id_pass() -> None:

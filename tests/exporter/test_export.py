@@ -20,8 +20,9 @@ from tablefold.exporter.dictionaries import static_function
 from tablefold.exporter.dictionaries.static_function import Layout
 from tablefold.exporter.export import export
 from tablefold.exporter.options import DictionaryKind, ExportOptions, NetworkType, RowType
+from tablefold.exporter.proof.bundle_graph import open_graph
 from tablefold.exporter.proof.probes import probe_rows
-from tablefold.exporter.proof.verify import graph_of, require_equal
+from tablefold.exporter.proof.verify import require_equal
 from tablefold.logs import Log
 from tablefold.trainer.checkpoint import files as checkpoints
 from tablefold.trainer.checkpoint.checkpoint import Checkpoint, build_model
@@ -49,7 +50,7 @@ def exported(trained: Trained, tmp_path_factory: pytest.TempPathFactory) -> Call
 def test_the_graph_gives_torchs_probabilities_for_known_unknown_and_missing_ids(
     method: str, trained: Trained, exported: Callable[[str], Path]
 ) -> None:
-    checkpoint, graph = trained(method)[0], graph_of(exported(method))
+    checkpoint, graph = trained(method)[0], open_graph(exported(method))
     schema = checkpoint.description.feature_schema
     maps = fuse(schema, checkpoint.row_maps)
     for log in (
@@ -140,7 +141,7 @@ def test_a_compact_dictionary_is_right_for_known_ids_and_tells_its_rate_of_false
     log, rng = checkpoint.validation, np.random.default_rng(0)
     ids = np.stack([rng.choice(row_map.keys, len(log)) for row_map in maps], axis=1)
     known = Log(dense=log.dense, ids=ids, label=None)
-    assert np.abs(graph_of(folder)(known) - checkpoint.model.predict(known)).max() <= TOLERANCE
+    assert np.abs(open_graph(folder)(known) - checkpoint.model.predict(known)).max() <= TOLERANCE
 
 
 def test_a_dictionary_that_is_wrong_about_an_id_is_not_written(
@@ -184,7 +185,7 @@ def test_a_network_in_fewer_bits_gives_nearly_the_same_at_every_batch_size(
     assert manifest.tolerance > full.tolerance
     assert manifest.footprint.parts.network < full.footprint.parts.network
     assert 0 < manifest.metrics["export_largest_change"] < 0.03
-    log, graph = checkpoint.validation.take(slice(0, 50)), graph_of(folder)
+    log, graph = checkpoint.validation.take(slice(0, 50)), open_graph(folder)
     alone = np.concatenate([graph(log.take(slice(i, i + 1))) for i in range(len(log))])
     np.testing.assert_allclose(graph(log), alone, rtol=0, atol=1e-6)
 
@@ -199,7 +200,7 @@ def test_a_feature_may_have_a_row_type_of_its_own(trained: Trained, tmp_path: Pa
 
 def test_what_costs_too_much_is_not_written(trained: Trained, tmp_path: Path) -> None:
     options = ExportOptions(row_type=RowType.INT4, max_logloss_increase=0)
-    with pytest.raises(QualityError, match=r"cost too much on \d+ validation rows: logloss_increase"):
+    with pytest.raises(QualityError, match=r"cost too much on \d+ validation examples: logloss_increase"):
         export(trained("full")[0], tmp_path, "m", options=options)
     assert list(tmp_path.rglob("*")) == [tmp_path / "m"]
 
@@ -226,10 +227,10 @@ def test_versions_count_up_and_none_is_overwritten(trained: Trained, tmp_path: P
 NUMBER, ROW = r"-?\d\.\d+", r"id -?\d+ must have row \d+ and has \d+"
 DAMAGED = {
     "vocabulary/keys": rf"lookup, feature C\d+: {ROW}",
-    "row_maps/hashed_first": rf"lookup, feature C1, validation rows: {ROW}",
-    "tables/fp32": rf"rows, feature C1, validation rows: ids \[-?\d+\] must have the vector \[{NUMBER},",
-    "network/network.logit.bias": r"graph against torch, validation rows: \d+ of \d+ rows differ; row 0 with "
-    rf"ids \[.*\] must give {NUMBER} and gives {NUMBER}",
+    "row_maps/hashed_first": rf"lookup, feature C1, validation examples: {ROW}",
+    "tables/fp32": rf"rows, feature C1, validation examples: ids \[-?\d+\] must have the vector \[{NUMBER},",
+    "network/module.logit.bias": r"graph against torch, validation examples: \d+ of \d+ rows differ; row 0 "
+    rf"with ids \[.*\] must give {NUMBER} and gives {NUMBER}",
 }
 
 

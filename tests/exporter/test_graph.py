@@ -16,15 +16,16 @@ from onnx_ir.passes import PreconditionError
 from onnx_ir.passes import Sequential as Passes
 
 from tablefold.errors import TablefoldError
+from tablefold.exporter.byte_counts import count_parts
 from tablefold.exporter.folded import GivenTable
-from tablefold.exporter.graph import empty_model, parts_of, value_named
+from tablefold.exporter.footprint_forecast import forecast_footprint
+from tablefold.exporter.graph import empty_model, value_named
 from tablefold.exporter.network_graph import export_network
 from tablefold.exporter.options import DictionaryKind, ExportOptions, RowType
 from tablefold.exporter.passes.element_gathers import QuickenElementGathers
 from tablefold.exporter.passes.lookup import ROWS, BuildLookup, build_dictionary
 from tablefold.exporter.passes.network import AttachNetwork
 from tablefold.exporter.passes.rows import VECTORS, AttachRows
-from tablefold.exporter.prediction import predict
 from tablefold.exporter.proof.probes import EDGES
 from tablefold.exporter.tables.packed_rows import pack
 from tablefold.exporter.tables.stored_table import StoredTable
@@ -301,7 +302,7 @@ def test_parts_count_every_array_once() -> None:
     keys = np.arange(100)
     unfused = [[RowMap(keys=keys, rows=keys, hashed_first=100, hashed_rows=1)]]
     model, _, _ = vectors_graph(schema, unfused, np.ones((102, 4), np.float32), [RowType.INT8])
-    parts = parts_of(model)
+    parts = count_parts(model)
     assert parts.tables == 102 * 4
     assert parts.scales == 102 * 4
     assert parts.total == sum(
@@ -331,7 +332,9 @@ def test_every_methods_graph_is_its_collection_in_as_many_bytes_as_foretold(
     asked[::3, 2] = MISSING
     expected = in_torch(schema, unfused, rows_of, folded, asked, None)
     np.testing.assert_allclose(run(graph, asked), expected, atol=1e-6)
-    predicted = predict(schema, [FeatureSize.of(its) for its in words], config, ExportOptions(lookup=kind))
-    made = parts_of(graph)
+    predicted = forecast_footprint(
+        schema, [FeatureSize.of(its) for its in words], config, ExportOptions(lookup=kind)
+    )
+    made = count_parts(graph)
     for part in ("tables", "row_maps", "vocabulary"):
         assert getattr(predicted.parts, part) == pytest.approx(getattr(made, part), rel=0.01, abs=1500), part

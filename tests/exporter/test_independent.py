@@ -18,8 +18,8 @@ from tablefold.exporter.export import export
 from tablefold.exporter.network_graph import export_network
 from tablefold.exporter.options import DictionaryKind, ExportOptions, NetworkType, RowType
 from tablefold.exporter.passes.element_gathers import QuickenElementGathers
+from tablefold.exporter.proof.bundle_graph import open_graph
 from tablefold.exporter.proof.probes import probe_rows
-from tablefold.exporter.proof.verify import graph_of
 from tablefold.trainer.checkpoint.checkpoint import Checkpoint
 from tablefold.trainer.embedding.collection import fuse
 
@@ -53,7 +53,7 @@ def test_onnxs_reference_evaluator_gives_the_whole_graphs_probabilities(
         evaluator = onnx.reference.ReferenceEvaluator(onnx.load(folder / GRAPH), new_ops=[GatherElements])
         (probability,) = evaluator.run(None, {"dense": log.dense, "ids": log.ids})
     tolerance = BUNDLES[method].network_type.tolerance
-    np.testing.assert_allclose(probability, graph_of(folder)(log), rtol=0, atol=tolerance)
+    np.testing.assert_allclose(probability, open_graph(folder)(log), rtol=0, atol=tolerance)
 
 
 def test_openvino_gives_the_networks_logits(trained: Trained, tmp_path: Path) -> None:

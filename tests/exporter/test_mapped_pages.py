@@ -7,7 +7,7 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from tablefold.exporter.mapped_pages import give_back
+from tablefold.exporter.mapped_pages import release_pages
 
 
 def resident() -> int:
@@ -24,9 +24,9 @@ def test_pages_of_a_mapped_file_are_given_back_and_read_again_what_was_written_s
     assert torch.equal(mapped, values)
     mapped[5] = values[5] = -1
     before = resident()
-    give_back(mapped)
+    release_pages(mapped)
     assert before - resident() > 0.9 * mapped.nbytes
     assert torch.equal(mapped, values)
-    give_back(mapped[7:9])  # no whole page
-    give_back(mapped[:0])
+    release_pages(mapped[7:9])  # no whole page
+    release_pages(mapped[:0])
     assert torch.equal(mapped, values)

@@ -14,9 +14,11 @@ from tablefold.errors import TrainingError, UsageError
 from tablefold.logs import Splits
 from tablefold.logs.formats import synthetic
 from tablefold.model_size import Parts
-from tablefold.study import study as studies
+from tablefold.study import runner as runners
 from tablefold.study.curves import auc_at, budgets, family, fronts, width_saved
-from tablefold.study.study import Result, Study, StudyRun, Weighed, read_study
+from tablefold.study.results import EvaluatedModel, Result
+from tablefold.study.runner import StudyRunner
+from tablefold.study.settings import Study, read_study
 from tablefold.study.summary import summarise, verdict
 from tablefold.trainer.config import TrainConfig
 from tablefold.trainer.training.callbacks import Callback
@@ -38,8 +40,8 @@ class Trainer:
         self.configs: list[TrainConfig] = []
         self.lucky: tuple[float, int] | None = None
         """A learning rate that does best with one seed, and worst with any other."""
-        monkeypatch.setattr(studies, "train", self.train)
-        monkeypatch.setattr(studies.checkpoints, "load", lambda folder: folder)
+        monkeypatch.setattr(runners, "train", self.train)
+        monkeypatch.setattr(runners.checkpoints, "load", lambda folder: folder)
 
     def train(self, schema, splits, config, out, *, callback, data, stage, resume, first_stage_at):  # type: ignore
         assert splits.test is splits.validation  # nobody reads the test rows but the scales
@@ -53,17 +55,17 @@ class Trainer:
         return SimpleNamespace(description=SimpleNamespace(metrics=metrics))
 
 
-def weigh(checkpoint: object, log: object) -> list[Weighed]:
+def evaluate(checkpoint: object, log: object) -> list[EvaluatedModel]:
     assert log is SPLITS.test
     parts = Parts(tables=100, network=7)
     return [
-        Weighed(row_type=row_type, parts=parts, baseline_fp32=1000, auc=0.7, logloss=0.5)
+        EvaluatedModel(row_type=row_type, parts=parts, baseline_fp32=1000, auc=0.7, logloss=0.5)
         for row_type in ("fp32", "int8")
     ]
 
 
 def run(study: Study, out: Path) -> list[Result]:
-    return list(StudyRun(study, synthetic.SCHEMA, SPLITS, out, weigh, Callback()).results())
+    return list(StudyRunner(study, synthetic.SCHEMA, SPLITS, out, evaluate, Callback()).results())
 
 
 def test_every_arm_is_tuned_once_and_then_trained_for_every_seed(
@@ -94,7 +96,7 @@ def test_the_best_points_with_one_seed_are_trained_with_all_before_one_is_chosen
     hasty = one.model_copy(update={"finalists": 1})
     assert {each.tuned["embedding_lr"] for each in run(hasty, tmp_path)} == {
         0.001
-    }  # another choice, weighed anew
+    }  # another choice, evaluated anew
     assert {each.tuned["embedding_lr"] for each in run(one, tmp_path)} == {0.01}
     assert len(trainer.configs) == 3 * 3
     assert len((tmp_path / "results.jsonl").read_text().splitlines()) == 2 * 3 * 2
@@ -219,7 +221,7 @@ def test_width_saved_is_the_single_layers_width_at_equal_auc_over_an_arms_own() 
     assert width_saved(results[:2]) == []
 
 
-def test_the_command_trains_weighs_and_draws(tmp_path: Path, refused: Callable[..., str]) -> None:
+def test_the_command_trains_evaluates_and_draws(tmp_path: Path, refused: Callable[..., str]) -> None:
     file, out = tmp_path / "s.toml", tmp_path / "out"
     file.write_text(
         'data = "synthetic:600"\nseeds = 1\nrow_types = ["fp32", "int4"]\n'

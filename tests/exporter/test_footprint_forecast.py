@@ -11,13 +11,14 @@ from tablefold.bundle import read_manifest
 from tablefold.cli import app
 from tablefold.errors import UsageError
 from tablefold.exporter.export import export
+from tablefold.exporter.footprint_forecast import forecast_footprint
+from tablefold.exporter.id_counts import parse_sizes
 from tablefold.exporter.options import DictionaryKind, ExportOptions, NetworkType, RowType
-from tablefold.exporter.prediction import parse_sizes, predict
-from tablefold.exporter.proof.verify import graph_of
+from tablefold.exporter.proof.bundle_graph import open_graph
 from tablefold.logs import read_splits
 from tablefold.logs.formats.synthetic import SCHEMA
 from tablefold.metrics import auc
-from tablefold.study.evaluate import weigh
+from tablefold.study.evaluate import evaluate
 from tablefold.trainer.checkpoint.checkpoint import Checkpoint
 from tablefold.trainer.embedding.vocabulary import count_vocabularies
 from tablefold.trainer.methods.builder import FeatureSize
@@ -42,19 +43,19 @@ def test_the_prediction_is_the_footprint_of_the_bundle(
     checkpoint = trained(method)[0]
     schema, splits = read_splits("synthetic:12000")
     sizes = [FeatureSize.of(vocabulary) for vocabulary in count_vocabularies(schema, splits.train)]
-    predicted = predict(schema, sizes, checkpoint.description.config, options)
+    predicted = forecast_footprint(schema, sizes, checkpoint.description.config, options)
     made = read_manifest(export(checkpoint, tmp_path, "m", options=options)).footprint
     assert predicted.baseline_fp32 == made.baseline_fp32
     for part, size in made.parts.model_dump().items():
         assert getattr(predicted.parts, part) == pytest.approx(size, rel=0.01, abs=4000), part
-    if options.network_type is NetworkType.FP32 and not options.row_type_of:  # a study's scales are exact
-        [weighed] = weigh(checkpoint, splits.test, [options.row_type], options.lookup)
+    if options.network_type is NetworkType.FP32 and not options.row_type_of:  # a study counts exactly
+        [evaluated] = evaluate(checkpoint, splits.test, [options.row_type], options.lookup)
         for part in ("tables", "scales", "row_maps", "vocabulary"):
-            assert getattr(weighed.parts, part) == getattr(made.parts, part)
-        assert weighed.parts.network == pytest.approx(made.parts.network, abs=1000)
-        assert weighed.baseline_fp32 == made.baseline_fp32
-        served = graph_of(tmp_path / "m/1")(splits.test)
-        assert weighed.auc == pytest.approx(auc(splits.test.labels, served), abs=1e-4)
+            assert getattr(evaluated.parts, part) == getattr(made.parts, part)
+        assert evaluated.parts.network == pytest.approx(made.parts.network, abs=1000)
+        assert evaluated.baseline_fp32 == made.baseline_fp32
+        served = open_graph(tmp_path / "m/1")(splits.test)
+        assert evaluated.auc == pytest.approx(auc(splits.test.labels, served), abs=1e-4)
 
 
 def test_numbers_of_ids_are_one_for_each_feature() -> None:

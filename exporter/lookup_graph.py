@@ -1,0 +1,46 @@
+"""The lookup graph: raw ids -> vectors, as arrays, as a graph, and as the same in torch."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Self
+
+import onnx_ir as ir
+from onnx_ir.passes import Sequential
+
+from tablefold.exporter.dictionaries.dictionary import Dictionary
+from tablefold.exporter.folded import Folded, folded_model
+from tablefold.exporter.graph import empty_model
+from tablefold.exporter.options import RowType
+from tablefold.exporter.passes.lookup import BuildLookup
+from tablefold.exporter.passes.rows import AttachRows
+from tablefold.exporter.tables.stored_table import StoredTable
+from tablefold.trainer.checkpoint.checkpoint import Checkpoint
+from tablefold.trainer.networks.ctr_model import CTRModel
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class LookupGraph:
+    """A folded model's lookup as it is stored."""
+
+    graph: ir.Model
+    """From `ids` to `vectors`; the network is missing yet."""
+    stored_model: CTRModel
+    """The trained network in torch, behind the dictionary and the rows as they are stored."""
+
+    @classmethod
+    def build(
+        cls, checkpoint: Checkpoint, folded: Folded, dictionary: Dictionary, row_types: Sequence[RowType]
+    ) -> Self:
+        """Run the lookup pass and the row pass, with a row type for each feature.
+
+        Raises TablefoldError for values that a row type cannot hold.
+        """
+        table = StoredTable.of(folded.table, folded.feature_rows, row_types)
+        passes = Sequential(
+            BuildLookup(folded.row_maps, folded.columns, dictionary),
+            AttachRows(table, folded.columns, folded.projection),
+        )
+        return cls(
+            graph=passes(empty_model(folded.schema)).model,
+            stored_model=folded_model(checkpoint, dictionary.row_maps, table.vectors(), folded.projection),
+        )

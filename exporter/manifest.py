@@ -1,0 +1,54 @@
+"""The manifest of a bundle whose files are written."""
+
+from collections.abc import Mapping
+from pathlib import Path
+
+from tablefold.bundle import GRAPH, WEIGHTS, GoldenRows, Manifest, Method, digest
+from tablefold.exporter.options import ExportOptions
+from tablefold.model_size import Footprint, Parts, full_table_bytes
+from tablefold.trainer.checkpoint.checkpoint import Checkpoint
+
+
+def describe_bundle(
+    folder: Path,
+    checkpoint: Checkpoint,
+    options: ExportOptions,
+    *,
+    name: str,
+    rows: int,
+    false_hit_rate: float,
+    parts: Parts,
+    cost: Mapping[str, float],
+    golden: GoldenRows,
+) -> Manifest:
+    """Return everything about a bundle but its arrays. Its version is 1 until it is published.
+
+    `rows` are those of the folded table; `parts` are the bytes of the graph's arrays.
+    """
+    description = checkpoint.description
+    distinct, dim = description.distinct_ids, description.config.dim
+    return Manifest(
+        name=name,
+        version=1,
+        feature_schema=description.feature_schema,
+        method=Method(
+            name=description.config.method,
+            dim=dim,
+            rows=rows,
+            distinct_ids=distinct,
+            known_ids=sum(
+                max(len(row_map.keys) for row_map in feature_maps) for feature_maps in checkpoint.row_maps
+            ),
+        ),
+        row_type=options.row_type.value,
+        row_type_of={feature: row_type.value for feature, row_type in options.row_type_of.items()},
+        network_type=options.network_type.value,
+        tolerance=options.network_type.tolerance,
+        lookup=options.lookup.value,
+        false_hit_rate=false_hit_rate,
+        footprint=Footprint(parts=parts, baseline_fp32=full_table_bytes(distinct, dim)),
+        metrics={**description.metrics, **cost},
+        provenance=description.provenance | {"seed": str(description.config.seed)},
+        golden=golden,
+        files={file: digest(folder / file) for file in (GRAPH, WEIGHTS)},
+    )

@@ -1,0 +1,93 @@
+"""The place of a bundle: `<repository>/<model>/<version>`, and how a draft takes it.
+
+Every export writes into a draft of its own, and versions are never replaced. So two exports into one model at
+once get two numbers, whichever is ready first.
+"""
+
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from tablefold.atomic import draft_folder, place_folder
+from tablefold.bundle import MANIFEST, Manifest
+from tablefold.errors import TablefoldError, UsageError
+
+MODEL_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,127}")
+MAX_VERSION = 2**63 - 1
+"""The largest version that every protocol carries: Triton's repository has signed 64 bits."""
+
+
+def parse_version(text: str) -> int:
+    """Return the version that a canonical decimal names. Raises UsageError for any other text."""
+    if not re.fullmatch(r"[1-9][0-9]*", text, re.ASCII) or len(text) > 19 or int(text) > MAX_VERSION:
+        raise UsageError(
+            f"--version {text!r}: give a number from 1 to {MAX_VERSION} without sign or leading zeros"
+        )
+    return int(text)
+
+
+def require_destination(repository: Path, name: str, version: int | None) -> None:
+    """Check before any work that a version can be written.
+
+    Raises UsageError for a name or version that no server takes, for a version that exists, and where the
+    repository or the model's folder is not a folder.
+    """
+    if not MODEL_NAME.fullmatch(name):
+        raise UsageError(
+            f"--name {name!r}: use up to 128 letters, digits, '_', '.' and '-', the first no '.' or '-'"
+        )
+    if version is not None:
+        parse_version(str(version))
+    for folder in (repository, repository / name):
+        if folder.exists() and not folder.is_dir():
+            raise UsageError(f"{folder} is a file; give a folder as --repository, or another --name")
+    if version is not None and (repository / name / str(version)).exists():
+        raise _exists(repository / name / str(version))
+
+
+@contextmanager
+def new_draft(model_folder: Path) -> Iterator[Path]:
+    """Give an empty folder for a bundle's files. Raises TablefoldError where the system cannot write."""
+    try:
+        with draft_folder(model_folder) as draft:
+            yield draft
+    except OSError as error:
+        why = error.strerror or f"is the disk full? {error}"  # numpy gives only numbers of values
+        raise TablefoldError(
+            f"no version could be written into {model_folder}, nothing of it is left: {why}"
+        ) from error
+
+
+def publish(draft: Path, model_folder: Path, manifest: Manifest, version: int | None) -> Path:
+    """Write the manifest, move the draft to its version's folder, and return that folder.
+
+    None takes the next free version. Raises UsageError where the given one exists by now.
+    """
+    while True:
+        number = version or _next_version(model_folder)
+        folder = model_folder / str(number)
+        numbered = manifest.model_copy(update={"version": number})
+        (draft / MANIFEST).write_text(numbered.model_dump_json(indent=1) + "\n", encoding="utf-8")
+        try:
+            if folder.exists():  # it may be empty, and is somebody else's then too
+                raise FileExistsError(folder)
+            place_folder(draft, folder)
+        except FileExistsError:
+            if version is not None:
+                raise _exists(folder) from None
+        else:
+            return folder
+
+
+def _next_version(model_folder: Path) -> int:
+    """Return one more than the largest version that a file or folder has as its name."""
+    numbers = [int(path.name) for path in model_folder.iterdir() if re.fullmatch("[0-9]+", path.name)]
+    largest = max((number for number in numbers if number <= MAX_VERSION), default=0)
+    if largest == MAX_VERSION:
+        raise UsageError(f"{model_folder / str(largest)} is the last number there is; give a free --version")
+    return largest + 1
+
+
+def _exists(folder: Path) -> UsageError:
+    return UsageError(f"{folder} exists; give another --version, or none for the next free one")

@@ -1,0 +1,124 @@
+"""A study under way: every arm is tuned alike, and test examples are read once.
+
+    arms -> tune (validation examples) -> train (every seed) -> evaluate (bytes, test examples)
+
+Each training run is a line of `runs.jsonl`, each evaluated model one of `results.jsonl`. What stands there is
+not done again.
+"""
+
+import hashlib
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+from tablefold.errors import TrainingError
+from tablefold.logs import EncodedLog, Log, Splits
+from tablefold.schema import FeatureSchema
+from tablefold.study.results import EvaluatedModel, JsonLines, Result, TrainingRun
+from tablefold.study.settings import Arm, Settings, Study
+from tablefold.trainer.checkpoint import files as checkpoints
+from tablefold.trainer.checkpoint.checkpoint import Checkpoint
+from tablefold.trainer.config import TrainConfig
+from tablefold.trainer.training.callbacks import Callback
+from tablefold.trainer.training.run import train
+
+__all__ = ["StudyRunner"]
+
+Evaluate = Callable[[Checkpoint, Log], list[EvaluatedModel]]
+
+
+class StudyRunner:
+    """Runs a study and keeps everything in a folder of its own."""
+
+    def __init__(
+        self,
+        study: Study,
+        schema: FeatureSchema,
+        splits: Splits,
+        out: Path,
+        evaluate: Evaluate,
+        callback: Callback,
+    ) -> None:
+        self.study, self._schema, self._test = study, schema, splits.test
+        # Training does not see the test examples.
+        self._splits = Splits(
+            train=EncodedLog.of(schema, splits.train), validation=splits.validation, test=splits.validation
+        )
+        self._out, self._evaluate_model, self._callback = out, evaluate, callback
+        out.mkdir(parents=True, exist_ok=True)
+        self._runs = JsonLines(out / "runs.jsonl", TrainingRun)
+        self._run_of = {_key(run.config): run for run in self._runs.records}
+        self._results = JsonLines(out / "results.jsonl", Result)
+
+    def results(self) -> Iterator[Result]:
+        """Yield the results of every arm, seed by seed; train what is not there yet.
+
+        Raises TrainingError where no point of an arm's grid can be trained.
+        """
+        for arm in self.study.contenders():
+            point = self._tune(arm)
+            for seed in range(self.study.seeds):
+                yield from self._known(arm, point, seed) or self._evaluate(arm, point, seed)
+
+    def _tune(self, arm: Arm) -> Settings:
+        """Return the point of the grid with the best mean validation logloss."""
+        points = arm.points
+        runs = [self._train(arm, point, seed=0) for point in points]
+        ranking = sorted(range(len(points)), key=lambda index: runs[index].loss)
+        if runs[ranking[0]].failed:
+            raise TrainingError(f"arm {arm.title!r} cannot be trained: {runs[ranking[0]].failed}")
+        finalists = [points[index] for index in ranking[: self.study.finalists] if not runs[index].failed]
+        if len(finalists) == 1:
+            return finalists[0]
+        seeds = range(self.study.seeds)
+        return min(finalists, key=lambda point: sum(self._train(arm, point, seed).loss for seed in seeds))
+
+    def _known(self, arm: Arm, point: Settings, seed: int) -> list[Result]:
+        key = (arm.title, point, seed)
+        return [result for result in self._results.records if (result.arm, result.tuned, result.seed) == key]
+
+    def _evaluate(self, arm: Arm, point: Settings, seed: int) -> list[Result]:
+        run = self._train(arm, point, seed)
+        if run.failed:
+            raise TrainingError(f"arm {arm.title!r}, seed {seed}: {run.failed}")
+        at_edge = tuple(
+            name for name, axis in arm.tune.items() if len(axis) > 2 and point[name] in (min(axis), max(axis))
+        )
+        results = [
+            Result(
+                **dict(model), arm=arm.title, seed=seed, tuned=point, at_edge=at_edge,
+                validation_logloss=run.loss,
+            )
+            for model in self._evaluate_model(checkpoints.load(self._folder(run.config)), self._test)
+        ]  # fmt: skip
+        for result in results:
+            self._results.add(result)
+        return results
+
+    def _train(self, arm: Arm, point: Settings, seed: int) -> TrainingRun:
+        config = self.study.config(arm, point, seed)
+        if (known := self._run_of.get(_key(config))) is not None:
+            return known
+        tuned = "".join(f", {name} {value}" for name, value in point.items())
+        try:
+            checkpoint = train(
+                self._schema, self._splits, config, self._folder(config), callback=self._callback,
+                data=self.study.data, stage=f"{arm.title}{tuned}, seed {seed}", resume=True,
+                first_stage_at=self._folder,
+            )  # fmt: skip
+            metrics = checkpoint.description.metrics
+            run = TrainingRun(
+                config=config,
+                metrics={name: metrics[name] for name in metrics if not name.startswith("test_")},
+            )
+        except TrainingError as error:  # a learning rate too high is a point that lost, not the end
+            run = TrainingRun(config=config, failed=str(error))
+        self._run_of[_key(config)] = run
+        self._runs.add(run)
+        return run
+
+    def _folder(self, config: TrainConfig) -> Path:
+        return self._out / "checkpoints" / _key(config)
+
+
+def _key(config: TrainConfig) -> str:
+    return hashlib.sha256(config.model_dump_json().encode()).hexdigest()[:16]
