@@ -1,4 +1,4 @@
-"""What a checkpoint says of itself in words and numbers, beside its arrays: `checkpoint.json`."""
+"""The description of a checkpoint, all of it but the arrays: `checkpoint.json`."""
 
 from collections.abc import Sequence
 from typing import Annotated, Literal, Self
@@ -12,7 +12,7 @@ from tablefold.trainer.embedding.row_map import RowMap
 
 
 class RowMapRecord(BaseModel):
-    """What a row map is besides its arrays."""
+    """A row map without its arrays."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -22,27 +22,29 @@ class RowMapRecord(BaseModel):
 
     @classmethod
     def of(cls, row_map: RowMap) -> Self:
-        """Of a row map."""
+        """Return the record of a row map."""
         return cls(hashed_first=row_map.hashed_first, hashed_rows=row_map.hashed_rows, salt=row_map.salt)
 
 
 class FeatureRecord(BaseModel):
-    """What is known of a categorical feature besides arrays."""
+    """A categorical feature without its arrays."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     distinct_ids: Annotated[int, Field(ge=0)]
-    """How many ids the training rows showed."""
+    """Distinct ids in the training examples."""
     row_maps: Annotated[tuple[RowMapRecord, ...], Field(min_length=1)]
 
     @classmethod
     def of(cls, row_maps: Sequence[RowMap], distinct_ids: int) -> Self:
-        """Of a feature's row maps."""
-        return cls(distinct_ids=distinct_ids, row_maps=tuple(RowMapRecord.of(each) for each in row_maps))
+        """Return the record of a feature with these row maps."""
+        return cls(
+            distinct_ids=distinct_ids, row_maps=tuple(RowMapRecord.of(row_map) for row_map in row_maps)
+        )
 
 
 class Description(BaseModel):
-    """Everything about a checkpoint but its arrays."""
+    """A checkpoint without its arrays."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -55,5 +57,5 @@ class Description(BaseModel):
 
     @property
     def distinct_ids(self) -> int:
-        """Of all features together."""
+        """Distinct ids of all features."""
         return sum(feature.distinct_ids for feature in self.features)

@@ -16,10 +16,10 @@ from tablefold.trainer.embedding.vocabulary import Vocabulary
 
 
 def row_map_arrays(row_maps: Sequence[Sequence[RowMap]]) -> dict[str, torch.Tensor]:
-    """The tensors of every feature's row maps."""
+    """Return the tensors of every feature's row maps."""
     tensors = {}
-    for feature, its in enumerate(row_maps):
-        for index, row_map in enumerate(its):
+    for feature, maps in enumerate(row_maps):
+        for index, row_map in enumerate(maps):
             name = f"row_maps.{feature}.{index}"
             tensors[f"{name}.keys"] = torch.tensor(row_map.keys)  # a copy: others may hold the same array
             tensors[f"{name}.rows"] = torch.from_numpy(np.ascontiguousarray(row_map.rows))
@@ -27,7 +27,7 @@ def row_map_arrays(row_maps: Sequence[Sequence[RowMap]]) -> dict[str, torch.Tens
 
 
 def vocabulary_arrays(vocabularies: Sequence[Vocabulary]) -> dict[str, torch.Tensor]:
-    """The tensors of every feature's vocabulary."""
+    """Return the tensors of every feature's vocabulary."""
     tensors = {}
     for feature, vocabulary in enumerate(vocabularies):
         tensors[f"vocabularies.{feature}.ids"] = torch.from_numpy(vocabulary.ids)
@@ -38,20 +38,20 @@ def vocabulary_arrays(vocabularies: Sequence[Vocabulary]) -> dict[str, torch.Ten
 def take_row_maps(
     tensors: dict[str, torch.Tensor], feature: int, record: FeatureRecord, name: str
 ) -> tuple[RowMap, ...]:
-    """The row maps of the feature of that number and name, out of a checkpoint's tensors.
+    """Take the row maps of the feature of that number and name out of a checkpoint's tensors.
 
-    Raises KeyError where one is missing, CheckpointError naming the feature for one that cannot be.
+    Raises KeyError where one is missing, CheckpointError naming the feature for an invalid one.
     """
     try:
         return tuple(
             RowMap(
                 keys=tensors.pop(f"row_maps.{feature}.{index}.keys").numpy(),
                 rows=tensors.pop(f"row_maps.{feature}.{index}.rows").numpy(),
-                hashed_first=each.hashed_first,
-                hashed_rows=each.hashed_rows,
-                salt=each.salt,
+                hashed_first=entry.hashed_first,
+                hashed_rows=entry.hashed_rows,
+                salt=entry.salt,
             )
-            for index, each in enumerate(record.row_maps)
+            for index, entry in enumerate(record.row_maps)
         )
     except CheckpointError as error:
         raise CheckpointError(f"feature {name}: {error}") from error
@@ -60,7 +60,7 @@ def take_row_maps(
 def take_vocabularies(
     tensors: dict[str, torch.Tensor], description: Description
 ) -> tuple[Vocabulary, ...] | None:
-    """All features' vocabularies, out of a checkpoint's tensors; None where it has none.
+    """Take all features' vocabularies out of a checkpoint's tensors; None where it has none.
 
     Raises KeyError where one of them is missing.
     """

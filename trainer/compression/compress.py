@@ -1,4 +1,4 @@
-"""Compression without retraining: fewer values a row, fewer rows; and what that costs on validation rows.
+"""Compression without retraining: fewer values a row, fewer rows; and what that costs on validation examples.
 
     low_rank       rows [n, d] -> inner rows [n, k] and a projection [k, d], as an MLET table has them
     cluster_rows   alike ids share a row: a learned hash made of the trained vectors themselves
@@ -25,12 +25,12 @@ from tablefold.trainer.methods.registry import Method
 ROWS_AT_ONCE = 1 << 18
 
 OnStep = Callable[[str], None]
-"""Told what is being done, before it is."""
+"""Called before each step with what it does."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Quality:
-    """What a checkpoint weighs and how good it is on its validation rows."""
+    """The size of a checkpoint, and its quality on its validation examples."""
 
     rows: int
     row_bytes: int
@@ -47,7 +47,7 @@ class Compressed:
     before: Quality
     after: Quality
     largest_change: float
-    """Of a validation row's probability."""
+    """Of a validation example's probability."""
 
 
 def compress(
@@ -60,7 +60,7 @@ def compress(
     """`low_rank`, then `cluster_rows`, judged together against `checkpoint`.
 
     The new checkpoint's metrics are its own; `compress_*` among them say what was lost. Raises UsageError for
-    a rank or a row ratio that cannot be.
+    an invalid rank or row ratio.
     """
     on_step("judging the model as it is")
     log, trained = checkpoint.validation, checkpoint.model.predict(checkpoint.validation)
@@ -90,8 +90,10 @@ def compress(
 
 
 def low_rank(checkpoint: Checkpoint, rank: int, *, on_step: OnStep = lambda step: None) -> Checkpoint:
-    """Every feature's rows on the `rank` directions that lose least: sum of count x squared error of a row is
-    the least that any factorisation of that rank can have (Eckart-Young, on rows scaled by sqrt(count)).
+    """Project every feature's rows on the `rank` directions that lose least.
+
+    The sum of count x squared error over rows is the least that any factorisation of that rank can have
+    (Eckart-Young, on rows scaled by sqrt(count)).
 
     Raises UsageError for a rank below 1 or above the width that rows already have.
     """
@@ -112,7 +114,7 @@ def low_rank(checkpoint: Checkpoint, rank: int, *, on_step: OnStep = lambda step
 def cluster_rows(
     checkpoint: Checkpoint, row_ratio: float, *, on_step: OnStep = lambda step: None
 ) -> Checkpoint:
-    """`row_ratio` times fewer rows in every feature that has more than a few: k-means of its vectors,
+    """Leave `row_ratio` times fewer rows in every feature that has more than a few: k-means of its vectors,
     weighted by counts (see `learned_hash`); a cluster's row is its weighted mean. Rows of unknown ids stay.
 
     Raises UsageError for a ratio below 1, and where no feature has rows to merge.
@@ -135,18 +137,20 @@ def cluster_rows(
 
 
 def merge_rows(feature: FeatureTable, rows: int, seed: int) -> FeatureTable:
-    """At most `rows` rows for the known ids, each the mean of its ids' rows by their access counts; rows of
-    unknown ids behind them in the order they had."""
+    """Leave at most `rows` rows for the known ids, each the mean of the rows it replaces, by access counts.
+
+    Rows of unknown ids follow in the order they had.
+    """
     own, weights = feature.can_merge, feature.weights
     row_of = np.empty(len(own), np.int64)
     row_of[own] = cluster(feature.vectors[own].numpy(), weights[own, 0].numpy(), rows, seed=seed)
     used = int(row_of[own].max(initial=-1)) + 1
     row_of[~own] = used + np.arange((~own).sum())
-    place = torch.from_numpy(row_of)
+    index = torch.from_numpy(row_of)
     size = int(row_of.max()) + 1
     sums = torch.zeros(size, feature.rows.shape[1], dtype=torch.float64)
-    sums.index_add_(0, place, feature.rows * weights)
-    total = torch.zeros(size, 1, dtype=torch.float64).index_add_(0, place, weights)
+    sums.index_add_(0, index, feature.rows * weights)
+    total = torch.zeros(size, 1, dtype=torch.float64).index_add_(0, index, weights)
     return replace(
         feature,
         row_maps=tuple(
@@ -154,7 +158,7 @@ def merge_rows(feature: FeatureTable, rows: int, seed: int) -> FeatureTable:
             for row_map in feature.row_maps
         ),
         rows=(sums / total).float(),
-        counts=torch.zeros(size, dtype=torch.int64).index_add_(0, place, feature.counts),
+        counts=torch.zeros(size, dtype=torch.int64).index_add_(0, index, feature.counts),
     )
 
 
@@ -163,11 +167,10 @@ def _directions(feature: FeatureTable, rank: int) -> Tensor:
     orthonormal, so that distances between inner rows are those between the vectors they stand for."""
     vectors, weights = feature.vectors, feature.weights
     moments = torch.zeros(vectors.shape[1], vectors.shape[1], dtype=torch.float64)
-    for part, its_weights in zip(
-        torch.split(vectors, ROWS_AT_ONCE), torch.split(weights, ROWS_AT_ONCE), strict=True
-    ):
+    parts = zip(torch.split(vectors, ROWS_AT_ONCE), torch.split(weights, ROWS_AT_ONCE), strict=True)
+    for part, part_weights in parts:
         wide = part.double()
-        moments += wide.T @ (wide * its_weights)
+        moments += wide.T @ (wide * part_weights)
     directions: Tensor = torch.linalg.eigh(moments).eigenvectors[:, -rank:].T.float()
     return directions
 

@@ -28,7 +28,7 @@ class FeatureTable:
 
     @property
     def vectors(self) -> Tensor:
-        """float32 [n, d]: what the rows stand for."""
+        """float32 [n, d]: the rows, projected."""
         return self.rows if self.projection is None else self.rows @ self.projection
 
     @property
@@ -38,7 +38,7 @@ class FeatureTable:
 
     @property
     def can_merge(self) -> np.ndarray:
-        """bool [n]: the rows that no unknown id can have."""
+        """bool [n]: the rows that only known ids can have."""
         mask = np.ones(len(self.rows), bool)
         for row_map in self.row_maps:
             mask[row_map.hashed_first : row_map.hashed_first + row_map.hashed_rows] = False
@@ -46,18 +46,16 @@ class FeatureTable:
 
 
 def feature_tables(checkpoint: Checkpoint) -> list[FeatureTable]:
-    """Of every categorical feature, in the schema's order, views into the folded table."""
+    """Return the tables of all categorical features, in the schema's order: views into the folded table."""
     rows, projection = checkpoint.model.collection.table.fold()
-    sizes = [num_rows(its) for its in checkpoint.row_maps]
+    sizes = [num_rows(maps) for maps in checkpoint.row_maps]
     counts = torch.zeros(len(rows), dtype=torch.int64)
     if checkpoint.row_counts is not None:
         counts = torch.from_numpy(checkpoint.row_counts)
     names = [feature.name for feature in checkpoint.description.feature_schema.categorical]
     return [
-        FeatureTable(
-            name=name, row_maps=its_row_maps, rows=its_rows, projection=its_projection, counts=its_counts
-        )
-        for name, its_row_maps, its_rows, its_projection, its_counts in zip(
+        FeatureTable(name=name, row_maps=maps, rows=part, projection=matrix, counts=part_counts)
+        for name, maps, part, matrix, part_counts in zip(
             names,
             checkpoint.row_maps,
             torch.split(rows[PADDING_ROWS:], sizes),
@@ -69,8 +67,10 @@ def feature_tables(checkpoint: Checkpoint) -> list[FeatureTable]:
 
 
 def rebuild(checkpoint: Checkpoint, features: Sequence[FeatureTable], row_map: str, how: str) -> Checkpoint:
-    """The same network behind other tables, with the row map method of that name; nothing is measured of it
-    yet, and its provenance says `how` it came to be."""
+    """Return a checkpoint with the same network behind other tables, and `row_map` as its builder's name.
+
+    It has no metrics yet. Its provenance says `how` it was compressed.
+    """
     before, width = checkpoint.description, features[0].rows.shape[1]
     projections = [feature.projection for feature in features if feature.projection is not None]
     changes = {"method": f"{row_map}+mlet", "inner_dim": width} if projections else {"method": row_map}

@@ -1,4 +1,4 @@
-"""Which ids share a row with this one: what a hash, learned or not, has made of a feature."""
+"""Which ids share a row with a given one: what a hash, learned or not, did to a feature."""
 
 from dataclasses import dataclass
 
@@ -12,7 +12,7 @@ from tablefold.trainer.checkpoint.checkpoint import Checkpoint
 
 @dataclass(frozen=True, kw_only=True)
 class SharedRow:
-    """A row and the ids of the vocabulary that have it."""
+    """A row, and the ids of the vocabulary that share it."""
 
     row: int
     """Of the feature's own rows."""
@@ -21,36 +21,35 @@ class SharedRow:
     count: int
     """How many training values were one of them."""
     most_frequent: tuple[tuple[str, int], ...]
-    """Raw values and how often training rows showed them, the most frequent first; of `string` features, of
-    which a checkpoint holds only hashes, ids."""
+    """Raw values with their training counts, the most frequent first. For `string` features these are ids: a
+    checkpoint holds only hashes of the values."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Neighbours:
-    """What becomes of one raw value."""
+    """The id of a raw value, and the rows it has."""
 
     id: int
     count: int
-    """How often training rows showed it: 0 for an unknown id."""
+    """Its training count; 0 for an unknown id."""
     rows: tuple[SharedRow, ...]
     """One for each row map of the feature; their vectors are summed."""
 
 
 def neighbours(checkpoint: Checkpoint, feature: str, value: str, *, most: int = 10) -> Neighbours:
-    """The rows of a raw value as text (empty: missing), and the `most` frequent ids that share each.
+    """Return the rows of a raw value, given as text (empty: missing), and the `most` frequent ids of each.
 
-    Raises UsageError for a feature that is not there, a value it cannot have, and a checkpoint that does not
-    know its ids' counts.
+    Raises UsageError for an unknown feature, an invalid value, and a checkpoint without counts of its ids.
     """
-    names = [each.name for each in checkpoint.description.feature_schema.categorical]
+    names = [known.name for known in checkpoint.description.feature_schema.categorical]
     if feature not in names:
         raise UsageError(f"--feature {feature!r} is no categorical feature: there are {', '.join(names)}")
     if checkpoint.vocabularies is None:
         raise UsageError(
             "the checkpoint does not know how often its ids occurred: train it, or adopt it with `counts_of`"
         )
-    index = names.index(feature)
-    vocabulary, row_maps = checkpoint.vocabularies[index], checkpoint.row_maps[index]
+    number = names.index(feature)
+    vocabulary, row_maps = checkpoint.vocabularies[number], checkpoint.row_maps[number]
     encoding = vocabulary.feature.encoding
     try:
         ids = encode([value], encoding)
@@ -61,17 +60,17 @@ def neighbours(checkpoint: Checkpoint, feature: str, value: str, *, most: int = 
     shared = []
     for row_map in row_maps:
         row = int(row_map(ids)[0])
-        its = np.flatnonzero(row_map(vocabulary.ids) == row)
-        counts = vocabulary.counts[its]
-        first = its[np.argsort(-counts, kind="stable")[:most]]
+        sharing = np.flatnonzero(row_map(vocabulary.ids) == row)
+        counts = vocabulary.counts[sharing]
+        first = sharing[np.argsort(-counts, kind="stable")[:most]]
         shared.append(
             SharedRow(
                 row=row,
-                ids=len(its),
+                ids=len(sharing),
                 count=int(counts.sum()),
                 most_frequent=tuple(
-                    (decode(int(vocabulary.ids[place]), encoding), int(vocabulary.counts[place]))
-                    for place in first
+                    (decode(int(vocabulary.ids[index]), encoding), int(vocabulary.counts[index]))
+                    for index in first
                 ),
             )
         )

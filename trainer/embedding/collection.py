@@ -42,7 +42,7 @@ class EmbeddingCollection(nn.Module):
         )
 
     def rows(self, ids: np.ndarray) -> np.ndarray:
-        """int64 [rows, C] raw ids -> int32 [rows, L] rows of the fused table; total for every int64."""
+        """int64 [B, C] raw ids -> int32 [B, L] rows of the fused table; every int64 has one."""
         return self.columns.rows(self.rows_of, ids)
 
     def forward(self, rows: Tensor) -> Tensor:
@@ -58,11 +58,13 @@ class EmbeddingCollection(nn.Module):
 
 
 def fuse(schema: FeatureSchema, row_maps: Sequence[Sequence[RowMap]]) -> tuple[RowMap, ...]:
-    """All features' maps into the fused table, one feature's after another's; padding of multi-valued
-    features goes to row 0."""
+    """Return all features' maps into the fused table, one feature's after another's.
+
+    The padding of multi-valued features goes to row 0.
+    """
     fused, start = [], PADDING_ROWS
-    for feature, its in zip(schema.categorical, row_maps, strict=True):
-        shifted = [row_map.shifted(start) for row_map in its]
+    for feature, maps in zip(schema.categorical, row_maps, strict=True):
+        shifted = [row_map.shifted(start) for row_map in maps]
         fused += [row_map.with_missing_at(0) for row_map in shifted] if feature.slots > 1 else shifted
-        start += num_rows(its)
+        start += num_rows(maps)
     return tuple(fused)

@@ -17,7 +17,7 @@ from tablefold.trainer.embedding.row_map import RowMap, RowsOf
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class LookupColumns:
-    """What each of the L columns of rows is made of."""
+    """The L columns of rows, and where each comes from."""
 
     id_column: np.ndarray
     """int64 [L], ascending: the column of `ids`."""
@@ -35,7 +35,7 @@ class LookupColumns:
 
     @property
     def pools(self) -> bool:
-        """Whether any feature has several lookups."""
+        """Whether a feature has several lookups."""
         return len(self.feature) > self.num_features
 
     @property
@@ -49,17 +49,17 @@ class LookupColumns:
 
     @classmethod
     def of(cls, schema: FeatureSchema, row_maps: Sequence[Sequence[RowMap]]) -> Self:
-        """The columns of features that have these row maps."""
-        maps = np.array([len(its) for its in row_maps])
+        """Return the columns of features with these row maps."""
+        maps = np.array([len(feature_maps) for feature_maps in row_maps])
         first = np.cumsum(maps) - maps
         features = schema.feature_of_column
         id_column = np.repeat(np.arange(len(features)), maps[features])
-        which = np.concatenate([np.arange(maps[feature]) for feature in features])
+        map_of_feature = np.concatenate([np.arange(maps[feature]) for feature in features])
         feature = features[id_column]
-        means = [each.slots > 1 and each.pooling is Pooling.MEAN for each in schema.categorical]
+        means = [c.slots > 1 and c.pooling is Pooling.MEAN for c in schema.categorical]
         return cls(
             id_column=id_column,
-            row_map=first[feature] + which,
+            row_map=first[feature] + map_of_feature,
             feature=feature,
             share=(np.array(means) / maps).astype(np.float32)[feature],
         )
@@ -71,18 +71,20 @@ class LookupColumns:
         return features
 
     def row_indices(self, rows_of: Sequence[RowsOf], ids: Sequence[np.ndarray]) -> list[np.ndarray]:
-        """Of each of all features' row maps int32 [n]: the rows of its feature's distinct ids int64 [n]."""
+        """Return for each row map int32 [n]: the rows of its feature's distinct ids int64 [n]."""
         pairs = zip(rows_of, self.feature_of_row_map, strict=True)
         return [row_map(ids[feature]).astype(np.int32) for row_map, feature in pairs]
 
     def row_counts(
         self, row_indices: Sequence[np.ndarray], counts: Sequence[np.ndarray], rows: int
     ) -> np.ndarray:
-        """int64 [rows]: how many values reach each row of the fused table, where distinct ids have these
-        `row_indices` in it and `counts` int64 [n] values each."""
+        """Return int64 [rows]: how many values reach each row of the fused table.
+
+        The distinct ids of a feature have these `row_indices` in it, and `counts` int64 [n] values each.
+        """
         reached = np.zeros(rows, np.int64)
-        for its, feature in zip(row_indices, self.feature_of_row_map, strict=True):
-            np.add.at(reached, its, counts[feature])
+        for indices, feature in zip(row_indices, self.feature_of_row_map, strict=True):
+            np.add.at(reached, indices, counts[feature])
         return reached
 
     def rows(self, rows_of: Sequence[RowsOf], ids: np.ndarray) -> np.ndarray:

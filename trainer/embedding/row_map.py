@@ -1,9 +1,9 @@
 """Row maps: which row of its feature's table a raw id has.
 
 Every row map is the same two things: a *dictionary* for the ids it knows, and a *stateless hash* over a
-range of rows for all others. A full table knows its vocabulary and sends the rest to one out-of-vocabulary
-row; the hashing trick knows nothing and hashes everything; a learned hash function knows which ids share
-a row. Nothing after this file asks which of them it has.
+range of rows for all others. A full table has its vocabulary in the dictionary and sends the rest to one
+out-of-vocabulary row. The hashing trick has no dictionary. A learned hash function has one in which alike ids
+share a row. Nothing after this file asks which of them it has.
 
 A feature has one row map, or several into the same table; the vector of an id is then the sum of its rows.
 """
@@ -19,7 +19,7 @@ from tablefold.schema import MISSING
 from tablefold.trainer.embedding.hashing import mix, reduce_to
 
 RowsOf = Callable[[np.ndarray], np.ndarray]
-"""What a row map does: int64 raw ids, any shape -> int64 rows; every int64 has one."""
+"""int64 raw ids, any shape -> int64 rows; every int64 has one."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -53,21 +53,21 @@ class RowMap:
         return max(int(self.rows.max(initial=-1)) + 1, self.hashed_first + self.hashed_rows)
 
     def __call__(self, ids: np.ndarray) -> np.ndarray:
-        """int64 rows of int64 raw ids, any shape; every int64 has one."""
+        """Return int64 rows of int64 raw ids, any shape; every int64 has one."""
         if len(self.keys) == 0:
             return self.unknown(ids)
-        place = np.minimum(np.searchsorted(self.keys, ids), len(self.keys) - 1)
-        return np.where(self.keys[place] == ids, self.rows[place], self.unknown(ids))
+        index = np.minimum(np.searchsorted(self.keys, ids), len(self.keys) - 1)
+        return np.where(self.keys[index] == ids, self.rows[index], self.unknown(ids))
 
     def unknown(self, ids: np.ndarray) -> np.ndarray:
-        """int64 rows of int64 raw ids as if none of them were known."""
+        """Return int64 rows of int64 raw ids as if none of them were known."""
         if self.hashed_rows == 1:
             return np.full(ids.shape, self.hashed_first)
         mixed = mix(ids, np.int64(self.salt))
         return reduce_to(mixed, self.hashed_rows, self.hashed_first).astype(np.int64)
 
     def shifted(self, by: int) -> Self:
-        """The same map into a larger table, where this feature's rows start at `by`."""
+        """Return the same map into a larger table, where this feature's rows begin at `by`."""
         return type(self)(
             keys=self.keys,
             rows=self.rows + by,
@@ -77,7 +77,7 @@ class RowMap:
         )
 
     def with_missing_at(self, row: int) -> Self:
-        """The same map, but a missing value has this row: the padding of a multi-valued feature."""
+        """Return the same map, but a missing value has this row: the padding of a multi-valued feature."""
         known = self.keys != MISSING
         return type(self)(
             keys=np.concatenate([[MISSING], self.keys[known]]),
@@ -89,5 +89,5 @@ class RowMap:
 
 
 def num_rows(row_maps: Sequence[RowMap]) -> int:
-    """Rows of the table that one feature's row maps lead into."""
+    """Return the rows of the table that one feature's row maps lead into."""
     return max(row_map.num_rows for row_map in row_maps)

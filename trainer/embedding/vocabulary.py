@@ -1,4 +1,4 @@
-"""Which raw ids the training rows show, and how often."""
+"""The vocabulary: which raw ids the training examples have, and how often."""
 
 from dataclasses import dataclass
 from typing import Self
@@ -20,21 +20,21 @@ class Vocabulary:
     counts: np.ndarray
     """int64 [n]: how many training values are that id."""
     distinct: int
-    """Ids before `min_count` took effect."""
+    """Distinct ids, those below `min_count` included."""
 
     def __len__(self) -> int:
         return len(self.ids)
 
     @classmethod
     def of(cls, feature: CategoricalFeature, ids: np.ndarray, counts: np.ndarray) -> Self:
-        """Of ids int64 [n], ascending, that occur so often int64 [n]."""
+        """Return the vocabulary of ids int64 [n], ascending, that occur `counts` times, int64 [n]."""
         seen = (counts > 0) & ((feature.slots == 1) | (ids != MISSING))
         often = seen & (counts >= feature.min_count)
         return cls(feature=feature, ids=ids[often], counts=counts[often], distinct=int(seen.sum()))
 
 
 def count_vocabularies(schema: FeatureSchema, log: Log | EncodedLog) -> list[Vocabulary]:
-    """One vocabulary a categorical feature."""
+    """Return one vocabulary for each categorical feature."""
     encoded = EncodedLog.of(schema, log)
     return [
         Vocabulary.of(feature, ids, counts)

@@ -5,8 +5,8 @@ ours. Merging ids i and j, accessed f_i and f_j times, into one row costs about
 f_i f_j / (f_i + f_j) |v_i - v_j|^2 (Ward): k-means over the vectors of a cheap first-stage model, weighted
 by f, minimises just that sum. Starting from the most accessed ids keeps those nearly private.
 
-Every id is compared with every row where that is soon done. Else a coarse k-means cuts the ids into cells,
-each of which gets its part of the rows and is clustered alone: n ids to m rows take about n sqrt(m)
+Where it is quick, every id is compared with every row. Otherwise a coarse k-means cuts the ids into cells,
+and each cell is clustered alone into its share of the rows: n ids to m rows take about n sqrt(m)
 comparisons, not n m.
 
 faiss is imported where it works: the exporter knows the methods and clusters nothing.
@@ -26,7 +26,7 @@ COMPARISONS = 5e10
 
 
 def cluster(vectors: np.ndarray, weights: np.ndarray, rows: int, *, seed: int) -> np.ndarray:
-    """int64 [n] in 0 .. at most rows - 1: the row of each id, every row used.
+    """Return int64 [n] from 0 to at most rows - 1: the row of each id, every row used.
 
     `vectors` float32 [n, d0] are the ids' first-stage vectors, `weights` [n] what a merge costs: access
     counts, or ones.
@@ -40,12 +40,12 @@ def cluster(vectors: np.ndarray, weights: np.ndarray, rows: int, *, seed: int) -
 
 
 def brute_force(vectors: np.ndarray, weights: np.ndarray, rows: int, *, seed: int) -> np.ndarray:
-    """int64 [n]: `cluster` by one k-means; some rows may be unused."""
+    """Return int64 [n]: `cluster` by one k-means; some rows may be unused."""
     return _kmeans(vectors, weights, rows, seed)[0]
 
 
 def in_cells(vectors: np.ndarray, weights: np.ndarray, rows: int, *, seed: int) -> np.ndarray:
-    """int64 [n]: `cluster` by a coarse k-means and one in each of its cells; some rows may be unused."""
+    """Return int64 [n]: `cluster` by a coarse k-means, then one in each cell; some rows may be unused."""
     cell_of, distances = _kmeans(vectors, weights, min(rows, ceil(sqrt(rows))), seed)
     cell_of = _renumbered(cell_of)
     sizes = np.bincount(cell_of)
@@ -55,19 +55,19 @@ def in_cells(vectors: np.ndarray, weights: np.ndarray, rows: int, *, seed: int) 
     row_of = np.empty(len(vectors), np.int64)
     members = np.split(np.argsort(cell_of, kind="stable"), np.cumsum(sizes)[:-1])
 
-    def within(its: np.ndarray, its_rows: int, first: int) -> None:
-        row_of[its] = first + cluster(vectors[its], weights[its], its_rows, seed=seed)
+    def cluster_cell(ids: np.ndarray, cell_rows: int, first: int) -> None:
+        row_of[ids] = first + cluster(vectors[ids], weights[ids], cell_rows, seed=seed)
 
     import faiss
 
     # A thread a cell: two threads on the same small cell would wait for each other most of the time.
     with ThreadPoolExecutor(os.cpu_count(), initializer=faiss.omp_set_num_threads, initargs=(1,)) as pool:
-        list(pool.map(within, members, allotted.tolist(), (np.cumsum(allotted) - allotted).tolist()))
+        list(pool.map(cluster_cell, members, allotted.tolist(), (np.cumsum(allotted) - allotted).tolist()))
     return row_of
 
 
 def _kmeans(vectors: np.ndarray, weights: np.ndarray, rows: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
-    """The nearest of `rows` centroids, int64 [n], and the squared distance to it, float32 [n]."""
+    """Return the nearest of `rows` centroids, int64 [n], and the squared distance to it, float32 [n]."""
     import faiss
 
     kmeans = faiss.Kmeans(
@@ -85,7 +85,7 @@ def _kmeans(vectors: np.ndarray, weights: np.ndarray, rows: int, seed: int) -> t
 
 
 def _allot(rows: int, costs: np.ndarray, sizes: np.ndarray, dim: int) -> np.ndarray:
-    """int64 [cells] that sum to `rows`: at least one a cell, no more than it has ids.
+    """Return int64 [cells] that sum to `rows`: at least one a cell, no more than it has ids.
 
     r rows in a cell that costs c with one lower that to about c r^(-2/d); the sum is least where rows are in
     proportion to c^(d / (d + 2)) (Zador 1982).
@@ -104,5 +104,5 @@ def _allot(rows: int, costs: np.ndarray, sizes: np.ndarray, dim: int) -> np.ndar
 
 
 def _renumbered(numbers: np.ndarray) -> np.ndarray:
-    """The same groups, numbered from 0 on without gaps."""
+    """Return the same groups, numbered from 0 on without gaps."""
     return np.unique(numbers, return_inverse=True)[1].astype(np.int64)

@@ -12,7 +12,7 @@ from tablefold.trainer.embedding.collection import EmbeddingCollection
 
 
 class DenseTransform(nn.Module):
-    """What the schema says becomes of raw dense values float32 [B, N]; a missing one (NaN) becomes 0."""
+    """Transforms raw dense values float32 [B, N] as the schema says; a missing one (NaN) becomes 0."""
 
     _is_log: Tensor
 
@@ -59,13 +59,13 @@ class CTRModel(nn.Module):
         self.network = Network(collection.schema, module)
 
     def forward(self, dense: Tensor, rows: Tensor) -> Tensor:
-        """The logit of each row."""
+        """Return the logit of each example."""
         logit: Tensor = self.network(dense, self.collection(rows))
         return logit
 
     @torch.inference_mode()
     def predict(self, log: Log, *, batch_size: int = 8192) -> np.ndarray:
-        """float32 [rows]: the click probability of raw rows, as the served graph must give it."""
+        """Return float32 [n]: the click probability of each example, as the served graph must give it."""
         was_training = self.training
         self.eval()
         parts = []

@@ -27,7 +27,7 @@ class DCNv2(nn.Module):
         self.logit = nn.Linear(top[-1], 1)
 
     def forward(self, dense: Tensor, vectors: Tensor) -> Tensor:
-        """The logit of each row."""
+        """Return the logit of each example."""
         first = torch.cat([dense, vectors.flatten(1)], dim=1)
         crossed = first
         for cross in self.crosses:

@@ -1,7 +1,7 @@
 """DeepFM: a factorisation machine and an MLP over the same vectors; their logits are summed.
 
 Guo et al., arXiv 1703.04247. A dense value is a field like any other: it scales a vector of its own. The
-machine's first order is linear in the fields' vectors, which are all that a network is given of an id.
+machine's first order is linear in the fields' vectors, which are all that a network gets of an id.
 """
 
 from collections.abc import Sequence
@@ -26,7 +26,7 @@ class DeepFM(nn.Module):
         self.logit = nn.Linear(top[-1], 1)
 
     def forward(self, dense: Tensor, vectors: Tensor) -> Tensor:
-        """The logit of each row."""
+        """Return the logit of each example."""
         fields = torch.cat([vectors, dense.unsqueeze(2) * self.dense_vectors], dim=1)
         # All pairs of fields at once: half of (sum^2 - sum of squares), equation 2 as FM computes it.
         total = fields.sum(dim=1)

@@ -37,7 +37,7 @@ class DLRM(nn.Module):
         self.logit = nn.Linear(top[-1], 1)
 
     def forward(self, dense: Tensor, vectors: Tensor) -> Tensor:
-        """The logit of each row."""
+        """Return the logit of each example."""
         parts = []
         if self.has_dense:
             bottom = self.bottom(dense)

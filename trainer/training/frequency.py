@@ -1,4 +1,4 @@
-"""How frequent a row's ids are: what tells quality on rare ids from quality on frequent ones."""
+"""How frequent an example's ids are: to measure quality on rare and on frequent ids."""
 
 from collections.abc import Sequence
 
@@ -10,10 +10,10 @@ from tablefold.trainer.embedding.vocabulary import Vocabulary
 
 
 def id_frequency(schema: FeatureSchema, vocabularies: Sequence[Vocabulary], log: Log) -> np.ndarray:
-    """float64 [rows]: the mean over a row's ids of log(1 + n), n being how often training rows showed the id.
+    """Return float64 [n]: the mean over an example's ids of log(1 + count), with counts of training.
 
-    0 where all of them are unknown. The rarest id alone would not tell rows apart: with tens of features most
-    rows hold one that was never seen. Unused slots of multi-valued features do not count.
+    0 where all ids are unknown. The rarest id alone would not tell examples apart: with tens of features most
+    examples hold one that training never showed. Unused slots of multi-valued features do not count.
     """
     total, ids = np.zeros(len(log)), np.zeros(len(log))
     for column, index in enumerate(schema.feature_of_column):
@@ -27,5 +27,5 @@ def id_frequency(schema: FeatureSchema, vocabularies: Sequence[Vocabulary], log:
 def _counts(vocabulary: Vocabulary, values: np.ndarray) -> np.ndarray:
     if len(vocabulary) == 0:
         return np.zeros(len(values), np.int64)
-    place = np.minimum(np.searchsorted(vocabulary.ids, values), len(vocabulary) - 1)
-    return np.where(vocabulary.ids[place] == values, vocabulary.counts[place], 0)
+    index = np.minimum(np.searchsorted(vocabulary.ids, values), len(vocabulary) - 1)
+    return np.where(vocabulary.ids[index] == values, vocabulary.counts[index], 0)

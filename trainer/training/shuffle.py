@@ -1,15 +1,15 @@
-"""Training rows in random order, batch by batch, however many there are.
+"""Training examples in random order, batch by batch, however many there are.
 
-A log is cut into blocks of neighbouring rows. An epoch draws the blocks in random order, as many at a time as
-a buffer holds, and shuffles the rows of the buffer; a log that fits into one buffer is shuffled outright.
+A log is cut into blocks of neighbouring examples. An epoch draws the blocks in random order, as many at a
+time as a buffer holds, and shuffles the buffer. A log that fits into one buffer is shuffled outright.
 
-Why that is random enough: each row is as likely to be anywhere. A batch's mean of anything differs from that
-of all rows by what a batch is small (variance s^2 / batch rows) and by what its buffer's blocks are few (at
-most s^2 / 256 blocks, where rows of a block are all alike; r s^2 / 256, where r is how much neighbours
-correlate). Neighbours of a click log hardly do, so the second is small beside the first.
+Why that is random enough: each example is as likely to be anywhere. A batch's mean of a value with variance
+s^2 differs from that of all examples for two reasons. The batch is small: s^2 / batch size. The blocks of its
+buffer are few: at most s^2 / 256 blocks where the examples of a block are all alike, r s^2 / 256 where
+neighbours correlate by r. Neighbours of a click log hardly do, so the second is small beside the first.
 
-Where a run stands in an epoch is how the epoch's drawing began, and how many batches are done: blocks that
-only those needed are not read again.
+A run continues in the middle of an epoch from the state of the random generator at the epoch's begin and the
+number of batches done. Blocks that only those needed are not read again.
 """
 
 from collections.abc import Iterator, Sequence
@@ -29,7 +29,7 @@ BUFFER_BLOCKS = 256
 
 
 class Batch(NamedTuple):
-    """Training rows, as a step or a buffer of them."""
+    """Training examples of a step, or of a buffer."""
 
     numbers: Tensor
     """int64 [b]: the example's number in the log, from 0."""
@@ -45,12 +45,12 @@ class Batch(NamedTuple):
         return Batch(*(tensor.index_select(0, positions) for tensor in self))
 
     def join(self, other: "Batch") -> "Batch":
-        """These rows, then others."""
+        """Return these examples, then others."""
         return Batch(*(torch.cat(pair) for pair in zip(self, other, strict=True)))
 
 
 class ShuffledRows:
-    """A log whose ids have become rows of the fused table.
+    """The examples of a log, their ids replaced by rows of the fused table.
 
     `row_indices` are, of each row map int32 [n], the rows of its feature's distinct ids.
     """
@@ -105,8 +105,8 @@ class ShuffledRows:
     def _buffer(self, blocks: Tensor) -> Batch:
         slices = [slice(first, first + BLOCK_ROWS) for first in (BLOCK_ROWS * blocks).tolist()]
 
-        def column(of: np.ndarray) -> np.ndarray:
-            return np.concatenate([of[its] for its in slices])
+        def column(values: np.ndarray) -> np.ndarray:
+            return np.concatenate([values[block] for block in slices])
 
         label = column(self.log.labels)
         dense = np.empty((len(label), len(self.log.dense)), np.float32)
@@ -117,5 +117,5 @@ class ShuffledRows:
             zip(self._columns.id_column, self._columns.row_map, strict=True)
         ):
             rows[:, index] = self._row_indices[row_map][column(self.log.codes[id_column])]
-        numbers = np.concatenate([np.arange(its.start, min(its.stop, len(self.log))) for its in slices])
+        numbers = np.concatenate([np.arange(block.start, min(block.stop, len(self.log))) for block in slices])
         return Batch(*(torch.from_numpy(array) for array in (numbers, dense, rows, label)))

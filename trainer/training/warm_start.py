@@ -65,7 +65,7 @@ def _without_rare(feature: FeatureTable, vocabulary: Vocabulary) -> FeatureTable
     if often.all():
         return feature
     (row_map,) = feature.row_maps
-    kept, rare = (torch.from_numpy(row_map.rows[which]) for which in (often, ~often))
+    kept, rare = (torch.from_numpy(row_map.rows[mask]) for mask in (often, ~often))
     unknown = np.average(feature.rows[rare].numpy(), axis=0, weights=vocabulary.counts[~often])
     return replace(
         feature,

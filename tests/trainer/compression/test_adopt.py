@@ -120,8 +120,8 @@ def no_number() -> np.ndarray:
         ),
         ({"counts_of": {"user": np.array([1, -1, 1])}}, r"'user' needs counts \[3\], none negative"),
         ({"unknown_of": {"user": np.ones(3)}}, "'user': the unknown vector must be 2 numbers"),
-        ({"validation": ROWS.take(slice(0, 0))}, r"validation rows need dense \[rows, 1\], ids \[rows, 3\]"),
-        ({"validation": Log(dense=ROWS.dense, ids=ROWS.ids, label=None)}, "validation rows need"),
+        ({"validation": ROWS.take(slice(0, 0))}, r"validation examples need dense \[n, 1\], ids \[n, 3\]"),
+        ({"validation": Log(dense=ROWS.dense, ids=ROWS.ids, label=None)}, "validation examples need"),
         (
             {"validation": Log(dense=ROWS.dense, ids=ROWS.ids, label=ROWS.dense[:, 0] + 5)},
             "labels of 0 and 1",

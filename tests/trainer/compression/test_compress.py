@@ -76,8 +76,8 @@ def test_a_shared_row_is_the_weighted_mean_of_its_ids_and_unknown_ids_keep_their
         known = len(was.row_maps[0].keys)
         assert now.row_maps[0].num_rows - 1 <= max(32, -(-known // 4))
         for row in np.unique(now.row_maps[0].rows)[:50]:
-            its = was.row_maps[0].rows[now.row_maps[0].rows == row]
-            mean = (was.vectors[its] * was.weights[its]).sum(0) / was.weights[its].sum()
+            shared = was.row_maps[0].rows[now.row_maps[0].rows == row]
+            mean = (was.vectors[shared] * was.weights[shared]).sum(0) / was.weights[shared].sum()
             torch.testing.assert_close(now.vectors[row].double(), mean, rtol=0, atol=1e-6)
         unknown = was.vectors[was.row_maps[0].hashed_first], now.vectors[now.row_maps[0].hashed_first]
         assert torch.equal(*unknown)

@@ -30,11 +30,11 @@ def test_neighbours_are_the_ids_that_the_row_map_sends_to_the_same_row(method: s
     assert (found.id, found.count) == (vocabulary.ids[place], vocabulary.counts[place])
     assert [shared.row for shared in found.rows] == [row_map(vocabulary.ids)[place] for row_map in row_maps]
     for shared, row_map in zip(found.rows, row_maps, strict=True):
-        its = row_map(vocabulary.ids) == shared.row
-        assert (shared.ids, shared.count) == (its.sum(), vocabulary.counts[its].sum())
+        sharing = row_map(vocabulary.ids) == shared.row
+        assert (shared.ids, shared.count) == (sharing.sum(), vocabulary.counts[sharing].sum())
         assert (shared.ids == 1) >= (method == "full")
         counts = [count for _, count in shared.most_frequent]
-        assert counts == sorted(vocabulary.counts[its].tolist(), reverse=True)[:4]
+        assert counts == sorted(vocabulary.counts[sharing].tolist(), reverse=True)[:4]
         for text, count in shared.most_frequent:
             assert vocabulary.counts[vocabulary.ids == encode([text], Encoding.HEX32)].tolist() == [count]
 
@@ -66,9 +66,9 @@ def test_the_command_says_the_same(trained: Trained) -> None:
     value = f"{np.median(checkpoint.vocabularies[2].ids).astype(int):x}"
     arguments = ["neighbours", str(folder), "--feature", "C3", "--value", value]
     found = neighbours(checkpoint, "C3", value)
-    told = CliRunner().invoke(app, [*arguments, "--json"], catch_exceptions=False).stdout
-    assert json.loads(told)["rows"][0]["most_frequent"] == [
-        list(each) for each in found.rows[0].most_frequent
+    printed = CliRunner().invoke(app, [*arguments, "--json"], catch_exceptions=False).stdout
+    assert json.loads(printed)["rows"][0]["most_frequent"] == [
+        list(pair) for pair in found.rows[0].most_frequent
     ]
     shown = CliRunner().invoke(app, arguments, catch_exceptions=False).stdout
     assert f"row {found.rows[0].row:,}: {found.rows[0].ids:,} ids" in shown

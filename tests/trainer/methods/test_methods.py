@@ -119,8 +119,8 @@ def test_a_hash_learned_from_counts_alone_puts_like_counts_together_and_needs_no
     joint = ROW_MAPS["lhf-joint"].build(requested(vocabulary, 21))[0](vocabulary.ids)
     vectors = ROW_MAPS["lhf-e"].build(requested(vocabulary, 21))[0](vocabulary.ids)
     spread = [
-        np.mean([np.ptp(vocabulary.counts[each == row]) for row in set(each.tolist())])
-        for each in (rows, joint, vectors)
+        np.mean([np.ptp(vocabulary.counts[row_of == row]) for row in set(row_of.tolist())])
+        for row_of in (rows, joint, vectors)
     ]
     assert spread == sorted(spread)
 

@@ -68,7 +68,7 @@ def test_empty_slots_of_a_multi_valued_feature_add_nothing(method: str) -> None:
 def test_a_mean_is_of_the_values_that_are_there(summed: int) -> None:
     genres = movielens.SCHEMA.categorical[-1].model_copy(update={"pooling": Pooling.MEAN})
     schema = movielens.SCHEMA.model_copy(update={"categorical": (*movielens.SCHEMA.categorical[:-1], genres)})
-    sums, means = (model_of(each, "mlet", summed).collection for each in (movielens.SCHEMA, schema))
+    sums, means = (model_of(pooled, "mlet", summed).collection for pooled in (movielens.SCHEMA, schema))
     log = movielens_rows(200)
     log.ids[0, -6:] = MISSING
     values = (log.ids[:, -6:] != MISSING).sum(axis=1, keepdims=True)

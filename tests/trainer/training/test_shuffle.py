@@ -35,7 +35,7 @@ def shuffled(rows: int, batch_size: int) -> ShuffledRows:
     maps = [
         RowMap(keys=ids, rows=np.arange(len(ids)) + 1, hashed_first=0, hashed_rows=1) for ids in encoded.ids
     ]
-    columns = LookupColumns.of(SCHEMA, [(each,) for each in maps])
+    columns = LookupColumns.of(SCHEMA, [(row_map,) for row_map in maps])
     return ShuffledRows(encoded, columns, columns.row_indices(maps, encoded.ids), batch_size)
 
 

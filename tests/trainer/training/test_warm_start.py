@@ -41,7 +41,7 @@ def test_a_shared_row_is_the_mean_of_its_ids_rows_and_rare_ids_share_that_of_unk
     start = merged(full, WARM)
     assert full.vocabularies is not None
     for feature, vocabulary in enumerate(full.vocabularies):
-        before, after = (vectors(each, feature, vocabulary.ids) for each in (full, start))
+        before, after = (vectors(model, feature, vocabulary.ids) for model in (full, start))
         (row_map,) = start.row_maps[feature]
         if len(vocabulary) <= WARM.full_below:
             np.testing.assert_array_equal(before, after)
@@ -51,19 +51,19 @@ def test_a_shared_row_is_the_mean_of_its_ids_rows_and_rare_ids_share_that_of_unk
         rows = row_map(vocabulary.ids)
         assert set(rows[~often]) <= {row_map.hashed_first}
         for row in np.unique(rows):
-            its = rows == row
-            mean = np.average(before[its], axis=0, weights=vocabulary.counts[its])
-            np.testing.assert_allclose(after[its], np.broadcast_to(mean, after[its].shape), atol=1e-6)
+            shared = rows == row
+            mean = np.average(before[shared], axis=0, weights=vocabulary.counts[shared])
+            np.testing.assert_allclose(after[shared], np.broadcast_to(mean, after[shared].shape), atol=1e-6)
 
 
 def test_it_has_as_many_rows_as_any_learned_hash(warm: Path) -> None:
     model = checkpoints.load(warm)
     assert model.vocabularies is not None
     cold = WARM.model_copy(update={"method": "lhf-f", "warm_start": False})
-    for its, vocabulary in zip(model.row_maps, model.vocabularies, strict=True):
-        theirs = make_row_maps(cold, vocabulary)
-        assert num_rows(its) <= num_rows(theirs)
-        assert len(its[0].keys) == len(theirs[0].keys)
+    for warm_maps, vocabulary in zip(model.row_maps, model.vocabularies, strict=True):
+        cold_maps = make_row_maps(cold, vocabulary)
+        assert num_rows(warm_maps) <= num_rows(cold_maps)
+        assert len(warm_maps[0].keys) == len(cold_maps[0].keys)
 
 
 def test_it_goes_on_for_one_gentle_epoch(warm: Path) -> None:
