@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from tablefold.client.options import LOGS, Model, Server, TlsCa, TlsCert, TlsKey, TokenFile
+from tablefold.console import make_console
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -37,14 +38,13 @@ def predict(
     import asyncio
     from json import dumps
 
-    from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
     from tablefold.client.credentials import CredentialFiles
     from tablefold.client.score_log import predict as score
 
     columns = (TextColumn("scoring"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
+    with Progress(*columns, console=make_console(stderr=True), transient=True) as bar:
         task = bar.add_task("scoring", total=None)
         scores = asyncio.run(
             score(
@@ -71,8 +71,6 @@ def show_footprint(server: str, *, tls_ca: Path | None, token_file: Path | None,
     """What `tablefold footprint --server` prints. Raises UsageError."""
     from json import dumps
 
-    from rich.console import Console
-
     from tablefold.client.client import Client
     from tablefold.client.credentials import CredentialFiles
     from tablefold.errors import RequestError, UsageError
@@ -88,7 +86,7 @@ def show_footprint(server: str, *, tls_ca: Path | None, token_file: Path | None,
     if json:
         typer.echo(dumps(footprint.as_json()))
     else:
-        Console().print(_footprint_table(footprint))
+        make_console().print(_footprint_table(footprint), soft_wrap=False)
 
 
 def _footprint_table(footprint: "ServerFootprint") -> "Table":

@@ -6,19 +6,19 @@ runs: `--help` is quick, and an install without an extra still shows every comma
 
 import logging
 import sys
+from io import TextIOWrapper
 from json import dumps
 from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.console import Console
 from rich.table import Table
-from rich.text import Text
 
 from tablefold import __version__
 from tablefold.bundle import read_manifest
 from tablefold.client.cli import predict, show_footprint
 from tablefold.client.options import TlsCa, TokenFile
+from tablefold.console import make_console, print_error
 from tablefold.errors import TablefoldError, UsageError
 from tablefold.exporter.cli import RowTypes, export, forecast_footprint, with_row_types
 from tablefold.exporter.options import ExportOptions
@@ -154,7 +154,7 @@ def _show(title: str, footprint: Footprint, dim: int, *, json: bool) -> None:
         ("int8 only", baselines["int8_only"]),
     ]:
         table.add_row(name, f"{size:,}", f"{size / max(1, total):.2f}x")
-    Console().print(table)
+    make_console().print(table, soft_wrap=False)
     typer.echo(
         f"full fp32 table / total: {footprint.compression:.2f}x, everything counted; the two tables below "
         "the line are bare, without dictionary or network"
@@ -172,6 +172,9 @@ EXTRAS = {
 
 def main() -> None:
     """Run the command line. Exit codes: 0 done, 2 wrong usage or bad input, 1 anything else."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, TextIOWrapper):  # a file's name may be no UTF-8
+            stream.reconfigure(errors="backslashreplace")
     logging.basicConfig(format="%(asctime)s %(levelname)s %(name)s: %(message)s")
     logging.getLogger("tablefold").setLevel(logging.INFO)
     try:
@@ -190,5 +193,5 @@ def main() -> None:
 
 
 def _fail(message: str, *, code: int) -> None:
-    Console(stderr=True, soft_wrap=True).print(Text(f"error: {message}", style="red"))
+    print_error(message)
     sys.exit(code)

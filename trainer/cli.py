@@ -5,6 +5,7 @@ from typing import Annotated, Literal
 
 import typer
 
+from tablefold.console import make_console, print_written
 from tablefold.options import Cache, Data, options_of
 from tablefold.trainer.config import TrainConfig
 
@@ -48,8 +49,6 @@ def train(
     """
     from contextlib import ExitStack
 
-    from rich.console import Console
-
     from tablefold.logs import SplitRule
     from tablefold.logs.terminal import read_splits_with_bar
     from tablefold.trainer.checkpoint.files import require_free
@@ -63,7 +62,7 @@ def train(
     Method.parse(config.method)  # a wrong name is refused before the log is read
     import_factory(config.network)
     require_free(out)
-    console = Console(stderr=True, emoji=False)  # or synthetic:100: would show a picture
+    console = make_console(stderr=True)
     rule = SplitRule(split) if split else None
     schema, splits = read_splits_with_bar(console, data, rule=rule, seed=config.seed, cache=cache)
     if "batch_size" not in config.model_fields_set:
@@ -73,7 +72,6 @@ def train(
     console.print(
         f"{data}: {len(splits.train):,} training, {len(splits.validation):,} validation and "
         f"{len(splits.test):,} test rows",
-        highlight=False,
     )
     with ExitStack() as stack:
         callbacks: list[Callback] = [JsonLines(out, resume=resume)]
@@ -84,7 +82,7 @@ def train(
             schema, splits, config, out, callback=Callbacks(callbacks), data=data, resume=resume,
             state_minutes=checkpoint_every,
         )  # fmt: skip
-    console.print(f"[green]wrote[/green] {out}", highlight=False, soft_wrap=True)
+    print_written(console, out)
 
 
 def compress(
@@ -102,7 +100,6 @@ def compress(
 
     Fewer bits a row come after this: `tablefold export --row-type`.
     """
-    from rich.console import Console
     from rich.table import Table
 
     from tablefold.errors import UsageError
@@ -115,7 +112,7 @@ def compress(
     if out.resolve() == checkpoint.resolve():
         raise UsageError(f"--out {out} is the checkpoint itself; give another folder")
     checkpoints.require_free(out)
-    console = Console(stderr=True)
+    console = make_console(stderr=True)
     with console.status("reading the checkpoint") as status:
         trained = checkpoints.load(checkpoint, import_factory(network))
         done = run(trained, rank=rank, row_ratio=row_ratio, on_step=status.update)
@@ -136,8 +133,8 @@ def compress(
         "logloss", f"{before.logloss:.4f}", f"{after.logloss:.4f}", f"{after.logloss - before.logloss:+.4f}"
     )
     table.add_row("largest change of a probability", "", "", f"{done.largest_change:.4f}")
-    Console().print(table)
-    console.print(f"[green]wrote[/green] {out}", highlight=False, soft_wrap=True)
+    make_console().print(table, soft_wrap=False)
+    print_written(console, out)
 
 
 def neighbours(
@@ -152,7 +149,6 @@ def neighbours(
     from dataclasses import asdict
     from json import dumps
 
-    from rich.console import Console
     from rich.table import Table
 
     from tablefold.trainer.checkpoint import files as checkpoints
@@ -164,16 +160,12 @@ def neighbours(
         typer.echo(dumps(asdict(found)))
         return
     known = f"{found.count:,} training values" if found.count else "an unknown id"
-    console = Console()
-    console.print(
-        f"{feature} {value!r} is id {found.id}: {known}", highlight=False, markup=False, soft_wrap=True
-    )
+    console = make_console()
+    console.print(f"{feature} {value!r} is id {found.id}: {known}")
     for shared in found.rows:
-        console.print(
-            f"row {shared.row:,}: {shared.ids:,} ids, {shared.count:,} training values", highlight=False
-        )
+        console.print(f"row {shared.row:,}: {shared.ids:,} ids, {shared.count:,} training values")
         table = Table("id")
         table.add_column("training values", justify="right")
         for text, count in shared.most_frequent:
             table.add_row(text or "(missing)", f"{count:,}")
-        console.print(table)
+        console.print(table, soft_wrap=False)

@@ -4,6 +4,9 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
+Width = Annotated[int, Field(ge=1, le=65_536)]
+"""Values of a network's layer."""
+
 
 class TrainConfig(BaseModel):
     """Everything that, with the log, decides what a run makes. Each field is an option of `train`."""
@@ -47,9 +50,9 @@ class TrainConfig(BaseModel):
     """The same seed repeats a run."""
     network: str = "dlrm"
     """dlrm, dcnv2, deepfm, or package.module:Factory of your own torch.nn.Module."""
-    bottom: tuple[Annotated[int, Field(ge=1)], ...] = (512, 256, 64)
+    bottom: tuple[Width, ...] = (512, 256, 64)
     """Widths of the layers that dense values go through first; dlrm only."""
-    top: Annotated[tuple[Annotated[int, Field(ge=1)], ...], Field(min_length=1)] = (512, 256)
+    top: Annotated[tuple[Width, ...], Field(min_length=1)] = (512, 256)
     """Widths of the layers before the logit."""
 
 

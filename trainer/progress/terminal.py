@@ -81,10 +81,10 @@ class Terminal(Callback):
 
     def on_warning(self, message: str) -> None:
         """Print a yellow line."""
-        self._progress.console.print(message, style="yellow", highlight=False, soft_wrap=True, markup=False)
+        self._progress.console.print(message, style="yellow")
 
     def _print(self, line: str) -> None:
-        self._progress.console.print(line, highlight=False, soft_wrap=True, markup=False)
+        self._progress.console.print(line)
 
     def _new_bar(self, epoch: int, done: int = 0) -> None:
         self._done_before, self._examples, self._rate = done, 0, 0.0
