@@ -1,11 +1,11 @@
 """The command `predict`: options in, scores out. Imports nothing heavy until the command runs."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from tablefold.client.options import LOGS, Model, Server, TlsCa, TlsCert, TlsKey, TokenFile
+from tablefold.client.options import LOGS, Model, Protocol, Server, TlsCa, TlsCert, TlsKey, TokenFile
 from tablefold.console import make_console
 
 if TYPE_CHECKING:
@@ -21,10 +21,25 @@ def predict(
         str,
         typer.Option(
             metavar="SPEC",
-            help=f"The log: {LOGS}. A folder gives its held-out rows.",
+            help=f"The log: {LOGS}. Of criteo:FILE and avazu:FILE all rows; of others those held out.",
             show_default=False,
         ),
     ],
+    part: Annotated[
+        Literal["train", "validation", "test", "all"] | None,
+        typer.Option(
+            help="The rows to score, split as `train` does.",
+            show_default="test: the rows held out from training",
+        ),
+    ] = None,
+    version: Annotated[
+        int | None,
+        typer.Option(help="The model's version.", show_default="the one labelled stable, or the newest"),
+    ] = None,
+    label: Annotated[
+        str | None, typer.Option(help="The version's label, such as canary, in place of its number.")
+    ] = None,
+    protocol: Protocol = "oip",
     rows: Annotated[int, typer.Option(help="Rows a call.")] = 1000,
     tls_ca: TlsCa = None,
     tls_cert: TlsCert = None,
@@ -34,37 +49,42 @@ def predict(
         bool, typer.Option("--json", help="Print rows, auc, logloss and every probability as JSON.")
     ] = False,
 ) -> None:
-    """Score a log's rows through a server (Open Inference Protocol) and print AUC and log loss."""
+    """Score rows of a log through a server and print AUC and log loss.
+
+    The log's features must be the model's, by name and encoding; their order does not matter.
+    """
     import asyncio
     from json import dumps
 
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
     from tablefold.client.credentials import CredentialFiles
+    from tablefold.client.score_log import ScorePlan
     from tablefold.client.score_log import predict as score
 
+    plan = ScorePlan(
+        server=server,
+        model=model,
+        data=data,
+        protocol=protocol,
+        version=version,
+        label=label,
+        part=part,
+        rows=rows,
+        security=CredentialFiles(tls_ca=tls_ca, tls_cert=tls_cert, tls_key=tls_key, token_file=token_file),
+    )
     columns = (TextColumn("scoring"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     with Progress(*columns, console=make_console(stderr=True), transient=True) as bar:
         task = bar.add_task("scoring", total=None)
-        scores = asyncio.run(
-            score(
-                server,
-                model,
-                data,
-                security=CredentialFiles(
-                    tls_ca=tls_ca, tls_cert=tls_cert, tls_key=tls_key, token_file=token_file
-                ),
-                rows=rows,
-                progress=lambda done, total: bar.update(task, completed=done, total=total),
-            )
-        )
+        scores = asyncio.run(score(plan, lambda done, of: bar.update(task, completed=done, total=of)))
+    count = len(scores.probability)
     if json:
-        reply = {"rows": len(scores.probability), "auc": scores.auc, "logloss": scores.logloss}
-        typer.echo(dumps({**reply, "probability": scores.probability.tolist()}, allow_nan=False))
+        figures = {"rows": count, "auc": scores.auc, "logloss": scores.logloss, "part": scores.rows.part}
+        typer.echo(dumps({**figures, "probability": scores.probability.tolist()}, allow_nan=False))
     else:
-        figures = ("AUC", scores.auc), ("logloss", scores.logloss)
-        quality = (f"{name} " + ("-" if value is None else f"{value:.5f}") for name, value in figures)
-        typer.echo("   ".join([f"rows {len(scores.probability):,}", *quality]))
+        auc = "-" if scores.auc is None else f"{scores.auc:.5f}"
+        logloss = "-" if scores.logloss is None else f"{scores.logloss:.5f}"
+        typer.echo(f"rows {count:,}   AUC {auc}   logloss {logloss}   ({scores.rows.description})")
 
 
 def show_footprint(server: str, *, tls_ca: Path | None, token_file: Path | None, json: bool) -> None:

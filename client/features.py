@@ -70,7 +70,7 @@ def _check_names(
 ) -> None:
     """Raises InvalidRequest for a name that is unknown, given twice, or missing."""
     given = [*features, *context]
-    missing = [name for name in known if name not in given and not getattr(known[name], "optional", False)]
+    missing = [name for name, feature in known.items() if name not in given and not feature.optional]
     for name in given:
         if name not in known:
             close = get_close_matches(str(name), [*missing, *known], n=1)

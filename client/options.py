@@ -1,7 +1,7 @@
 """Options of every command that reaches a server. Imports nothing heavy."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 
@@ -9,6 +9,10 @@ Server = Annotated[
     str, typer.Option(metavar="HOST:PORT", help="The server's gRPC address.", show_default=False)
 ]
 Model = Annotated[str, typer.Option(metavar="NAME", help="The model's name.", show_default=False)]
+Protocol = Annotated[
+    Literal["oip", "tablefold"],
+    typer.Option(help="Open Inference Protocol (any server of it) or Tablefold's own service."),
+]
 TlsCa = Annotated[
     Path | None, typer.Option(metavar="FILE", help="Speak TLS; trust servers that these certificates signed.")
 ]

@@ -87,7 +87,7 @@ class Session:
                 if not encoded.rows:
                     return Prediction(np.empty(0, np.float32), version=str(info.version))
                 message = predict_request(
-                    model, encoded.context, encoded.candidates, version=version, label=label
+                    model, encoded.context, encoded.candidates, version=version or 0, label=label or ""
                 )
                 reply = yield Call(PREDICT, message, pb.PredictResponse, _seconds_to(deadline))
             except (InvalidRequest, ModelNotFound):

@@ -6,7 +6,7 @@ from typing import Annotated, Any, Literal
 
 import typer
 
-from tablefold.client.options import LOGS, Model, Server, TlsCa, TlsCert, TlsKey, TokenFile
+from tablefold.client.options import LOGS, Model, Protocol, Server, TlsCa, TlsCert, TlsKey, TokenFile
 
 DEFAULT_ROUNDS = 5
 
@@ -29,10 +29,7 @@ def _report(help: str) -> Any:
 def loadtest(
     server: Server,
     model: Model,
-    protocol: Annotated[
-        Literal["oip", "tablefold"],
-        typer.Option(help="Open Inference Protocol (any server of it) or Tablefold's own service."),
-    ] = "oip",
+    protocol: Protocol = "oip",
     rows: Annotated[
         str,
         typer.Option(help="Rows a call: a number, a range such as 100-700, or mlperf (100-700, mean 270)."),

@@ -23,7 +23,7 @@ from tablefold.client.connection import Connection, connect
 from tablefold.client.protocols.codec import Codec, Request
 from tablefold.client.protocols.tablefold_v1 import TablefoldCodec
 from tablefold.client.refusals import explain_refusals
-from tablefold.client.served_model import open_codec
+from tablefold.client.served_model import open_model
 from tablefold.errors import UsageError
 from tablefold.loadtest.figures import Bundle, FootprintCheck
 from tablefold.loadtest.generator.load_generator import LEAD_SECONDS, LoadGenerator
@@ -155,10 +155,11 @@ async def open_target(plan: Plan, interrupt: Interrupt, on_progress: OnProgress)
     address = Address.parse(plan.server)
     rng = np.random.default_rng(plan.seed)
     async with connect(address, plan.security.load()) as connection:
-        codec = await open_codec(connection, address, plan.protocol, plan.model)
+        served = await open_model(connection, address, plan.protocol, plan.model)
+        codec = served.codec
         if isinstance(codec, TablefoldCodec):
             codec.set_context(plan.context)
-        rows = load_rows(plan.data, codec, plan.model, rng)
+        rows = load_rows(plan.data, served, rng)
         if plan.context and rows.probability is not None:
             raise UsageError(
                 "--context gives all rows of a call the first one's features, so the answers to golden rows "

@@ -35,10 +35,11 @@ class OipCodec:
 
     method = "/inference.GRPCInferenceService/ModelInfer"
 
-    def __init__(self, model: str, metadata: pb.ModelMetadataResponse) -> None:
+    def __init__(self, model: str, metadata: pb.ModelMetadataResponse, version: str = "") -> None:
         """Raises UsageError for inputs that rows of numbers and ids cannot fill."""
         self.model = model
-        self.version = max(metadata.versions, key=lambda text: (len(text), text), default="")
+        self.asked_version = version
+        self.version = version or max(metadata.versions, key=lambda text: (len(text), text), default="")
         self.tensors: list[Tensor] = []
         self.dense_columns = self.id_columns = 0
         for tensor in metadata.inputs:
@@ -53,11 +54,12 @@ class OipCodec:
         self.output = "probability" if "probability" in floats else floats[0]
 
     @classmethod
-    async def open(cls, connection: Connection, model: str, seconds: float) -> Self:
+    async def open(cls, connection: Connection, model: str, seconds: float, version: str = "") -> Self:
         """Ask the server what the model reads, `seconds` at most. Raises grpc.aio.AioRpcError, UsageError."""
         method = "/inference.GRPCInferenceService/ModelMetadata"
-        request = pb.ModelMetadataRequest(name=model)
-        return cls(model, await connection.exchange(method, request, pb.ModelMetadataResponse, seconds))
+        request = pb.ModelMetadataRequest(name=model, version=version)
+        metadata = await connection.exchange(method, request, pb.ModelMetadataResponse, seconds)
+        return cls(model, metadata, version)
 
     def _add(self, tensor: pb.ModelMetadataResponse.TensorMetadata) -> None:
         name, datatype, shape = tensor.name, tensor.datatype, list(tensor.shape)
@@ -81,7 +83,7 @@ class OipCodec:
 
     def encode(self, dense: np.ndarray, ids: np.ndarray) -> bytes:
         """A ModelInferRequest for float32 [rows, N] and int64 [rows, C], contents raw."""
-        message = pb.ModelInferRequest(model_name=self.model)
+        message = pb.ModelInferRequest(model_name=self.model, model_version=self.asked_version)
         message.outputs.add(name=self.output)
         for name, datatype, start, columns, flat in self.tensors:
             source, dtype = (dense, FLOATS[datatype]) if datatype in FLOATS else (ids, INTEGERS[datatype])

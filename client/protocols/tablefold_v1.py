@@ -1,7 +1,7 @@
 """Tablefold's own service: features by name, as the model's manifest names them."""
 
 from collections.abc import Iterable, Sequence
-from typing import NamedTuple, Self
+from typing import Any, NamedTuple, Self
 
 import numpy as np
 
@@ -10,7 +10,6 @@ from tablefold.client.protocols.codec import Prediction, checked
 from tablefold.client.replies import ModelInfo
 from tablefold.errors import UsageError
 from tablefold.protos import tablefold_pb2 as pb
-from tablefold.schema import FeatureSchema
 
 SERVICE = "/tablefold.v1.Tablefold"
 PREDICT, GET_MODEL, GET_FOOTPRINT = f"{SERVICE}/Predict", f"{SERVICE}/GetModel", f"{SERVICE}/GetFootprint"
@@ -29,11 +28,11 @@ def predict_request(
     context: Iterable[Column],
     candidates: Iterable[Column],
     *,
-    version: int | None = None,
-    label: str | None = None,
+    version: int = 0,
+    label: str = "",
 ) -> pb.PredictRequest:
     """The message that scores the candidates; each column of `context` holds one row."""
-    message = pb.PredictRequest(model=model, version=version or 0, label=label or "")
+    message = pb.PredictRequest(model=model, version=version, label=label)
     for columns, features in ((context, message.context), (candidates, message.candidates)):
         for name, values in columns:
             feature = features.add(name=name)
@@ -50,34 +49,45 @@ def read_prediction(reply: pb.PredictResponse, rows: int) -> Prediction:
     return Prediction(probability, reply.queue_seconds, reply.compute_seconds, str(reply.version))
 
 
+def version_fields(version: str) -> dict[str, Any]:
+    """The fields of a request that name a version: by number, by label, or neither for ""."""
+    if version.isascii() and version.isdecimal():
+        return {"version": int(version)}
+    return {"label": version} if version else {}
+
+
+async def get_model(connection: Connection, model: str, seconds: float, version: str = "") -> ModelInfo:
+    """Ask the server for a manifest, `seconds` at most. Raises grpc.aio.AioRpcError, BadReply."""
+    request = pb.GetModelRequest(model=model, **version_fields(version))
+    return ModelInfo.of(await connection.exchange(GET_MODEL, request, pb.GetModelResponse, seconds))
+
+
 class TablefoldCodec:
     """A model behind Predict; features in `context` are given once a call, the others once a row."""
 
     method = PREDICT
 
-    def __init__(self, model: str, version: str, schema: FeatureSchema) -> None:
-        self.model = model
-        self.version = version
-        self.schema = schema
-        self.dense_columns = len(schema.dense)
-        self.id_columns = schema.id_columns
+    def __init__(self, info: ModelInfo, asked_version: str = "") -> None:
+        self.info = info
+        self.model = info.name
+        self.asked_version = asked_version
+        self.version = str(info.version)
+        self.schema = info.schema
+        self.dense_columns = len(info.schema.dense)
+        self.id_columns = info.schema.id_columns
         self.context: frozenset[str] = frozenset()
 
     @classmethod
-    async def open(cls, connection: Connection, model: str, seconds: float) -> Self:
+    async def open(cls, connection: Connection, model: str, seconds: float, version: str = "") -> Self:
         """Ask the server for the manifest, `seconds` at most. Raises grpc.aio.AioRpcError, BadReply."""
-        reply = await connection.exchange(
-            GET_MODEL, pb.GetModelRequest(model=model), pb.GetModelResponse, seconds
-        )
-        return cls(model, str(reply.version), ModelInfo.of(reply).schema)
+        return cls(await get_model(connection, model, seconds, version), version)
 
     def set_context(self, names: Sequence[str]) -> None:
         """From now on these features stand in the context.
 
         Raises UsageError for one that the model does not have, and where none is left for the candidates.
         """
-        features = [feature.name for feature in self.schema.dense]
-        features += [feature.name for feature in self.schema.categorical]
+        features = self.schema.feature_names
         for name in names:
             if name not in features:
                 raise UsageError(
@@ -100,6 +110,7 @@ class TablefoldCodec:
             self.model,
             [Column(name, values[:1]) for name, values in columns if name in self.context],
             [column for column in columns if column.name not in self.context],
+            **version_fields(self.asked_version),
         ).SerializeToString()
 
     def decode(self, reply: bytes, rows: int) -> Prediction:

@@ -7,7 +7,7 @@ that describes any CSV, TSV or Parquet log (see `tablefold.logs.formats.schema_f
 import logging
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Literal
+from typing import Literal, NamedTuple
 
 import numpy as np
 import polars as pl
@@ -56,27 +56,52 @@ def read_splits(
     return source.schema, _split(*_with_parts(source, rule, seed))
 
 
-def read_rows(
+class LogPart(NamedTuple):
+    """Rows that are there to be scored."""
+
+    schema: FeatureSchema
+    log: Log
+    part: Part | Literal["all"]
+    """Which rows of the log they are."""
+
+
+def read_part(
     spec: str, *, part: Part | Literal["all"] | None = None, rule: SplitRule | None = None, seed: int = 0
-) -> tuple[FeatureSchema, Log]:
+) -> LogPart:
     """Read rows that are there to be scored, in the order of the log, into memory.
 
     `part` names one of those that `read_splits` makes with the same rule and seed; "all" is all rows, which
-    need no labels. None is the test part, but all rows of a file that `criteo:FILE` or `avazu:FILE` names.
+    need no labels. None is the test part, but all rows of a file that `criteo:FILE` or `avazu:FILE` names,
+    and of a single log without labels.
 
     Raises UsageError for a wrong specification, LogError for rows that cannot be read.
     """
     source = open_source(spec)
-    if part is None:
-        part = "all" if source.scored_whole else "test"
-    if part != "all" and part in source.parts:
-        return source.schema, _read(source, [source.parts[part]], labelled=False)
+    if part is not None and part != "all" and part in source.parts:
+        return LogPart(source.schema, _read(source, [source.parts[part]], labelled=False), part)
+    if part is None and "test" in source.parts:
+        return LogPart(source.schema, _read(source, [source.parts["test"]], labelled=False), "test")
+    if part == "all" and isinstance(source.whole, Log):
+        return LogPart(source.schema, source.whole, "all")
     if part == "all":
-        if isinstance(source.whole, Log):
-            return source.schema, source.whole
-        return source.schema, _read(source, _tables(source), labelled=False)
-    log, part_of_row = _with_parts(source, rule or source.rule, seed)
-    return source.schema, log.take(rows_of_part(part_of_row, part))
+        return LogPart(source.schema, _read(source, _tables(source), labelled=False), "all")
+    if part is None and source.whole is not None and not isinstance(source.whole, Log):
+        log = _read(source, [source.whole], labelled=False)
+        if source.scored_whole or log.label is None:
+            return LogPart(source.schema, log, "all")
+        part_of_row = _part_of_row(source, [len(log)], rule or source.rule, seed)
+    else:
+        log, part_of_row = _with_parts(source, rule or source.rule, seed)
+    part = part or "test"
+    return LogPart(source.schema, log.take(rows_of_part(part_of_row, part)), part)
+
+
+def read_rows(
+    spec: str, *, part: Part | Literal["all"] | None = None, rule: SplitRule | None = None, seed: int = 0
+) -> tuple[FeatureSchema, Log]:
+    """Read what `read_part` does, without saying which part it is."""
+    schema, log, _ = read_part(spec, part=part, rule=rule, seed=seed)
+    return schema, log
 
 
 def read_frame(frame: pl.DataFrame, schema: FeatureSchema, *, list_separator: str = "|") -> Log:

@@ -1,13 +1,13 @@
 """The requests to send: a pool of distinct ones, serialised before the clock starts."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 
 from tablefold.bundle import read_manifest
 from tablefold.client.protocols.codec import Codec, Request
-from tablefold.client.served_model import check_columns
+from tablefold.client.served_model import ServedModel
 from tablefold.errors import UsageError
 from tablefold.loadtest.row_counts import RowCounts
 from tablefold.logs import read_rows
@@ -33,10 +33,10 @@ class Rows:
     """float32 [rows]: the right answers; None where they are unknown."""
 
 
-def load_rows(data: str | None, codec: Codec, model: str, rng: np.random.Generator) -> Rows:
+def load_rows(data: str | None, served: ServedModel, rng: np.random.Generator) -> Rows:
     """Return the rows of `--data`: a log, a bundle's golden rows, or random ones. Raises UsageError."""
     if data is None:
-        return random_rows(codec, rng)
+        return random_rows(served.codec, rng)
     if data.startswith(GOLDEN):
         manifest = read_manifest(Path(data.removeprefix(GOLDEN)))
         schema = manifest.feature_schema
@@ -46,10 +46,10 @@ def load_rows(data: str | None, codec: Codec, model: str, rng: np.random.Generat
     else:
         schema, log = read_rows(data)
         rows = Rows(dense=log.dense, ids=log.ids, origin=f"{data} ({len(log):,} rows)")
-    check_columns(codec, schema, data, model)
+    dense, ids = served.order_columns(schema, data).arrange(rows.dense, rows.ids)
     if not len(rows.ids):
         raise UsageError(f"{data} has no rows to send")
-    return rows
+    return replace(rows, dense=dense, ids=ids)
 
 
 def random_rows(codec: Codec, rng: np.random.Generator) -> Rows:

@@ -13,7 +13,8 @@ from tablefold.client.address import Address
 from tablefold.client.connection import connect
 from tablefold.client.protocols.oip import OipCodec
 from tablefold.client.protocols.tablefold_v1 import TablefoldCodec
-from tablefold.client.served_model import open_codec
+from tablefold.client.replies import ModelInfo
+from tablefold.client.served_model import open_model
 from tablefold.errors import BadReply, UsageError
 from tablefold.loadtest.generator.request_pool import build_request_pool, random_rows
 from tablefold.loadtest.plan import Plan
@@ -25,6 +26,15 @@ from tablefold.protos import inference_pb2 as oip
 from tablefold.protos import tablefold_pb2 as own
 from tablefold.schema import CategoricalFeature, DenseFeature, FeatureSchema
 
+
+def manifest_of(schema, golden):
+    return Manifest(
+        name="ctr", version=1, feature_schema=schema, row_type="fp32", files={}, golden=golden,
+        method=Method(name="full", dim=4, rows=1, distinct_ids=1, known_ids=1),
+        footprint=Footprint(parts=Parts(), baseline_fp32=1),
+    )  # fmt: skip
+
+
 TENSOR = oip.ModelMetadataResponse.TensorMetadata
 SCHEMA = FeatureSchema(
     name="shop",
@@ -33,6 +43,9 @@ SCHEMA = FeatureSchema(
         CategoricalFeature(name="user", encoding="int"),
         CategoricalFeature(name="tags", encoding="string", slots=3),
     ),
+)
+INFO = ModelInfo(
+    name="m", version=1, manifest=manifest_of(SCHEMA, GoldenRows(dense=[], ids=[], probability=[]))
 )
 
 
@@ -54,7 +67,7 @@ def test_both_protocols_carry_the_rows_unchanged(data, rows):
     assert [list(tensor.shape) for tensor in two.inputs] == [[rows, 2], [rows, 4]]
     assert two.raw_input_contents[0] == dense.tobytes()
     assert two.raw_input_contents[1] == ids.tobytes()
-    named = own.PredictRequest.FromString(TablefoldCodec("m", "1", SCHEMA).encode(dense, ids))
+    named = own.PredictRequest.FromString(TablefoldCodec(INFO).encode(dense, ids))
     price, age, user, tags = named.candidates
     assert [each.name for each in named.candidates] == ["price", "age", "user", "tags"]
     assert np.array_equal(price.numbers.values, dense[:, 0], equal_nan=True)
@@ -99,7 +112,7 @@ def test_a_reply_may_be_raw_or_not(raw):
 async def test_a_server_with_many_tensors_answers(start_fake):
     many = start_fake(tensors="many")
     async with connect(Address.parse(many.address)) as connection:
-        codec = await open_codec(connection, Address.parse(many.address), "oip", "ctr")
+        codec = (await open_model(connection, Address.parse(many.address), "oip", "ctr")).codec
         rng = np.random.default_rng(0)
         rows = random_rows(codec, rng)
         reply = await connection.call(codec.method)(codec.encode(rows.dense[:9], rows.ids[:9]), 10.0)
@@ -123,7 +136,7 @@ def test_random_rows_have_a_power_law_and_requests_differ():
 
 
 def test_what_is_given_once_stands_in_the_context_and_the_rest_with_the_candidates():
-    codec = TablefoldCodec("m", "1", SCHEMA)
+    codec = TablefoldCodec(INFO)
     codec.set_context(["user", "age"])
     ids, dense = np.arange(12).reshape(3, 4), np.arange(6, dtype="f4").reshape(3, 2)
     request = own.PredictRequest.FromString(codec.encode(dense, ids))
@@ -162,12 +175,7 @@ async def test_golden_rows_are_checked_answer_by_answer(quick, tmp_path):
     dense, ids = rng.random((6, 13)).astype("f4"), rng.integers(0, 10**6, (6, 26))
     for name, probability in (("right", ids[:, 0] % 1000 / 1000), ("wrong", np.full(6, 0.5))):
         (tmp_path / name).mkdir()
-        manifest = Manifest(
-            name="ctr", version=1, feature_schema=CRITEO, row_type="fp32", files={},
-            method=Method(name="full", dim=4, rows=1, distinct_ids=1, known_ids=1),
-            footprint=Footprint(parts=Parts(), baseline_fp32=1),
-            golden=GoldenRows.of(dense, ids, probability.astype("f4")),
-        )  # fmt: skip
+        manifest = manifest_of(CRITEO, GoldenRows.of(dense, ids, probability.astype("f4")))
         (tmp_path / name / "manifest.json").write_text(manifest.model_dump_json())
     plan = Plan(
         server=quick.address, model="ctr", rows="1-9", concurrency=2, duration=0.3, warmup=0.0, processes=1

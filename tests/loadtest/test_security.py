@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from tablefold.client.credentials import CredentialFiles
-from tablefold.client.score_log import predict
+from tablefold.client.score_log import ScorePlan, predict
 from tablefold.errors import UsageError
 from tablefold.loadtest.plan import Plan
 from tablefold.loadtest.target import run
@@ -51,9 +51,13 @@ async def test_a_load_test_and_predict_get_through_with_everything(guarded, fold
     assert "--token-file" in result.command
     assert "sesame" not in result.json_line()
     scores = await predict(
-        guarded.address, "ctr", f"criteo:{criteo_file[0]}", rows=1000, progress=lambda *_: None,
-        security=CredentialFiles(**everything(folder)),
-    )  # fmt: skip
+        ScorePlan(
+            server=guarded.address,
+            model="ctr",
+            data=f"criteo:{criteo_file[0]}",
+            security=CredentialFiles(**everything(folder)),
+        )
+    )
     assert len(scores.probability) == 2345
 
 
