@@ -92,6 +92,7 @@ class _Supervisor:
         finally:
             starting.cancel()
             scraping.cancel()
+            await asyncio.gather(starting, scraping, return_exceptions=True)
             await self._stop()
             monitoring.close()
 
