@@ -42,7 +42,7 @@ OnStep = Callable[[str], None]
 
 def export(
     checkpoint: Checkpoint,
-    repository: Path,
+    repository: Path | str,
     name: str,
     *,
     version: int | None = None,
@@ -55,7 +55,7 @@ def export(
     that does not equal its checkpoint, QualityError for one that costs more than `max_logloss_increase`,
     TablefoldError for a folder that cannot be written.
     """
-    options = options or ExportOptions()
+    repository, options = Path(repository), options or ExportOptions()
     require_destination(repository, name, version)
     schema, validation = checkpoint.description.feature_schema, checkpoint.validation
     row_types = options.row_types(schema)

@@ -3,7 +3,7 @@
 Sizes of dictionaries, rows and networks are those that the export itself uses.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import torch
 
@@ -19,7 +19,7 @@ from tablefold.trainer.methods.builder import FeatureSize, RowMapSize
 from tablefold.trainer.methods.registry import Method, require_settings, row_map_sizes
 from tablefold.trainer.networks.registry import OURS
 
-__all__ = ["forecast_footprint"]
+__all__ = ["footprint", "forecast_footprint"]
 
 
 def forecast_footprint(
@@ -53,6 +53,27 @@ def forecast_footprint(
         ),
         baseline_fp32=full_table_bytes(sum(size.distinct for size in sizes), config.dim),
     )
+
+
+def footprint(
+    schema: FeatureSchema,
+    ids: Mapping[str, int],
+    config: TrainConfig | None = None,
+    options: ExportOptions | None = None,
+) -> Footprint:
+    """Return the bytes by part of a model before it is trained, within a percent.
+
+    `ids` are the numbers of distinct ids that training examples show, by categorical feature. A bundle's own
+    footprint is `read_manifest(folder).footprint`.
+
+    Raises UsageError for a feature that is missing or unknown, for settings that do not fit the schema, and
+    for a network that is not one of ours.
+    """
+    names = [feature.name for feature in schema.categorical]
+    if sorted(ids) != sorted(names) or not all(number > 0 for number in ids.values()):
+        raise UsageError(f"give a number of ids, at least 1, for each of {', '.join(names)}, and no others")
+    sizes = [FeatureSize(distinct=ids[name], known=ids[name], often=ids[name]) for name in names]
+    return forecast_footprint(schema, sizes, config or TrainConfig(), options or ExportOptions())
 
 
 def _table_bytes(

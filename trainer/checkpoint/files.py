@@ -48,11 +48,12 @@ def require_free(folder: Path) -> None:
         raise UsageError(f"{folder} exists and is not a checkpoint; give another --out, or remove it")
 
 
-def save(checkpoint: Checkpoint, folder: Path) -> None:
+def save(checkpoint: Checkpoint, folder: Path | str) -> None:
     """Write a checkpoint; an older one of the same name is replaced only once the new one is whole.
 
     Raises UsageError rather than replace anything else, and where the disk is full.
     """
+    folder = Path(folder)
     require_free(folder)
     try:
         with create_folder(folder, replace=True) as draft:
@@ -94,13 +95,14 @@ def _write(checkpoint: Checkpoint, draft: Path) -> None:
     (draft / DESCRIPTION).write_text(checkpoint.description.model_dump_json(indent=2) + "\n")
 
 
-def load(folder: Path, network: NetworkFactory | None = None) -> Checkpoint:
+def load(folder: Path | str, network: NetworkFactory | None = None) -> Checkpoint:
     """Read a checkpoint back; `network` makes any network that is not ours, since no code is imported for
     what a checkpoint says.
 
     Raises CheckpointError for one that is absent, damaged or contradicts itself (wrong shapes, an id twice in
     a vocabulary, weights that are not numbers), and where its network is missing or another than it was.
     """
+    folder = Path(folder)
     try:
         description, tensors, sample = read_folder(folder, _read)
     except FileNotFoundError as error:

@@ -22,7 +22,7 @@ def train(
     schema: FeatureSchema,
     splits: Splits,
     config: TrainConfig,
-    out: Path,
+    out: Path | str,
     *,
     callback: Callback | None = None,
     data: str = "",
@@ -42,6 +42,7 @@ def train(
     be learned from, for an `out` that is something else or cannot be written and for a `resume` of another
     run, TrainingError for a run that cannot go on.
     """
+    out = Path(out)
     require_free(out)
     _require_learnable(splits)
     require_settings(config, schema)
