@@ -122,7 +122,7 @@ def loadtest(
 
     from tablefold.client.credentials import CredentialFiles
     from tablefold.errors import UsageError
-    from tablefold.loadtest.measure import measure, write_reports
+    from tablefold.loadtest.measure import check_success, measure, write_reports
     from tablefold.loadtest.plan import Plan
     from tablefold.loadtest.report.terminal import print_summary
     from tablefold.loadtest.slo import LatencySlo
@@ -165,3 +165,4 @@ def loadtest(
     # On the terminal first: if the disk is full now, the figures are not lost.
     print_summary(report, Console())
     write_reports(report, json=json, csv=csv, html=html)
+    check_success(report)

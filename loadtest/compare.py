@@ -13,6 +13,7 @@ import numpy as np
 from tablefold.client.protocols import PROTOCOLS
 from tablefold.errors import UsageError
 from tablefold.loadtest.figures import Figures
+from tablefold.loadtest.generator.coordinator import ClientProcessDied
 from tablefold.loadtest.plan import Plan
 from tablefold.loadtest.results.result import Result
 from tablefold.loadtest.target import RunPosition, Target
@@ -55,12 +56,19 @@ class Comparison(Figures):
     verdict: str
     valid: bool
     interrupted: bool
+    broken_off: str | None
+    """Why the comparison ended early, if not by a signal."""
     targets: list[str]
     medians: dict[str, list[float | None]]
     """By figure: the median of each target's rounds. Without memory where targets share a server."""
     ratios: list[Ratio]
     rounds: list[list[Result]]
     """Each round holds a run of each target, in the order of `targets`."""
+
+    @property
+    def runs_by_target(self) -> dict[str, list[Result]]:
+        """Return the runs of each target."""
+        return {name: [results[index] for results in self.rounds] for index, name in enumerate(self.targets)}
 
     def json_line(self) -> str:
         """Return every figure of every run as one line."""
@@ -91,7 +99,14 @@ def target_names(plans: Sequence[Plan]) -> list[str]:
 async def compare(targets: Sequence[Target], plans: Sequence[Plan], repeats: int) -> Comparison:
     """Run `repeats` rounds of all targets, each starting with another target. Raises ClientProcessDied."""
     names = target_names(plans)
-    rounds = await _run_rounds(targets, plans, repeats)
+    rounds: list[list[Result]] = []
+    broken_off = None
+    try:
+        await _run_rounds(rounds, targets, plans, repeats)
+    except ClientProcessDied as error:
+        if not rounds:
+            raise
+        broken_off = str(error)
     figures = dict(FIGURES)
     if len({plan.server for plan in plans}) < len(plans):
         del figures[MEMORY]
@@ -109,7 +124,8 @@ async def compare(targets: Sequence[Target], plans: Sequence[Plan], repeats: int
         command=_command(plans, repeats),
         verdict=_verdict(names, ratios, len(rounds), closed=plans[0].rate is None),
         valid=all(result.valid for results in rounds for result in results),
-        interrupted=len(rounds) < repeats,
+        interrupted=len(rounds) < repeats and broken_off is None,
+        broken_off=broken_off,
         targets=names,
         medians=medians,
         ratios=ratios,
@@ -117,9 +133,10 @@ async def compare(targets: Sequence[Target], plans: Sequence[Plan], repeats: int
     )
 
 
-async def _run_rounds(targets: Sequence[Target], plans: Sequence[Plan], repeats: int) -> list[list[Result]]:
-    """Return the results of all whole rounds; a signal ends them early."""
-    rounds: list[list[Result]] = []
+async def _run_rounds(
+    rounds: list[list[Result]], targets: Sequence[Target], plans: Sequence[Plan], repeats: int
+) -> None:
+    """Append the results of all whole rounds; a signal ends them early."""
     runs = repeats * len(targets)
     for number in range(repeats):
         results: dict[int, Result] = {}
@@ -129,9 +146,8 @@ async def _run_rounds(targets: Sequence[Target], plans: Sequence[Plan], repeats:
             position = RunPosition(done + 1, runs, seconds, exact=True)
             results[index] = await targets[index].run(plans[index], position)
             if results[index].interrupted:
-                return rounds
+                return
         rounds.append([results[index] for index in range(len(targets))])
-    return rounds
 
 
 def _command(plans: Sequence[Plan], repeats: int) -> str:

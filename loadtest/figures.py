@@ -32,6 +32,16 @@ class Calls(Figures):
     failed: int
 
 
+class VersionCalls(Figures):
+    """The calls that a version of the model answered; seconds from the start of the measured window."""
+
+    version: str
+    calls: int
+    first_second: float
+    """When the first of them was due."""
+    last_second: float
+
+
 class Client(Figures):
     """What this client itself used."""
 

@@ -32,15 +32,18 @@ class Interrupt:
         self._stop = stop
         try:
             if self.requested:
-                self._on_signal()
+                self._begin_stop()
             yield
         finally:
             self._stop = None
 
     def _on_signal(self) -> None:
-        if self.requested and self._stopping is not None:
+        if self.requested:
             raise KeyboardInterrupt
         self.requested = True
+        self._begin_stop()
+
+    def _begin_stop(self) -> None:
         if self._stop is not None:
             self._stopping = asyncio.ensure_future(self._stop())
             self._stop = None

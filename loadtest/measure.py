@@ -1,5 +1,6 @@
-"""Runs what was asked for (one run, a sweep or a comparison) and writes the reports."""
+"""Runs what was asked for (one run, a sweep or a comparison), judges it and writes the reports."""
 
+import signal
 from collections.abc import Callable, Sequence
 from contextlib import AsyncExitStack
 from pathlib import Path
@@ -27,6 +28,8 @@ async def measure(
     """
     plans = [plan, *(other_plan(plan, text) for text in others)]
     target_names(plans)
+    # Until a run begins there is nothing to keep: Ctrl-C ends the command, even while it reads a long log.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     for target_plan in plans:
         Address.parse(target_plan.server)
     interrupt, on_progress = Interrupt(), ProgressPrinter()
@@ -42,6 +45,14 @@ async def measure(
             if others:
                 return await compare(targets, plans, repeats)
             return await targets[0].run(plan)
+
+
+def check_success(report: Result | Sweep | Comparison) -> None:
+    """Raise UsageError if calls were due, and none of a target's succeeded."""
+    for target, runs in report.runs_by_target.items():
+        due = sum(run.calls.due for run in runs)
+        if due and not any(run.calls.ok for run in runs):
+            raise UsageError(f"no call to {target} succeeded: {runs[-1].errors_with_examples}")
 
 
 def write_reports(

@@ -42,6 +42,11 @@ class RowCounts:
         return cls(text, first, (1.0,) * (last - first + 1))
 
     @property
+    def highest(self) -> int:
+        """Return the most rows a call can have."""
+        return self.low + len(self.weights) - 1
+
+    @property
     def mean(self) -> float:
         """Return the mean rows a call."""
         weights = np.array(self.weights)
@@ -58,4 +63,4 @@ class RowCounts:
         if len(self.weights) == 1:
             return f"{self.low} rows a call" if self.low > 1 else "1 row a call"
         name = "mlperf, " if self.name == "mlperf" else ""
-        return f"{self.low} to {self.low + len(self.weights) - 1} rows a call ({name}mean {self.mean:.4g})"
+        return f"{self.low} to {self.highest} rows a call ({name}mean {self.mean:.4g})"

@@ -7,6 +7,7 @@ from typing import Literal
 from pydantic import computed_field
 
 from tablefold.loadtest.figures import Figures
+from tablefold.loadtest.generator.coordinator import ClientProcessDied
 from tablefold.loadtest.plan import Plan
 from tablefold.loadtest.rate_search import FEWEST_RUNS, GROWTH, MANY_RUNS, RateSearch
 from tablefold.loadtest.results.knee import KneeRule
@@ -26,6 +27,8 @@ class Sweep(Figures):
     command: str
     verdict: str
     interrupted: bool
+    broken_off: str | None
+    """Why the sweep ended early, if not by a signal."""
     rule: KneeRule
     knee_rps: float | None
     """The highest rate the server kept up with, by the rule; None if it kept up with none."""
@@ -55,6 +58,11 @@ class Sweep(Figures):
         """Those that the verdict rests on."""
         return [step for step in self.best_steps if self.knee_rps and step.offered_rps <= self.knee_rps]
 
+    @property
+    def runs_by_target(self) -> dict[str, list[Result]]:
+        """Return all steps."""
+        return {self.steps[0].model: self.steps} if self.steps else {}
+
     def json_line(self) -> str:
         """Return every figure of every step as one line."""
         return self.model_dump_json()
@@ -73,12 +81,17 @@ async def sweep(target: Target, plan: Plan) -> Sweep:
     search = RateSearch(target, plan, rule)
     if alone.interrupted or not alone.calls.ok:
         search.steps.append(alone)
-    else:
+        return _conclude(search, plan, rule)
+    try:
         await search.run(alone.achieved_rps / GROWTH)
+    except ClientProcessDied as error:
+        if not search.steps:
+            raise
+        return _conclude(search, plan, rule, broken_off=str(error))
     return _conclude(search, plan, rule)
 
 
-def _conclude(search: RateSearch, plan: Plan, rule: KneeRule) -> Sweep:
+def _conclude(search: RateSearch, plan: Plan, rule: KneeRule, broken_off: str | None = None) -> Sweep:
     knee, lost = search.boundary()
     cost = None
     if plan.price_per_hour is not None and knee is not None:
@@ -90,6 +103,7 @@ def _conclude(search: RateSearch, plan: Plan, rule: KneeRule) -> Sweep:
         command=shlex.join([*plan.words, "--sweep"]),
         verdict=verdict,
         interrupted=search.interrupted,
+        broken_off=broken_off,
         rule=rule,
         knee_rps=None if knee is None else knee.offered_rps,
         knee_rows_per_second=None if knee is None else knee.rows_per_second,

@@ -26,6 +26,7 @@ from tablefold.client.refusals import explain_refusals
 from tablefold.client.served_model import open_model
 from tablefold.errors import UsageError
 from tablefold.loadtest.figures import Bundle, FootprintCheck
+from tablefold.loadtest.generator.histogram import Histogram
 from tablefold.loadtest.generator.load_generator import LEAD_SECONDS, LoadGenerator
 from tablefold.loadtest.generator.messages import FinalReport, ProgressReport
 from tablefold.loadtest.generator.request_pool import Rows, build_request_pool, load_rows
@@ -35,10 +36,9 @@ from tablefold.loadtest.observer.memory import MemorySource, MemoryWatcher, find
 from tablefold.loadtest.observer.statistics import batches_since, read_counters
 from tablefold.loadtest.plan import Plan
 from tablefold.loadtest.results.result import Result
-from tablefold.loadtest.results.summary import Measurements, compare_footprints, summarise
-
-BUSY_CODES = {grpc.StatusCode.RESOURCE_EXHAUSTED, grpc.StatusCode.DEADLINE_EXCEEDED}
-"""A busy server's answers to the trial call: the load test counts them."""
+from tablefold.loadtest.results.server import compare_footprints
+from tablefold.loadtest.results.summary import Measurements, summarise
+from tablefold.loadtest.trial import try_call
 
 
 class RunPosition(NamedTuple):
@@ -128,14 +128,14 @@ class Target:
     ) -> FinalReport:
         """Generate the load while the watcher watches."""
         watching = asyncio.create_task(watcher.run()) if watcher is not None else None
+
+        def on_progress(report: ProgressReport) -> None:
+            second = time.perf_counter() - origin - plan.warmup
+            self.on_progress(Progress(plan, second, report, position))
+
+        on_progress(ProgressReport(due=0, failed=0, latest=Histogram()))
         try:
-            return await self.generator.run(
-                plan,
-                origin,
-                lambda report: self.on_progress(
-                    Progress(plan, time.perf_counter() - origin - plan.warmup, report, position)
-                ),
-            )
+            return await self.generator.run(plan, origin, on_progress)
         finally:
             if watching is not None:
                 watching.cancel()
@@ -151,7 +151,7 @@ class Target:
 
 @asynccontextmanager
 async def open_target(plan: Plan, interrupt: Interrupt, on_progress: OnProgress) -> AsyncIterator[Target]:
-    """Open a target whose server has answered once. Raises UsageError."""
+    """Open a target whose server has answered a trial call. Raises UsageError."""
     address = Address.parse(plan.server)
     rng = np.random.default_rng(plan.seed)
     async with connect(address, plan.security.load()) as connection:
@@ -167,7 +167,7 @@ async def open_target(plan: Plan, interrupt: Interrupt, on_progress: OnProgress)
             )
         pool = build_request_pool(codec, rows, plan.row_counts, rng)
         with explain_refusals(address, plan.protocol, plan.model):
-            await _trial_call(codec, connection, pool[0], plan)
+            await try_call(codec, connection, max(pool, key=lambda request: request.rows), rows, plan.timeout)
         generator = LoadGenerator(plan, codec, pool, interrupt)
         target = Target(
             connection=connection,
@@ -184,15 +184,6 @@ async def open_target(plan: Plan, interrupt: Interrupt, on_progress: OnProgress)
             yield target
         finally:
             await generator.close()
-
-
-async def _trial_call(codec: Codec, connection: Connection, request: Request, plan: Plan) -> None:
-    """Call once before the clock starts: a hopeless run is refused with the server's own words."""
-    try:
-        codec.decode(await connection.call(codec.method)(request.message, plan.timeout), request.rows)
-    except grpc.aio.AioRpcError as error:
-        if error.code() not in BUSY_CODES:
-            raise
 
 
 async def run(plan: Plan, on_progress: OnProgress = lambda _: None) -> Result:

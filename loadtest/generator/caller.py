@@ -35,6 +35,10 @@ class Call(NamedTuple):
     rows: int = 0
     queue_seconds: float | None = None
     compute_seconds: float | None = None
+    version: str = ""
+    """Of the model that answered; empty where the server does not say."""
+    problem: str = ""
+    """Why the call failed, in the server's own words where there are any."""
 
 
 class Caller:
@@ -57,12 +61,19 @@ class Caller:
         try:
             reply = await call(message, self._deadline)
         except grpc.aio.AioRpcError as error:
-            return Call(due, sent, time.perf_counter(), error.code().name, rows)
+            done = time.perf_counter()
+            return Call(due, sent, done, error.code().name, rows, problem=error.details() or "")
         done = time.perf_counter()
         try:
             answer = self._codec.decode(reply, rows)
-        except (BadReply, DecodeError):
-            return Call(due, sent, done, BAD_REPLY, rows)
-        if expected is not None and np.abs(answer.probability - expected).max() > TOLERANCE:
-            return Call(due, sent, done, WRONG_ANSWER, rows)
-        return Call(due, sent, done, OK, rows, answer.queue_seconds, answer.compute_seconds)
+        except (BadReply, DecodeError) as error:
+            return Call(due, sent, done, BAD_REPLY, rows, problem=str(error))
+        if expected is not None:
+            difference = np.abs(answer.probability - expected)
+            worst = int(difference.argmax())
+            if difference[worst] > TOLERANCE:
+                problem = (
+                    f"row {worst} came back as {answer.probability[worst]:.6f}, not {expected[worst]:.6f}"
+                )
+                return Call(due, sent, done, WRONG_ANSWER, rows, version=answer.version, problem=problem)
+        return Call(due, sent, done, OK, rows, answer.queue_seconds, answer.compute_seconds, answer.version)

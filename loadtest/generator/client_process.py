@@ -6,6 +6,7 @@ It reads messages from stdin and answers on stdout (`messages`).
 import asyncio
 import contextlib
 import gc
+import os
 import sys
 import time
 from contextlib import AsyncExitStack
@@ -31,9 +32,12 @@ PROGRESS_SECONDS = 0.5
 
 
 def send(message: object) -> None:
-    """Send a message to the process that started this one."""
-    sys.stdout.buffer.write(encode_message(message))
-    sys.stdout.buffer.flush()
+    """Send a message to the process that started this one; end if that process is gone."""
+    try:
+        sys.stdout.buffer.write(encode_message(message))
+        sys.stdout.buffer.flush()
+    except BrokenPipeError:
+        os._exit(1)
 
 
 async def main() -> None:

@@ -1,9 +1,10 @@
 """The client processes of one target: start them, split the load among them, merge what they recorded."""
 
 import asyncio
+import contextlib
 import sys
 from asyncio.subprocess import PIPE, Process
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import replace
 from typing import Self
 
@@ -68,7 +69,8 @@ class ClientProcesses:
     async def run(self, load: LoadShare, on_progress: Callable[[ProgressReport], None]) -> FinalReport:
         """Carry out a run together; the processes' progress goes to `on_progress` as one report.
 
-        `load` is that of all processes. Raises ClientProcessDied.
+        `load` is that of all processes. If one of them ends in the middle, the others finish; raises
+        ClientProcessDied if none is left.
         """
         latest: dict[int, ProgressReport] = {}
 
@@ -77,33 +79,40 @@ class ClientProcesses:
             if callers is not None:
                 callers = (callers + len(self) - 1 - index) // len(self)
             share = replace(load, index=index, processes=len(self), callers=callers)
-            await _send(process, encode_message(share))
-            while True:
-                message = await _receive(process)
-                if isinstance(message, FinalReport):
-                    return message
-                assert isinstance(message, ProgressReport)
-                latest[index] = message
-                if index == 0:
-                    on_progress(_merge_progress(latest.values()))
+            try:
+                await _send(process, encode_message(share))
+                while not isinstance(message := await _receive(process), FinalReport):
+                    assert isinstance(message, ProgressReport)
+                    latest[index] = message
+                    if index == min(latest):
+                        on_progress(_merge_progress(latest.values()))
+                return message
+            finally:
+                latest.pop(index, None)
 
-        reports = await asyncio.gather(
-            *(run_one(index, process) for index, process in enumerate(self._processes))
+        outcomes = await asyncio.gather(
+            *(run_one(index, process) for index, process in enumerate(self._processes)),
+            return_exceptions=True,
         )
-        recorder = reports[0].recorder
-        for report in reports[1:]:
-            recorder.add(report.recorder)
-        cpu = ClientCpu(
-            process=sum(report.cpu.process for report in reports),
-            event_loop=max(report.cpu.event_loop for report in reports),
-            waiting=max(report.cpu.waiting for report in reports),
-        )
-        return FinalReport(recorder, cpu)
+        for outcome in outcomes:
+            if isinstance(outcome, BaseException) and not isinstance(outcome, ClientProcessDied):
+                raise outcome
+        reports = [outcome for outcome in outcomes if isinstance(outcome, FinalReport)]
+        deaths = [outcome for outcome in outcomes if isinstance(outcome, ClientProcessDied)]
+        if not reports:
+            raise deaths[0]
+        return _merge_reports(reports, lost=tuple(map(str, deaths)))
+
+    @property
+    def complete(self) -> bool:
+        """Whether every process still lives."""
+        return all(process.returncode is None for process in self._processes)
 
     async def stop(self) -> None:
         """End the run early; `run` then returns what was recorded."""
         for process in self._processes:
-            await _send(process, encode_message("stop"))
+            with contextlib.suppress(ClientProcessDied):
+                await _send(process, encode_message("stop"))
 
     async def close(self) -> None:
         """End the processes."""
@@ -111,6 +120,18 @@ class ClientProcesses:
             if process.returncode is None:
                 process.kill()
             await process.wait()
+
+
+def _merge_reports(reports: Sequence[FinalReport], lost: tuple[str, ...]) -> FinalReport:
+    recorder = reports[0].recorder
+    for report in reports[1:]:
+        recorder.add(report.recorder)
+    cpu = ClientCpu(
+        process=sum(report.cpu.process for report in reports),
+        event_loop=max(report.cpu.event_loop for report in reports),
+        waiting=max(report.cpu.waiting for report in reports),
+    )
+    return FinalReport(recorder, cpu, lost)
 
 
 def _merge_progress(reports: Collection[ProgressReport]) -> ProgressReport:
@@ -141,5 +162,5 @@ async def _receive(process: Process) -> object:
 async def _process_died(process: Process) -> ClientProcessDied:
     code = await process.wait()
     return ClientProcessDied(
-        f"a client process of this load test ended with exit code {code}; was it killed, or is memory short?"
+        f"a client process of this load test ended with exit code {code}: was it killed, or is memory short?"
     )

@@ -42,7 +42,7 @@ class LoadGenerator:
         """Start the client processes that the plan needs. Raises ClientProcessDied."""
         if plan.processes is None:
             await self._scale_client_processes(plan)
-        elif self._clients is None:
+        elif self._clients is None or not self._clients.complete:
             await self._start_client_processes(plan.processes)
 
     async def run(
@@ -78,6 +78,8 @@ class LoadGenerator:
         """Start one client process, and double them while they are too busy to keep time."""
         if self._clients is None:
             await self._start_client_processes(1)
+        elif not self._clients.complete:
+            await self._start_client_processes(self.processes)
         most = min(os.cpu_count() or 1, plan.concurrency or 1 << 10)
         seconds = min(plan.warmup, TRIAL_SECONDS)
         if not seconds or (plan.rate is not None and plan.rate * seconds < 1):

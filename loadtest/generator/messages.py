@@ -87,6 +87,8 @@ class FinalReport:
 
     recorder: Recorder
     cpu: ClientCpu
+    lost: tuple[str, ...] = ()
+    """Why processes ended in the middle of the run; their calls are missing."""
 
 
 async def next_message(reader: asyncio.StreamReader) -> Any:

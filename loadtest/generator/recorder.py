@@ -7,12 +7,32 @@ it: leaving those out would flatter a server that answers too late. Other errors
 
 from collections import Counter
 from collections.abc import Sequence
+from typing import NamedTuple
 
 from tablefold.loadtest.generator.caller import OK, Call
 from tablefold.loadtest.generator.histogram import Histogram, merged
 
+MAX_PROBLEM_LETTERS = 300
 MAX_SLICES = 120
 MIN_SLICE_SECONDS = 0.25
+
+
+class VersionSpan(NamedTuple):
+    """Calls that a version answered, and when the first and the last of them were due."""
+
+    calls: int
+    first: float
+    last: float
+
+    def merge(self, other: "VersionSpan") -> "VersionSpan":
+        """Return the calls of both."""
+        return VersionSpan(self.calls + other.calls, min(self.first, other.first), max(self.last, other.last))
+
+
+def printable(text: str) -> str:
+    """Return a server's words on one line, without what a terminal would obey, cut to 300 letters."""
+    words = " ".join("".join(letter if letter.isprintable() else " " for letter in text).split())
+    return words if len(words) <= MAX_PROBLEM_LETTERS else f"{words[:MAX_PROBLEM_LETTERS]} ..."
 
 
 class Recorder:
@@ -34,6 +54,10 @@ class Recorder:
         self.queue = Histogram()
         self.compute = Histogram()
         self.errors: Counter[str] = Counter()
+        self.problems: dict[str, str] = {}
+        """One example for each code of error."""
+        self.versions: dict[str, VersionSpan] = {}
+        """Of the model, by name: what each answered."""
         self.within = [0] * len(bounds)
         self.due = 0
         self.ok = 0
@@ -54,6 +78,8 @@ class Recorder:
         if call.code == OK:
             self.ok += 1
             self._time(call, seconds)
+            if call.version:
+                self._add_version(call.version, VersionSpan(1, call.due, call.due))
             for index, bound in enumerate(self.bounds):
                 self.within[index] += seconds <= bound
             if call.queue_seconds is not None and call.compute_seconds is not None:
@@ -61,6 +87,8 @@ class Recorder:
                 self.compute.record(call.compute_seconds)
         else:
             self.errors[call.code] += 1
+            if call.problem:
+                self.problems.setdefault(call.code, printable(call.problem))
             if call.code == "DEADLINE_EXCEEDED":
                 self._time(call, max(self.deadline, seconds))
         self.send_lag.record(call.sent - call.due)
@@ -72,6 +100,10 @@ class Recorder:
         self.slices[index].record(seconds)
         self.from_send.record(call.done - call.sent)
 
+    def _add_version(self, version: str, span: VersionSpan) -> None:
+        known = self.versions.get(version)
+        self.versions[version] = span if known is None else known.merge(span)
+
     def add(self, other: "Recorder") -> None:
         """Add what another process recorded of the same window."""
         for index, counts in other.slices.items():
@@ -79,6 +111,9 @@ class Recorder:
         for name in ("from_send", "send_lag", "queue", "compute"):
             getattr(self, name).add(getattr(other, name))
         self.errors.update(other.errors)
+        self.problems = other.problems | self.problems
+        for version, span in other.versions.items():
+            self._add_version(version, span)
         self.within = [a + b for a, b in zip(self.within, other.within, strict=True)]
         self.due += other.due
         self.ok += other.ok

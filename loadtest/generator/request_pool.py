@@ -14,6 +14,8 @@ from tablefold.logs import read_rows
 
 POOL_BYTES = 64 << 20
 POOL_REQUESTS = 1024
+MAX_REQUEST_BYTES = 512 << 20
+"""A quarter of what protobuf can serialise; the pool holds at least two requests."""
 RANDOM_ROWS = 20_000
 RANDOM_IDS = 1_000_000
 GOLDEN = "golden:"
@@ -66,7 +68,16 @@ def random_rows(codec: Codec, rng: np.random.Generator) -> Rows:
 def build_request_pool(
     codec: Codec, rows: Rows, counts: RowCounts, rng: np.random.Generator
 ) -> list[Request]:
-    """Return up to 1,024 distinct requests of 64 MiB together; their rows are drawn with replacement."""
+    """Return up to 1,024 distinct requests of 64 MiB together; their rows are drawn with replacement.
+
+    Raises UsageError where a request is too large to send.
+    """
+    max_rows = MAX_REQUEST_BYTES // (4 * rows.dense.shape[1] + 8 * rows.ids.shape[1])
+    if counts.highest > max_rows:
+        raise UsageError(
+            f"--rows {counts.name}: a call of {counts.highest:,} rows of this model is larger than "
+            f"{MAX_REQUEST_BYTES >> 20} MiB; give at most {max_rows:,} rows"
+        )
     pool: list[Request] = []
     pool_bytes = 0
     while len(pool) < POOL_REQUESTS and (pool_bytes < POOL_BYTES or len(pool) < 2):

@@ -31,7 +31,7 @@ class Sample(NamedTuple):
 
     second: float
     """From the start of the measured window; negative in warm-up."""
-    processes: int
+    pids: frozenset[int]
     resident: int
     resident_peak: int
     """The highest since the sample before."""
@@ -41,6 +41,11 @@ class Sample(NamedTuple):
     gpu: int | None
     cpu_seconds: float | None
     """Processor time so far."""
+
+    @property
+    def processes(self) -> int:
+        """Return how many there were."""
+        return len(self.pids)
 
 
 async def find_memory_source(address: Address, connection: Connection) -> MemorySource | None:
@@ -94,14 +99,14 @@ class MemoryWatcher:
         self.samples.append(
             Sample(
                 second=second,
-                processes=len(processes),
+                pids=frozenset(process.pid for process in processes),
                 resident=sum(process.resident for process in processes),
                 resident_peak=sum(self._peak(process) for process in processes),
                 anonymous=sum(process.anonymous for process in processes),
                 file_backed=sum(process.file_backed for process in processes),
                 proportional=total(process.proportional for process in processes),
                 cpu_seconds=total(process.cpu_seconds for process in processes),
-                gpu=self._gpu.of({process.pid for process in processes}) if self._local else None,
+                gpu=self._gpu.of([process.pid for process in processes]) if self._local else None,
             )
         )
 

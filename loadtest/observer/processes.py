@@ -84,13 +84,32 @@ def _is_here(host: str) -> bool:
     return any(address in own or address.startswith("127.") for address in resolved)
 
 
+def _listeners(port: int) -> list[int]:
+    """Return the processes that listen on the port, as far as this user may see them."""
+    try:
+        connections = psutil.net_connections("tcp")
+    except psutil.AccessDenied:
+        return []
+    return sorted(
+        {
+            listener.pid
+            for listener in connections
+            if listener.pid
+            and listener.status == psutil.CONN_LISTEN
+            and listener.laddr
+            and listener.laddr.port == port
+        }
+    )
+
+
 class LocalProcesses:
     """The processes that listen on a port of this machine, with all their descendants."""
 
     source: Literal["kernel", "server"] = "kernel"
     period = 0.25
 
-    def __init__(self, roots: list[int]) -> None:
+    def __init__(self, address: Address, roots: list[int]) -> None:
+        self._address = address
         self.roots = roots
 
     @classmethod
@@ -98,29 +117,22 @@ class LocalProcesses:
         """Return None if the server is not on this machine, or this user may not see whose port it is."""
         if not _is_here(address.host):
             return None
-        try:
-            connections = psutil.net_connections("tcp")
-        except psutil.AccessDenied:
-            return None
-        roots = {
-            listener.pid
-            for listener in connections
-            if listener.pid
-            and listener.status == psutil.CONN_LISTEN
-            and listener.laddr
-            and listener.laddr.port == address.port
-        }
+        roots = _listeners(address.port)
         try:
             forwarded = any(psutil.Process(pid).name() in FORWARDERS for pid in roots)
         except psutil.NoSuchProcess:
             return None
-        return None if forwarded or not roots else cls(sorted(roots))
+        return None if forwarded or not roots else cls(address, roots)
 
     async def read(self) -> list[ProcessMemory]:
         """Return every process that is still there."""
         return await asyncio.to_thread(self._read)
 
     def _read(self) -> list[ProcessMemory]:
+        if not self.roots or not all(
+            map(psutil.pid_exists, self.roots)
+        ):  # the server has ended, or was started again
+            self.roots = _listeners(self._address.port)
         # A child of one listener may itself be a listener: each process counts once.
         pids = {pid for root in self.roots for pid in _with_descendants(root)}
         return [memory for pid in sorted(pids) if (memory := process_memory(pid)) is not None]

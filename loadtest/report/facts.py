@@ -18,6 +18,8 @@ def memory_words(result: Result) -> str:
         return "unknown: the server is not a visible process of this machine and does not report it"
     source = "read from the kernel" if memory.source == "kernel" else "as the server reports it"
     words = f"{megabytes(memory.resident_peak)} resident at peak"
+    if (memory.processes or 1) > 1:
+        words += " (shared pages count in every process)"
     if memory.proportional_peak is not None:
         words += f", {megabytes(memory.proportional_peak)} proportional"
     if memory.gpu_peak is not None:
@@ -46,8 +48,9 @@ def facts(result: Result) -> Iterator[tuple[str, str]]:
     yield "rows/s", number(result.rows_per_second, digits=0)
     percentiles = (("p50", "p50"), ("p90", "p90"), ("p99", "p99"), ("p99.9", "p999"), ("max", "max"))
     yield "latency ms", "  ".join(f"{name} {number(getattr(latency, field))}" for name, field in percentiles)
-    codes = ", ".join(f"{code} {count:,}" for code, count in result.errors.items())
-    yield "errors", codes or f"none of {result.calls.due:,} calls"
+    yield "errors", result.errors_with_examples or f"none of {result.calls.due:,} calls"
+    if result.model_version:
+        yield "version", result.model_version
     if (server := result.server_time) is not None:
         yield (
             "server ms",
@@ -112,4 +115,7 @@ def reasons_for_doubt(report: Result | Sweep | Comparison) -> list[str]:
     else:
         runs, kind = [result for results in report.rounds for result in results], "runs"
     invalid = [reason for run in runs for reason in run.invalid_because[:1]]
-    return [f"{len(invalid)} of {len(runs)} {kind}; in the first, {invalid[0]}"] if invalid else []
+    broken = [f"it was broken off: {report.broken_off}"] if report.broken_off else []
+    if not invalid:
+        return broken
+    return [*broken, f"{len(invalid)} of {len(runs)} {kind}; in the first, {invalid[0]}"]

@@ -24,7 +24,7 @@ def run_section(result: Result) -> Section:
     """Describe what was run."""
     rows = [(name, value) for name, value in facts(result) if name in ("load", "calls/s", "rows/s", "cost")]
     rows += [
-        ("model", f"{result.model}, version {result.model_version or 'unknown'}"),
+        ("model", f"{result.model}, version {_versions(result)}"),
         ("protocol", result.protocol),
         ("rows from", f"{result.data}; {result.distinct_requests:,} distinct requests, seed {result.seed}"),
         *([("context, given once a call", ", ".join(result.context))] if result.context else []),
@@ -32,6 +32,16 @@ def run_section(result: Result) -> Section:
         ("warm-up", f"{result.warmup_seconds:g} s of the same load, not measured"),
     ]
     return Section("What ran", [Table(header=(), rows=rows, figures=False)])
+
+
+def _versions(result: Result) -> str:
+    """Return which versions answered, and when if there were several."""
+    if len(result.answered_by) < 2:
+        return result.model_version or "unknown"
+    return "; ".join(
+        f"{span.version} ({span.calls:,} calls, {span.first_second:.1f} to {span.last_second:.1f} s)"
+        for span in result.answered_by
+    )
 
 
 def latency_section(result: Result) -> Section:
@@ -101,7 +111,8 @@ def errors_section(result: Result) -> Section:
         return Section("Errors", [Text(f"None of {result.calls.due:,} calls failed.")])
     due = max(1, result.calls.due)
     rows = [(code, f"{count:,}", f"{count / due:.2%}") for code, count in result.errors.items()]
-    return Section("Errors", [Table(header=("code", "calls", "of all due"), rows=rows)])
+    examples = [Text(f"{code}, for example: {words}") for code, words in result.problems.items() if words]
+    return Section("Errors", [Table(header=("code", "calls", "of all due"), rows=rows), *examples])
 
 
 def drift_section(result: Result) -> Section:

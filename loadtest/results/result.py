@@ -18,6 +18,7 @@ from tablefold.loadtest.figures import (
     ServerTime,
     SloResult,
     Trend,
+    VersionCalls,
 )
 from tablefold.loadtest.generator.cpu import EVENT_LOOP_LIMIT
 from tablefold.loadtest.results.validity import Doubt, doubts
@@ -35,6 +36,9 @@ class Result(Figures):
     server: str
     model: str
     model_version: str
+    """The versions that answered, in the order of their first calls; else the one the server names."""
+    answered_by: list[VersionCalls]
+    """By version; empty where replies do not name it."""
     protocol: str
     mode: Literal["open", "closed"]
     load: str
@@ -54,6 +58,8 @@ class Result(Figures):
     seconds: float
     """Measured; shorter than asked for if interrupted."""
     interrupted: bool
+    lost_processes: list[str]
+    """Why client processes ended in the middle of the run; their calls are missing."""
     offered_rps: float
     """Open loop: calls due a second. Closed loop: the same as achieved."""
     achieved_rps: float
@@ -66,6 +72,8 @@ class Result(Figures):
     latency_from_send_ms: Latency
     """The same calls from when they were sent: what a client with coordinated omission reports."""
     errors: dict[str, int]
+    problems: dict[str, str]
+    """One example for each code of error, in the server's words where there are any."""
     objectives: list[SloResult]
     cost_per_million: float | None
     """Of a million predictions, in the currency of the price given."""
@@ -92,7 +100,13 @@ class Result(Figures):
     @property
     def doubts(self) -> list[Doubt]:
         """Return why the figures are not the server's alone; empty for a valid run."""
-        return doubts(self.client, self.latency_ms, self.errors, max_in_flight=self.most_in_flight)
+        return doubts(
+            self.client,
+            self.latency_ms,
+            self.errors,
+            max_in_flight=self.most_in_flight,
+            lost_processes=self.lost_processes,
+        )
 
     @computed_field  # type: ignore[prop-decorator]
     @property
@@ -115,7 +129,7 @@ class Result(Figures):
             return "Nothing was measured: the run ended in its warm-up."
         codes = ", ".join(f"{code} {count:,}" for code, count in self.errors.items())
         if not self.calls.ok:
-            return f"None of {due:,} calls succeeded ({codes})."
+            return f"None of {due:,} calls succeeded: {self.errors_with_examples}."
         answered = (
             f"{self.achieved_rps:,.1f} calls/s ({self.rows_per_second:,.0f} rows/s), "
             f"p50 {figures.p50:.1f} ms, p99 {figures.p99:.1f} ms, worst {figures.max:.1f} ms."
@@ -124,6 +138,13 @@ class Result(Figures):
             answered += f" {failed:,} of {due:,} calls failed ({failed / due:.1%}): {codes}."
         else:
             answered += f" Every call was answered{', and rightly' if self.checked else ''}."
+        if len(self.answered_by) > 1:
+            spans = ", ".join(
+                f"version {span.version} answered {span.calls:,} calls ({span.first_second:.1f} to "
+                f"{span.last_second:.1f} s)"
+                for span in self.answered_by
+            )
+            answered += f" The model changed: {spans}."
         for slo in self.objectives:
             share = slo.within / due
             answered += f" {slo.objective} was {'' if slo.met else 'not '}held ({share:.2%} in time)."
@@ -134,6 +155,19 @@ class Result(Figures):
                     f" ({trend.change:+.0%})."
                 )
         return answered
+
+    @property
+    def runs_by_target(self) -> dict[str, list["Result"]]:
+        """Return this run."""
+        return {self.model: [self]}
+
+    @property
+    def errors_with_examples(self) -> str:
+        """The errors by code, each with an example of the server's words."""
+        return ", ".join(
+            f"{code} {count:,}" + (f" ({self.problems[code]})" if self.problems.get(code) else "")
+            for code, count in self.errors.items()
+        )
 
     def json_line(self) -> str:
         """Return every figure, and the verdict, as one line."""

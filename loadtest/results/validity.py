@@ -1,5 +1,6 @@
 """Are the figures the server's alone, or partly this client's?"""
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 from tablefold.loadtest.figures import Client, Latency
@@ -24,10 +25,18 @@ class Doubt(NamedTuple):
 
 
 def doubts(
-    client: Client, latency: Latency, errors: dict[str, int], *, max_in_flight: int | None
+    client: Client,
+    latency: Latency,
+    errors: dict[str, int],
+    *,
+    max_in_flight: int | None,
+    lost_processes: Sequence[str],
 ) -> list[Doubt]:
     """Return every reason for doubt; empty for a valid run."""
-    found = []
+    found = [
+        Doubt("process lost", f"{problem} Its calls are missing: repeat the run")
+        for problem in lost_processes
+    ]
     if client.event_loop_share > EVENT_LOOP_LIMIT:
         found.append(
             Doubt(

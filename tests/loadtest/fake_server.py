@@ -43,6 +43,9 @@ class Habits:
         stall: tuple[int, float] = (0, 0.0),
         refuse: str = "",
         spoil: str = "",
+        spoil_after: int = 0,
+        change_after: int = 1 << 60,
+        max_rows: int = 1 << 60,
         speaks: tuple[str, ...] = ("oip", "tablefold"),
         tensors: str = "two",
         serial: float = 0.0,
@@ -55,6 +58,9 @@ class Habits:
         self.stall = stall
         self.refuse = refuse
         self.spoil = spoil
+        self.spoil_after = spoil_after
+        self.change_after = change_after
+        self.max_rows = max_rows
         self.speaks = speaks
         self.tensors = tensors
         self.serial = serial
@@ -68,9 +74,16 @@ class Habits:
         self.took: list[float] = []
         self.random = random.Random(1)
 
-    async def go_through(self, context: grpc.aio.ServicerContext) -> None:
+    @property
+    def version(self) -> int:
+        """Of the model: another one after some calls."""
+        return 10 if self.calls <= self.change_after else 11
+
+    async def go_through(self, context: grpc.aio.ServicerContext, rows: int) -> None:
         now = time.perf_counter()
         self.calls += 1
+        if rows > self.max_rows:
+            await context.abort(grpc.StatusCode.RESOURCE_EXHAUSTED, f"{rows} rows\x1b[31m are too many")
         if self.refuse:
             await context.abort(grpc.StatusCode[self.refuse], "as it was told to")
         if self.shed_every and self.calls % self.shed_every == 0:
@@ -89,6 +102,8 @@ class Habits:
 
     def score(self, ids: np.ndarray) -> np.ndarray:
         scores = (ids % 1000 / 1000).astype(np.float32)
+        if not self.spoil or self.calls <= self.spoil_after:
+            return scores
         if self.spoil == "nan":
             scores[-1] = np.nan
         return scores[:-1] if self.spoil == "short" else scores
@@ -116,13 +131,15 @@ class Oip(oip_grpc.GRPCInferenceServiceServicer):
         return oip.ModelMetadataResponse(name=MODEL, versions=["9", "10"], inputs=inputs, outputs=outputs)
 
     async def ModelInfer(self, request, context):  # noqa: N802
-        await self.habits.go_through(context)
+        await self.habits.go_through(context, request.inputs[0].shape[0])
         if self.habits.tensors == "many":
             ids = np.frombuffer(request.raw_input_contents[0], "<i4")
         else:
             ids = np.frombuffer(request.raw_input_contents[1], "<i8").reshape(request.inputs[1].shape)[:, 0]
         scores = self.habits.score(ids)
-        reply = oip.ModelInferResponse(model_name=MODEL, raw_output_contents=[scores.tobytes()])
+        reply = oip.ModelInferResponse(
+            model_name=MODEL, model_version=str(self.habits.version), raw_output_contents=[scores.tobytes()]
+        )
         reply.outputs.add(name="probability", datatype="FP32", shape=[len(scores)])
         return reply
 
@@ -162,10 +179,12 @@ class Own(own_grpc.TablefoldServicer):
         return own.GetModelResponse(name=MODEL, version=10, manifest_json=manifest.model_dump_json())
 
     async def Predict(self, request, context):  # noqa: N802
-        await self.habits.go_through(context)
+        await self.habits.go_through(context, 0)
         ids = next(np.array(f.ids.values) for f in request.candidates if f.name == "C1")
         scores = self.habits.score(ids)
-        return own.PredictResponse(probability=scores, version=10, queue_seconds=0.002, compute_seconds=0.004)
+        return own.PredictResponse(
+            probability=scores, version=self.habits.version, queue_seconds=0.002, compute_seconds=0.004
+        )
 
     async def GetFootprint(self, request, context):  # noqa: N802
         memory = psutil.Process().memory_info()

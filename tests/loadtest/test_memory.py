@@ -15,7 +15,7 @@ from tablefold.loadtest.observer.footprint import FootprintCall
 from tablefold.loadtest.observer.gpu import GpuMemory
 from tablefold.loadtest.observer.memory import MemoryWatcher, find_memory_source
 from tablefold.loadtest.observer.processes import LocalProcesses, ProcessMemory, process_memory
-from tablefold.loadtest.results.summary import compare_footprints
+from tablefold.loadtest.results.server import compare_footprints, server_cpu
 
 MIB = 2**20
 
@@ -166,3 +166,35 @@ def test_a_forwarded_port_is_nobodys_memory(quick, monkeypatch):
         "tablefold.loadtest.observer.processes.FORWARDERS", {psutil.Process(quick.process.pid).name()}
     )
     assert LocalProcesses.find(Address.parse(quick.address)) is None
+
+
+def listen(port):
+    program = f"import socket, time; s = socket.create_server(('127.0.0.1', {port})); print(); time.sleep(60)"
+    process = subprocess.Popen([sys.executable, "-c", program], stdout=subprocess.PIPE)
+    process.stdout.readline()
+    return process
+
+
+def test_a_server_that_is_started_again_is_found_again(unused_tcp_port):
+    first = listen(unused_tcp_port)
+    found = LocalProcesses.find(Address("127.0.0.1", unused_tcp_port))
+    assert [process.pid for process in asyncio.run(found.read())] == [first.pid]
+    first.kill()
+    first.communicate()
+    assert asyncio.run(found.read()) == []
+    second = listen(unused_tcp_port)
+    assert [process.pid for process in asyncio.run(found.read())] == [second.pid]
+    second.kill()
+    second.communicate()
+
+
+async def test_processor_time_is_unknown_where_a_process_was_replaced():
+    def busy(pid, seconds):
+        return memory(pid, 100, 100)._replace(cpu_seconds=seconds)
+
+    kept = await watched([busy(1, 5.0), busy(2, 1.0)], [busy(1, 6.0), busy(2, 1.5)])
+    first, last = (sample._replace(second=second) for sample, second in zip(kept, (0.0, 3.0), strict=True))
+    assert server_cpu([first, last], 3.0, 1000.0).cores == pytest.approx(0.5)
+    replaced = await watched([busy(1, 5.0), busy(2, 1.0)], [busy(1, 6.0), busy(3, 0.1)])
+    assert [sample.processes for sample in replaced] == [2, 2]
+    assert server_cpu(replaced, 3.0, 1000.0) is None

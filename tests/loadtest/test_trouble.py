@@ -12,9 +12,12 @@ import pytest
 from tablefold.errors import UsageError
 from tablefold.loadtest.generator.arrivals import CLIENT_LIMIT, open_loop
 from tablefold.loadtest.generator.coordinator import ClientProcessDied
+from tablefold.loadtest.generator.recorder import printable
+from tablefold.loadtest.interrupt import Interrupt
 from tablefold.loadtest.plan import Plan
+from tablefold.loadtest.report.page import page
 from tablefold.loadtest.slo import LatencySlo
-from tablefold.loadtest.target import run
+from tablefold.loadtest.target import open_target, run
 
 BASE = Plan(server="-", model="ctr", rows="5", rate=100.0, duration=2.0, warmup=0.2, processes=1)
 
@@ -78,16 +81,79 @@ async def test_a_dead_server_is_not_hammered_by_the_closed_loop(start_fake):
     assert 0 < result.errors["UNAVAILABLE"] < 4 * 2.0 / 0.01 + 10
 
 
+def client_processes(parent=None):
+    """Those of a load test, by default this process's."""
+    children = (parent or psutil.Process()).children()
+    alive = [child for child in children if child.status() != psutil.STATUS_ZOMBIE]
+    return [child for child in alive if "tablefold.loadtest.generator.client_process" in child.cmdline()]
+
+
 def client_process():
     """The one client process."""
-    alive = [each for each in psutil.Process().children() if each.status() != psutil.STATUS_ZOMBIE]
-    (found,) = [each for each in alive if "tablefold.loadtest.generator.client_process" in each.cmdline()]
+    (found,) = client_processes()
     return found
 
 
-async def test_a_client_process_that_dies_is_named(quick):
+async def test_the_only_client_process_that_dies_is_named(quick):
     with pytest.raises(ClientProcessDied, match="ended with exit code -9"):
         await measure(quick.address, once(lambda: client_process().kill()), duration=30.0)
+
+
+async def test_of_two_client_processes_one_dies_and_the_other_finishes(quick):
+    def kill_one():
+        first, *_ = client_processes()
+        first.kill()
+
+    result = await measure(quick.address, once(kill_one), processes=2, rate=50.0)
+    assert result.calls.ok > 40
+    (reason,) = [doubt.reason for doubt in result.doubts if doubt.word == "process lost"]
+    assert "ended with exit code -9" in reason
+    assert not result.valid
+
+
+async def test_a_target_is_loaded_again_after_a_client_process_died(quick):
+    interrupt, kill = Interrupt(), once(lambda: client_process().kill())
+    plan = replace(BASE, server=quick.address, duration=1.0)
+    async with open_target(plan, interrupt, kill) as target:
+        with pytest.raises(ClientProcessDied):
+            await target.run(plan)
+        assert (await target.run(plan)).calls.ok == 100
+
+
+async def test_one_example_of_every_code_in_the_servers_words(start_fake):
+    shedding = start_fake(shed_every=10, spoil="nan", spoil_after=100)
+    result = await measure(shedding.address)
+    assert set(result.errors) == {"RESOURCE_EXHAUSTED", "BAD_REPLY"}
+    assert result.problems == {
+        "RESOURCE_EXHAUSTED": "the queue is full",
+        "BAD_REPLY": "the reply holds a probability that is not a finite number",
+    }
+    assert "RESOURCE_EXHAUSTED, for example: the queue is full" in page(result).render()
+
+
+async def test_requests_of_a_size_that_is_refused_are_refused_at_once(start_fake):
+    narrow = start_fake(max_rows=4)
+    with pytest.raises(UsageError, match=r"answers a call of 1 row, but refused 3 calls of 5 rows: .*give"):
+        await measure(narrow.address)
+    assert (await measure(narrow.address, rows="4", duration=0.5)).calls.ok == 50
+
+
+def test_the_words_of_a_server_cannot_command_the_terminal():
+    assert printable("no\x1b[31m\nmodel\t'x'") == "no [31m model 'x'"
+    assert len(printable("x" * 10_000)) < 400
+
+
+@pytest.mark.parametrize("protocol", ["oip", "tablefold"])
+async def test_every_version_that_answered_is_named(start_fake, protocol):
+    changing = start_fake(change_after=120)
+    result = await measure(changing.address, protocol=protocol)
+    assert [span.version for span in result.answered_by] == ["10", "11"]
+    assert sum(span.calls for span in result.answered_by) == result.calls.ok == 200
+    old, new = result.answered_by
+    assert 0 <= old.first_second < old.last_second < new.last_second <= 2.0
+    assert new.first_second == pytest.approx(old.last_second, abs=0.2)
+    assert result.model_version == "10, 11"
+    assert "The model changed: version 10 answered" in result.verdict
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
