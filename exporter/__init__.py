@@ -1,1 +1,1 @@
-"""Turns a checkpoint into a bundle, and proves the bundle equals the checkpoint. Knows no gRPC."""
+"""Turns a checkpoint into a bundle, and proves the bundle equals the checkpoint."""

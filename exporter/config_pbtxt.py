@@ -1,10 +1,10 @@
-"""`config.pbtxt`: the model as Triton's ONNX Runtime backend and KServe describe one."""
+"""`config.pbtxt`: the model in the form that Triton's ONNX Runtime backend and KServe read."""
 
 from tablefold.schema import FeatureSchema
 
 
 def render(name: str, schema: FeatureSchema) -> str:
-    """Both inputs and the output with an explicit batch dimension."""
+    """Return the inputs and the output, with an explicit batch dimension."""
     return f"""name: "{name}"
 backend: "onnxruntime"
 max_batch_size: 0

@@ -1,4 +1,4 @@
-"""The folded model: row maps and one table, and the same in torch, which the graph must equal."""
+"""The folded model: row maps and one table, and the same as a torch model, which the graph must equal."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -22,10 +22,10 @@ class Folded:
 
     schema: FeatureSchema
     row_maps: tuple[RowMap, ...]
-    """All features' into the fused table, one feature's after another's."""
+    """The row maps of all features into the fused table, feature after feature."""
     columns: LookupColumns
     feature_rows: tuple[int, ...]
-    """How many rows each feature has there, in the schema's order, behind the padding row."""
+    """The number of rows of each feature there, in the schema's order, behind the padding row."""
     table: np.ndarray
     """float32 [R, w]"""
     projection: np.ndarray | None
@@ -33,14 +33,14 @@ class Folded:
 
 
 def fold(checkpoint: Checkpoint) -> Folded:
-    """Fold the checkpoint's collection."""
+    """Return the folded embedding collection of a checkpoint."""
     schema = checkpoint.description.feature_schema
     rows, projection = checkpoint.model.collection.table.fold()
     return Folded(
         schema=schema,
         row_maps=fuse(schema, checkpoint.row_maps),
         columns=checkpoint.model.collection.columns,
-        feature_rows=tuple(num_rows(its) for its in checkpoint.row_maps),
+        feature_rows=tuple(num_rows(feature_maps) for feature_maps in checkpoint.row_maps),
         table=rows.numpy(),
         projection=None if projection is None else projection.numpy(),
     )
@@ -49,8 +49,10 @@ def fold(checkpoint: Checkpoint) -> Folded:
 def folded_model(
     checkpoint: Checkpoint, rows_of: Sequence[RowsOf], vectors: np.ndarray, projection: np.ndarray | None
 ) -> CTRModel:
-    """The checkpoint's network behind other row maps and a table of given vectors float32 [R, w], which it
-    shares."""
+    """Return the checkpoint's network behind other row maps and a table of vectors float32 [R, w].
+
+    The network is shared with the checkpoint.
+    """
     table = GivenTable(vectors, projection)
     before = checkpoint.model.collection
     collection = EmbeddingCollection(before.schema, before.columns, rows_of, table)

@@ -15,7 +15,7 @@ IR_VERSION = 10
 
 
 def empty_model(schema: FeatureSchema) -> ir.Model:
-    """A graph with the inputs `dense` float32 [batch, N] and `ids` int64 [batch, C], and nothing else."""
+    """Return a graph with the inputs `dense` float32 [batch, N] and `ids` int64 [batch, C] alone."""
     dense = ir.val("dense", dtype=ir.DataType.FLOAT, shape=("batch", len(schema.dense)))
     ids = ir.val("ids", dtype=ir.DataType.INT64, shape=("batch", schema.id_columns))
     graph = ir.Graph(inputs=[dense, ids], outputs=[], nodes=[], opset_imports={"": OPSET}, name=schema.name)
@@ -23,7 +23,7 @@ def empty_model(schema: FeatureSchema) -> ir.Model:
 
 
 def constant(tape: Tape, name: str, array: np.ndarray | np.generic) -> ir.Value:
-    """The array as an initializer of the graph; the one of that name if it is there already."""
+    """Return the array as an initializer of the graph: the one of that name if there is one already."""
     graph = tape.graph_like
     assert isinstance(graph, ir.Graph)
     if name in graph.initializers:
@@ -32,22 +32,22 @@ def constant(tape: Tape, name: str, array: np.ndarray | np.generic) -> ir.Value:
 
 
 def cast(tape: Tape, value: ir.Value, to: ir.DataType) -> ir.Value:
-    """The value in another type; integers keep their low bits, floats are truncated."""
+    """Append a cast; integers keep their low bits, floats are truncated."""
     return tape.op("Cast", [value], {"to": to})
 
 
-def take(tape: Tape, array: ir.Value, places: ir.Value) -> ir.Value:
-    """`array[places]` for array [n], flattened: [places].
+def take(tape: Tape, array: ir.Value, indices: ir.Value) -> ir.Value:
+    """Append `array[indices]` for array [n], flattened.
 
     GatherElements, not Gather: it copies elements of a known type, Gather memory blocks of some size, which
     takes seven times as long for single numbers (ONNX Runtime 1.31, CPU).
     """
-    flat = tape.op("Reshape", [places, constant(tape, "row_maps/flat", np.array([-1]))])
+    flat = tape.op("Reshape", [indices, constant(tape, "row_maps/flat", np.array([-1]))])
     return tape.op("GatherElements", [array, flat])
 
 
 def value_named(model: ir.Model, name: str) -> ir.Value:
-    """An input or a node's output by its name. Raises KeyError if there is none."""
+    """Return an input or a node's output by its name. Raises KeyError if there is none."""
     for value in model.graph.inputs:
         if value.name == name:
             return value

@@ -1,1 +1,1 @@
-"""Says what quality each byte buys. Runs trainer and exporter. Knows neither gRPC nor the server."""
+"""Says what quality each byte buys, and finds the smallest model that is good enough."""

@@ -1,9 +1,9 @@
 """The compact dictionary: a static function of each row map's known ids, no keys at all.
 
 The function gives a known id its row, counted from the first row of its map, and an unknown id a random
-word of w bits. A word that is no row of the map is an unknown id; one that is, by chance, passes:
-rows / 2^w of a feature's unknown ids. The word has 16, 24 or 32 bits, whichever first keeps that below
-MAX_FALSE_HITS in every map.
+word of w bits. A word that is no row of the map means an unknown id. By chance it may be a row: then the
+unknown id passes for a known one, a false hit, as rows / 2^w of the unknown ids of a feature do. The word
+has 16, 24 or 32 bits: the fewest that keep that share below MAX_FALSE_HITS in every map.
 
 Words are kept in planes, low 16 bits first, each a function of its own, so that 24 bits take three bytes and
 no sum carries over. The highest plane is read as a signed number and starts at its lowest: one signed
@@ -40,7 +40,7 @@ SIGNED = {np.uint8: ir.DataType.INT8, np.uint16: ir.DataType.INT16}
 
 @dataclass(frozen=True, kw_only=True)
 class _KnownRows:
-    """The known rows of one row map: `rows` of them from `first` on; slots that are padding have row 0."""
+    """The known rows of one row map: `rows` of them from `first` on. Padding slots have row 0."""
 
     row_map: RowMap
     first: int
@@ -49,7 +49,7 @@ class _KnownRows:
 
     @classmethod
     def of(cls, row_map: RowMap) -> "_KnownRows":
-        rows = row_map.rows[row_map.rows > 0]  # row 0 is the padding row and nobody else's
+        rows = row_map.rows[row_map.rows > 0]  # row 0 is the padding row alone
         first = int(rows.min(initial=2**31)) if len(rows) else 0
         return cls(
             row_map=row_map,
@@ -80,7 +80,7 @@ class CompactDictionary:
         return slots * _word_bits(max(rows)) // 8, 0
 
     def attach(self, tape: Tape, ids: ir.Value, otherwise: ir.Value) -> ir.Value:
-        """Three words are read for each id and plane."""
+        """Append nodes that read three words for each id and plane."""
         salts = self._column([function.salt for function in self._functions], np.int64)
         mixed = graph_hash.mix(tape, ids, constant(tape, "vocabulary/salt", salts))
         word = self._word(tape, self._slots(tape, mixed))
@@ -104,7 +104,7 @@ class CompactDictionary:
         return per_column(self._map_of_column, values, dtype)
 
     def _slots(self, tape: Tape, mixed: ir.Value) -> ir.Value:
-        """int32 [3, batch, C]: `Layout.slots`, from where each map's function starts."""
+        """Append the graph of `Layout.slots`: int32 [3, batch, C], each map's function from its own start."""
         layouts = [function.layout for function in self._functions]
         scales, shifts = zip(*(layout.scale_and_shift() for layout in layouts), strict=True)
         segments = self._column([layout.segments for layout in layouts], np.int64)
@@ -123,7 +123,7 @@ class CompactDictionary:
         return tape.op("Add", [cast(tape, within, ir.DataType.INT32), first])
 
     def _word(self, tape: Tape, slots: ir.Value) -> ir.Value:
-        """int32 [batch, C]: the words at three slots, summed up plane by plane, put together."""
+        """Append nodes that sum the words of three slots, plane by plane: int32 [batch, C]."""
         planes = []
         for plane, dtype in enumerate(PLANES[self._bits]):
             words = np.concatenate([function.words[plane] for function in self._functions])
@@ -144,7 +144,7 @@ class CompactDictionary:
 
 
 def _word_bits(rows: int) -> int:
-    """The shortest word for up to `rows` rows a map."""
+    """Return the bits of the shortest word for up to `rows` rows in a map."""
     return next(bits for bits in PLANES if bits == max(PLANES) or rows <= MAX_FALSE_HITS * 2**bits)
 
 
@@ -172,7 +172,7 @@ class _Function:
         raise TablefoldError(f"no static function of {len(keys)} ids was found in {ATTEMPTS} attempts")
 
     def __call__(self, ids: np.ndarray) -> np.ndarray:
-        """int64: the word of each id as a signed number, from the lowest one up."""
+        """Return int64: the word of each id as a signed number, counted from the lowest one."""
         h, bits = mix(ids, np.int64(self.salt)), sum(8 * words.itemsize for words in self.words)
         word = np.zeros(ids.shape, np.int64)
         for plane, words in enumerate(self.words):
@@ -181,7 +181,7 @@ class _Function:
 
 
 def _rows(known: _KnownRows, function: _Function, ids: np.ndarray) -> np.ndarray:
-    """What the graph gives, in numpy."""
+    """Return the rows that the graph gives, in numpy."""
     word = function(ids)
     rows = np.where(word < known.rows, word + known.first, known.row_map.unknown(ids))
     return np.where(known.padded & (ids == MISSING), 0, rows)

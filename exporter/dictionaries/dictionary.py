@@ -1,4 +1,4 @@
-"""Dictionaries: which raw ids are known, and their rows, as arrays and as nodes of a graph.
+"""Dictionaries: the known raw ids and their rows, as arrays and as nodes of a graph.
 
     exact      a perfect hash with the keys beside the rows: no unknown id passes; about 13 bytes an id
     compact    a static function without keys: an unknown id passes now and then, at a stated rate, and gets
@@ -22,23 +22,27 @@ class Dictionary(Protocol):
 
     @staticmethod
     def forecast_bytes(known: Sequence[int], rows: Sequence[int]) -> tuple[int, int]:
-        """Bytes of vocabulary and of row maps, but for a few constants, before the dictionary exists: of
-        row maps with so many known ids, and rows of those."""
+        """Return the bytes of vocabulary and of row maps before a dictionary exists, but for a few constants.
+
+        `known` and `rows` are the numbers of known ids and of their rows, for each row map.
+        """
 
     @property
     def row_maps(self) -> Sequence[RowsOf]:
-        """The row maps as they are stored: those of the checkpoint, for every known id at least."""
+        """The row maps as they are stored. For known ids they equal those of the checkpoint."""
 
     @property
     def false_hit_rate(self) -> float:
-        """The largest share of a feature's unknown ids that pass for known ones."""
+        """The largest share of a feature's unknown ids that pass for known ones: false hits."""
 
     def attach(self, tape: Tape, ids: ir.Value, otherwise: ir.Value) -> ir.Value:
-        """Nodes from ids int64 [batch, L] to rows int32 [batch, L], each column by its row map; unknown ids
-        have `otherwise`."""
+        """Append nodes from ids int64 [batch, L] to rows int32 [batch, L], each column by its row map.
+
+        Unknown ids have the rows `otherwise`.
+        """
 
 
 def per_column(map_of_column: np.ndarray, values: Sequence[int] | np.ndarray, dtype: type) -> np.ndarray:
-    """One value a row map to one a column, [L]."""
+    """Return the values [L] of all columns, given one for each row map."""
     column: np.ndarray = np.asarray(values, dtype)[map_of_column]
     return column

@@ -1,7 +1,7 @@
 """The exact dictionary: a perfect hash of each row map's keys, the keys beside their rows.
 
-Every column has its own region of the arrays. A slot that no key took holds some id together with the row
-the map gives it, so whatever an id hits, the answer is right.
+Every row map has its own region of the arrays. A slot that no key took holds some known id with its row. So
+whichever slot an id hits, the answer is right.
 """
 
 from collections.abc import Sequence
@@ -34,7 +34,7 @@ class ExactDictionary:
         self._hashes = [perfect_hash.build(row_map.keys) for row_map in row_maps]
 
     def attach(self, tape: Tape, ids: ir.Value, otherwise: ir.Value) -> ir.Value:
-        """One seed, one key and one row are read for each id."""
+        """Append nodes that read one seed, one key and one row for each id."""
         regions = [_region(*pair) for pair in zip(self.row_maps, self._hashes, strict=True)]
         keys = constant(tape, "vocabulary/keys", np.concatenate([keys for keys, _ in regions]))
         rows = constant(tape, "row_maps/rows", np.concatenate([rows for _, rows in regions]))
@@ -43,9 +43,9 @@ class ExactDictionary:
         by_column = constant(tape, "row_maps/by_column", np.array([-1, len(self._map_of_column)]))
 
         def reduced(name: str, mixed: ir.Value, sizes: list[int], bits: int) -> ir.Value:
-            """Where in its row map's part of an array of `sizes` parts."""
-            first = np.cumsum(sizes) - sizes
-            size, start = (per_column(self._map_of_column, each, np.int64) for each in (sizes, first))
+            """Return the index into an array that has a part of `sizes` elements for each row map."""
+            size = per_column(self._map_of_column, sizes, np.int64)
+            start = per_column(self._map_of_column, np.cumsum(sizes) - sizes, np.int64)
             return graph_hash.reduce(tape, f"vocabulary/{name}", mixed, size, start, bits=bits)
 
         mixed = graph_hash.mix(tape, ids, constant(tape, "vocabulary/salt", salts))
@@ -59,7 +59,7 @@ class ExactDictionary:
 
 
 def _region(row_map: RowMap, hash_: PerfectHash) -> tuple[np.ndarray, np.ndarray]:
-    """int64 [slots] keys and int32 [slots] rows of one row map."""
+    """Return the keys int64 [slots] and rows int32 [slots] of one row map."""
     filler = row_map.keys[:1] if len(row_map.keys) else np.zeros(1, np.int64)
     keys = np.full(hash_.num_slots, filler[0])
     rows = np.full(hash_.num_slots, row_map(filler)[0], np.int32)

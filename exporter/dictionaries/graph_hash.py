@@ -11,7 +11,7 @@ INT32, INT64, FLOAT64 = ir.DataType.INT32, ir.DataType.INT64, ir.DataType.DOUBLE
 
 
 def mix(tape: Tape, ids: ir.Value, salt: ir.Value) -> ir.Value:
-    """`hashing.mix`: int64, the shape of `ids`."""
+    """Append `hashing.mix`: int64, the shape of `ids`."""
     h = tape.op("Mul", [ids, constant(tape, "row_maps/multiplier", hashing.MULTIPLIER)])
     h = tape.op("Add", [h, salt])
     half = constant(tape, "row_maps/high_half", np.float64(hashing.HIGH_HALF))
@@ -23,7 +23,7 @@ def mix(tape: Tape, ids: ir.Value, salt: ir.Value) -> ir.Value:
 def reduce(
     tape: Tape, name: str, mixed: ir.Value, size: np.ndarray, first: np.ndarray | int, *, bits: int = 64
 ) -> ir.Value:
-    """`hashing.reduce_to`: int32. Its two constants are called after `name`."""
+    """Append `hashing.reduce_to`: int32. Its two constants are named after `name`."""
     scale, shift = hashing.scale_and_shift(size, first, bits=bits)
     scaled = tape.op("Mul", [cast(tape, mixed, FLOAT64), constant(tape, f"{name}_scale", scale)])
     return cast(tape, tape.op("Add", [scaled, constant(tape, f"{name}_shift", shift)]), INT32)

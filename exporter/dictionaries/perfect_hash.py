@@ -1,7 +1,7 @@
 """A static perfect hash of 64-bit keys, built in numpy, evaluated by a few operators in a graph.
 
 Each key falls into a small bucket; each bucket has a seed; the seed sends all of the bucket's keys to slots
-that nobody else has (hash and displace: Fox et al. 1992; PTHash: Pibiri and Trani 2021). A lookup reads one
+that no other key has (hash and displace: Fox et al. 1992; PTHash: Pibiri and Trani 2021). A lookup reads one
 seed and one slot. Largest buckets are placed first, all buckets of one size at once.
 
     h      = mix(key, salt)
@@ -24,7 +24,7 @@ TRIALS_AT_ONCE = 1 << 20
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class PerfectHash:
-    """Which slot each of n distinct keys has."""
+    """A slot for each of n distinct keys."""
 
     salt: int
     seeds: np.ndarray
@@ -35,12 +35,12 @@ class PerfectHash:
 
 
 def sizes(keys: int) -> tuple[int, int]:
-    """How many buckets and slots a perfect hash of that many keys has."""
+    """Return the numbers of buckets and slots of a perfect hash of that many keys."""
     return keys // KEYS_PER_BUCKET + 1, keys + keys // 32 + 1
 
 
 def build(keys: np.ndarray) -> PerfectHash:
-    """A perfect hash of distinct int64 keys [n], n >= 0, with about 3 % more slots than keys.
+    """Return a perfect hash of distinct int64 keys [n], n >= 0, with about 3 % more slots than keys.
 
     Raises TablefoldError if no salt works, which distinct keys practically rule out.
     """
@@ -54,7 +54,7 @@ def build(keys: np.ndarray) -> PerfectHash:
 
 
 def slots_of(low: np.ndarray, seed: np.ndarray, num_slots: int) -> np.ndarray:
-    """int32: the slots of mixed keys' low halves (int32) under seeds (int32); the steps of the graph."""
+    """Return the slots int32 of mixed keys' low halves int32 under seeds int32, by the steps of the graph."""
     with np.errstate(over="ignore"):
         return reduce_to(low * seed, num_slots)
 
@@ -68,17 +68,17 @@ def _place_all(
     board = _Board(num_slots)
     seeds, slots = np.zeros(buckets, np.uint16), np.empty(len(low), np.int32)
     for size in range(int(sizes.max()), 0, -1):
-        those = np.flatnonzero(sizes == size)
-        members = order[starts[those, None] + np.arange(size)]
+        equal = np.flatnonzero(sizes == size)
+        members = order[starts[equal, None] + np.arange(size)]
         placed = board.place(low[members])
         if placed is None:
             return None
-        seeds[those], slots[members] = placed
+        seeds[equal], slots[members] = placed
     return seeds, slots
 
 
 class _Board:
-    """The slots, and who has taken them."""
+    """The slots that are taken, and the bucket that claimed each last."""
 
     def __init__(self, num_slots: int) -> None:
         self.num_slots = num_slots
@@ -86,7 +86,7 @@ class _Board:
         self.owner = np.empty(num_slots, np.int32)
 
     def place(self, low: np.ndarray) -> tuple[np.ndarray, np.ndarray] | None:
-        """Seeds [A] and slots [A, size] for buckets of keys int32 [A, size]; None if seeds run out."""
+        """Return seeds [A] and slots [A, size] for buckets of keys int32 [A, size]; None if seeds run out."""
         count, size = low.shape
         seeds, slots = np.zeros(count, np.uint16), np.empty(low.shape, np.int32)
         pending, seed, trials = np.arange(count), 1, 4  # 0 would send all keys to one slot
@@ -102,14 +102,14 @@ class _Board:
                 fits &= (np.diff(np.sort(tried, axis=2), axis=2) != 0).all(axis=2)
             candidates = np.flatnonzero(fits.any(axis=1))
             first = fits[candidates].argmax(axis=1)
-            wanted = tried[candidates, first]
-            # Two candidates may want one slot: the last to write its name owns it.
+            claimed = tried[candidates, first]
+            # Two candidates may claim one slot: the last to write its name owns it.
             names = np.arange(len(candidates), dtype=np.int32)[:, None]
-            self.owner[wanted] = names
-            won = (self.owner[wanted] == names).all(axis=1)
-            self.taken[wanted[won]] = True
+            self.owner[claimed] = names
+            won = (self.owner[claimed] == names).all(axis=1)
+            self.taken[claimed[won]] = True
             winners = pending[candidates[won]]
-            seeds[winners], slots[winners] = seed + first[won], wanted[won]
+            seeds[winners], slots[winners] = seed + first[won], claimed[won]
             pending = np.delete(pending, candidates[won])
             seed += trials
         return seeds, slots

@@ -2,12 +2,12 @@
 
 Every key has three slots; the sum of their words, modulo 2^w, is its value (Bloomier filter, Chazelle et al.
 2004; slots as in binary fuse filters, Graf and Lemire 2022, with addition for exclusive or). What another
-key's slots sum up to is as good as random: the caller tells such a sum from a value by its size.
+key's slots sum up to is as good as random. The caller tells such a sum from a value by its size.
 
     first  = reduce(h, segments) * segment_slots
     slot_i = first + i * segment_slots + (h * SPREAD_i) scaled to 0 .. segment_slots            i = 0, 1, 2
 
-The scaling is done in float32, which the rounding at its upper end may reach: the next slot, nobody's loss.
+The scaling is done in float32. Its rounding may reach the slot behind the segment, which does no harm.
 """
 
 from dataclasses import dataclass
@@ -18,39 +18,39 @@ import numpy as np
 from tablefold.trainer.embedding.hashing import reduce_to
 
 SPREAD = np.array([-7070675565921424025, 3935559000370003845, -5808590958014384161])
-"""Odd, of no visible order: three hashes out of one. All 64 bits count: ten million keys that had but 32
-between them would share all three slots with one another hundreds of times."""
+"""Odd random numbers that make three hashes out of one. All 64 bits count: with 32 bits, hundreds of ten
+million keys would share all three slots."""
 Peeling = list[tuple[np.ndarray, np.ndarray]]
-"""Keys and the slots they alone use, round by round."""
+"""Round by round: keys, and the slots that they alone use."""
 
 
 @dataclass(frozen=True)
 class Layout:
-    """Where slots lie: `segments` + 2 segments of `segment_slots` slots each, and one slot more."""
+    """The order of slots: `segments` + 2 segments of `segment_slots` slots, and one slot more."""
 
     segments: int
     segment_slots: int
 
     @property
     def num_slots(self) -> int:
-        """All slots."""
+        """The number of all slots."""
         return (self.segments + 2) * self.segment_slots + 1
 
     @classmethod
     def of(cls, keys: int) -> "Layout":
-        """The sizes at which peeling almost always succeeds (Graf and Lemire 2022, for three slots)."""
+        """Return sizes at which peeling almost always succeeds (Graf and Lemire 2022, for three slots)."""
         n = max(keys, 2)
         segment_slots = 1 << min(18, int(log(n) / log(3.33) + 2.25))
         capacity = n * max(1.125, 0.875 + 0.25 * log(1e6) / log(n))
         return cls(max(1, ceil(capacity / segment_slots) - 2), segment_slots)
 
     def scale_and_shift(self) -> tuple[np.float32, np.ndarray]:
-        """float32 a and b [3]: h * SPREAD_i * a + b_i is where slot i lies behind the first segment."""
+        """Return float32 a and b [3]: slot i is h * SPREAD_i * a + b_i slots behind the first segment."""
         shift = (np.arange(3) + 0.5) * self.segment_slots
         return np.float32(self.segment_slots * 2.0**-64), shift.astype(np.float32)
 
     def slots(self, h: np.ndarray) -> np.ndarray:
-        """int32 [3, ...]: the three slots of mixed keys int64 [...]."""
+        """Return the three slots int32 [3, ...] of mixed keys int64 [...]."""
         scale, shift = self.scale_and_shift()
         first = reduce_to(h, self.segments) * np.int32(self.segment_slots)
         slots = np.empty((3, *h.shape), np.int32)
@@ -62,10 +62,10 @@ class Layout:
 
 
 def solve(h: np.ndarray, values: list[np.ndarray], layout: Layout) -> list[np.ndarray] | None:
-    """Words [slots] whose sums are values [n], unsigned, for mixed keys `h` int64 [n]; for several arrays of
-    values at once. Words are of the values' type, whose width is w.
+    """Return words [slots] whose sums are the unsigned values [n] of mixed keys `h` int64 [n].
 
-    None where these hashes do not work out; another salt will.
+    Several arrays of values are solved at once. Words have the type of the values. None where these hashes
+    cannot be solved; another salt will do.
     """
     slots = layout.slots(h)
     peeling = _peel(slots, layout.num_slots)
@@ -82,14 +82,14 @@ def solve(h: np.ndarray, values: list[np.ndarray], layout: Layout) -> list[np.nd
 
 
 def evaluate(words: np.ndarray, h: np.ndarray, layout: Layout) -> np.ndarray:
-    """The values of mixed keys int64 [...], in the type of the words; for an unknown key, anything."""
+    """Return the values of mixed keys int64 [...], in the type of the words; random for an unknown key."""
     slots = layout.slots(h)
     total: np.ndarray = words[slots].sum(axis=0, dtype=words.dtype)
     return total
 
 
 def _peel(slots: np.ndarray, num_slots: int) -> Peeling | None:
-    """Take away keys that have a slot to themselves, again and again; None if some never have."""
+    """Take away keys that have a slot of their own, again and again. Return None if some never have."""
     keys = slots.shape[1]
     users = np.zeros(num_slots, np.int32)
     user = np.zeros(num_slots, np.int64)  # the sum of a slot's keys: the key itself once only one is left

@@ -1,8 +1,8 @@
-"""A pass over the network: single numbers are gathered with GatherElements.
+"""The pass that gathers single numbers of the network with GatherElements.
 
-An interaction that picks pairs out of a matrix of products (DLRM) becomes `Gather` along the last axis: a
-memory copy of four bytes at a time. GatherElements copies numbers of a known type and takes a tenth of the
-time on the CPU; its indices must be there for every row.
+An interaction that picks pairs out of a matrix of products (DLRM) becomes `Gather` along the last axis,
+which copies four bytes at a time. GatherElements copies numbers of a known type and takes a tenth of the time
+on the CPU. It needs its indices for every row.
 """
 
 import numpy as np
@@ -15,14 +15,14 @@ class QuickenElementGathers(InPlacePass):
     """Replaces Gather(x [batch, n], constant indices [m], axis=1)."""
 
     def call(self, model: ir.Model) -> PassResult:
-        """Replace each of them where it stands."""
+        """Replace every such node in its position."""
         found = [node for node in model.graph if _gathers_elements(node)]
         for node in found:
             _replace(model.graph, node)
         return PassResult(model, modified=bool(found))
 
     def ensures(self, model: ir.Model) -> None:
-        """None is left."""
+        """Check that none is left."""
         if any(_gathers_elements(node) for node in model.graph):
             raise PostconditionError("a Gather of single numbers is left")
 
@@ -43,11 +43,11 @@ def _replace(graph: ir.Graph, node: ir.Node) -> None:
     assert indices is not None
     assert indices.const_value is not None
     nodes = Tape()
-    wanted = indices.const_value.numpy().astype(np.int32)
+    elements = indices.const_value.numpy().astype(np.int32)
     name = indices.name
-    one_row = nodes.initializer(ir.tensor(wanted[None], name=f"{name}_row"))
+    one_row = nodes.initializer(ir.tensor(elements[None], name=f"{name}_row"))
     first, last = (nodes.initializer(ir.tensor(np.array([n]), name=f"{name}_{n}")) for n in (0, 1))
-    # Nothing is less than itself, NaN included: a zero a row, without a shape that CUDA leaves to the CPU.
+    # Nothing is less than itself, NaN included: this is a zero for each row. `Shape` would run on the CPU.
     column = nodes.op("Slice", [data, first, last, last])
     zeros = nodes.op("Cast", [nodes.op("Less", [column, column])], {"to": ir.DataType.INT32})
     every_row = nodes.op("Add", [one_row, zeros])

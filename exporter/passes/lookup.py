@@ -28,7 +28,7 @@ DICTIONARIES: dict[DictionaryKind, type[ExactDictionary] | type[CompactDictionar
 
 
 def build_dictionary(kind: DictionaryKind, row_maps: Sequence[RowMap], columns: LookupColumns) -> Dictionary:
-    """A dictionary of the ids that the row maps know; they may know none."""
+    """Return a dictionary of the ids that the row maps know; they may know none."""
     return DICTIONARIES[kind](row_maps, columns.row_map)
 
 
@@ -42,7 +42,7 @@ class BuildLookup(InPlacePass):
         self.dictionary = dictionary
 
     def requires(self, model: ir.Model) -> None:
-        """The graph has the input `ids`, and rows fit into 32 bits."""
+        """Check that the graph has the input `ids`, and that rows fit into 32 bits."""
         if "ids" not in [value.name for value in model.graph.inputs]:
             raise PreconditionError("the graph has no input `ids`")
         if max(row_map.num_rows for row_map in self.row_maps) >= 2**31:
@@ -62,12 +62,12 @@ class BuildLookup(InPlacePass):
         return PassResult(model, modified=True)
 
     def ensures(self, model: ir.Model) -> None:
-        """The value `rows` is there."""
+        """Check that the value `rows` is there."""
         if value_named(model, ROWS).producer() is None:
             raise PostconditionError("nothing makes `rows`")
 
     def _looked_up(self, tape: Tape, ids: ir.Value) -> ir.Value:
-        """int64 [batch, L]: an id once for each of its feature's row maps."""
+        """Return int64 [batch, L]: each id once for every row map of its feature."""
         if len(self.columns.id_column) == len(np.unique(self.columns.id_column)):
             return ids
         columns = constant(tape, "row_maps/id_columns", self.columns.id_column.astype(np.int32))

@@ -26,7 +26,7 @@ class AttachNetwork(InPlacePass):
         self.network = network
 
     def requires(self, model: ir.Model) -> None:
-        """The value `vectors` is there, of the shape that the network takes."""
+        """Check that the value `vectors` is there, of the shape that the network takes."""
         try:
             vectors = value_named(model, VECTORS)
         except KeyError:
@@ -62,7 +62,7 @@ class AttachNetwork(InPlacePass):
         return PassResult(model, modified=True)
 
     def ensures(self, model: ir.Model) -> None:
-        """The graph has its one output, and nothing in it refers to the network's own graph any more."""
+        """Check that the graph has its one output, and that no node of the network was left behind."""
         if [value.name for value in model.graph.outputs] != [PROBABILITY]:
             raise PostconditionError("the graph's output is not `probability` alone")
         if not all(node.graph is model.graph for node in model.graph):

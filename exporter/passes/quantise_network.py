@@ -32,7 +32,7 @@ class QuantiseNetwork(FunctionalPass):
         self.vectors = vectors
 
     def requires(self, model: ir.Model) -> None:
-        """There is something to quantise."""
+        """Check that there is a matrix product to quantise."""
         if not _products(model):
             raise PreconditionError("the network has no matrix product with constant weights: use fp32")
 
@@ -48,7 +48,7 @@ class QuantiseNetwork(FunctionalPass):
                 quantize_static(
                     ir.to_proto(model),
                     path,
-                    _Rows(self.dense, self.vectors),
+                    _CalibrationBatches(self.dense, self.vectors),
                     quant_format=QuantFormat.QDQ,
                     activation_type=QuantType.QUInt8,
                     weight_type=QuantType.QInt8,
@@ -61,13 +61,13 @@ class QuantiseNetwork(FunctionalPass):
             quiet.setLevel(level)
 
     def ensures(self, model: ir.Model) -> None:
-        """Weights are 8 bits wide."""
+        """Check that something was quantised."""
         if not any(node.op_type == "QuantizeLinear" for node in model.graph):
             raise PostconditionError("nothing was quantised")
 
 
 def _products(model: ir.Model) -> list[str]:
-    """The names of the matrix products with constant weights and more than one output column."""
+    """Return the names of the matrix products with constant weights and more than one output column."""
     names = []
     for node in model.graph:
         if node.op_type not in PRODUCTS:
@@ -81,7 +81,7 @@ def _products(model: ir.Model) -> list[str]:
 
 
 def _rectifiers(model: ir.Model) -> list[str]:
-    """The names of the Relu nodes right behind a product: rounding to unsigned numbers does their work."""
+    """Return the names of the Relu nodes right behind a product: unsigned codes do their work."""
     behind = [node for node in model.graph if node.op_type == "Relu"]
     makers = [node.inputs[0].producer() if node.inputs[0] is not None else None for node in behind]
     return [
@@ -91,7 +91,7 @@ def _rectifiers(model: ir.Model) -> list[str]:
     ]
 
 
-class _Rows(CalibrationDataReader):  # type: ignore[misc]
+class _CalibrationBatches(CalibrationDataReader):  # type: ignore[misc]
     def __init__(self, dense: np.ndarray, vectors: np.ndarray) -> None:
         starts = range(0, len(dense), CALIBRATION_BATCH)
         self._batches: Iterator[dict[str, np.ndarray]] = (

@@ -1,7 +1,7 @@
 """The row pass: rows int32 [batch, L] -> vectors float32 [batch, F, d].
 
-Gathers stored rows, makes floats of them, pools those of a feature that has several, and widens vectors that
-are stored narrower than d.
+It gathers stored rows and makes floats of them, pools the rows of a feature that has several, and widens
+vectors that are stored narrower than d.
 """
 
 import numpy as np
@@ -35,7 +35,7 @@ class AttachRows(InPlacePass):
         self.projection = projection
 
     def requires(self, model: ir.Model) -> None:
-        """The value `rows` is there."""
+        """Check that the value `rows` is there."""
         try:
             value_named(model, ROWS)
         except KeyError:
@@ -53,7 +53,7 @@ class AttachRows(InPlacePass):
             order = constant(tape, "tables/order", np.argsort(columns).astype(np.int32))
             vectors = tape.op("Gather", [vectors, order], {"axis": 1})
         if (shares := self.columns.shares) is not None:
-            vectors = tape.op("Div", [vectors, _values(tape, rows, shares)])
+            vectors = tape.op("Div", [vectors, _value_counts(tape, rows, shares)])
         width = self.table.parts[0].packed.width
         if self.projection is not None:
             width = self.projection.shape[2]
@@ -65,31 +65,31 @@ class AttachRows(InPlacePass):
         return PassResult(model, modified=True)
 
     def ensures(self, model: ir.Model) -> None:
-        """The value `vectors` is there, and `rows` is read."""
+        """Check that the value `vectors` is there, and that `rows` is read."""
         if value_named(model, VECTORS).producer() is None or not value_named(model, ROWS).uses():
             raise PostconditionError("nothing makes `vectors` out of `rows`")
 
     def _looked_up(self, tape: Tape, rows: ir.Value) -> tuple[ir.Value, np.ndarray]:
-        """float32 [batch, L, w], and which column of `rows` each of the L is."""
+        """Return float32 [batch, L, w], and the column of `rows` that each of the L comes from."""
         if len(self.table.parts) == 1:
             every = np.arange(len(self.columns.feature))
             return self.table.parts[0].packed.lookup(tape, rows), every
         pieces, columns, feature = [], [], self.columns.feature
         for part in self.table.parts:
-            its = np.flatnonzero(np.isin(feature, part.features))
+            members = np.flatnonzero(np.isin(feature, part.features))
             row_type = part.packed.row_type
-            some = constant(tape, f"tables/{row_type}_columns", its.astype(np.int32))
-            shift = constant(tape, f"tables/{row_type}_shift", part.shift[feature[its]])
+            some = constant(tape, f"tables/{row_type}_columns", members.astype(np.int32))
+            shift = constant(tape, f"tables/{row_type}_shift", part.shift[feature[members]])
             own = tape.op("Sub", [tape.op("Gather", [rows, some], {"axis": 1}), shift])
             if self.columns.pools:  # the padding row, 0, stays 0
                 own = tape.op("Max", [own, constant(tape, "tables/padding", np.int32(0))])
             pieces.append(part.packed.lookup(tape, own))
-            columns.append(its)
+            columns.append(members)
         return tape.op("Concat", pieces, {"axis": 1}), np.concatenate(columns)
 
 
-def _values(tape: Tape, rows: ir.Value, shares: np.ndarray) -> ir.Value:
-    """float32 [batch, F, 1]: how many values a vector is the mean of, at least 1."""
+def _value_counts(tape: Tape, rows: ir.Value, shares: np.ndarray) -> ir.Value:
+    """Return float32 [batch, F, 1]: the number of values that a vector is the mean of, at least 1."""
     padding = constant(tape, "tables/padding", np.int32(0))
     present = cast(tape, tape.op("Less", [padding, rows]), ir.DataType.FLOAT)
     values = tape.op("MatMul", [present, constant(tape, "tables/shares", shares)])

@@ -1,4 +1,4 @@
-"""Rows to prove a bundle on: real ones, and ones no log has.
+"""Rows to prove a bundle on that no log has.
 
 Known ids, unknown ids of every size, both ends of the 64-bit range, missing values, extreme dense values.
 """
@@ -21,7 +21,7 @@ EDGES = np.array(
 
 
 def probe_rows(validation: Log, row_maps: tuple[RowMap, ...], columns: LookupColumns, rows: int) -> Log:
-    """`rows` rows: dense values of real rows, some of them missing or large; ids of every kind."""
+    """Return `rows` rows: dense values of real rows, some missing or large, and ids of every kind."""
     rng = np.random.default_rng(rows)
     dense = validation.dense[rng.integers(0, len(validation), rows)].copy()
     dense[rng.random(dense.shape) < 0.1] = np.nan
@@ -41,6 +41,6 @@ def probe_rows(validation: Log, row_maps: tuple[RowMap, ...], columns: LookupCol
 
 
 def known_ids(row_maps: Sequence[RowMap], columns: LookupColumns, column: int) -> np.ndarray:
-    """int64, ascending: the ids that any row map of this column of `ids` has in its dictionary."""
-    its = [row_maps[row_map].keys for row_map in columns.row_map[columns.id_column == column]]
-    return its[0] if len(its) == 1 else np.unique(np.concatenate(its))
+    """Return int64, ascending: the ids that any row map of this column of `ids` knows."""
+    keys = [row_maps[row_map].keys for row_map in columns.row_map[columns.id_column == column]]
+    return keys[0] if len(keys) == 1 else np.unique(np.concatenate(keys))

@@ -1,4 +1,4 @@
-"""How the rows of a table are stored, and how a graph makes float32 vectors of them again.
+"""Rows of a table in a row type, and the graph that makes float32 vectors of them again.
 
 fp32, fp16   the row itself
 int8, int4   v = low + q * step with q in 0 .. 255 or 0 .. 15, the row's own float16 low and step: from its
@@ -29,7 +29,7 @@ class PackedRows:
     """float16 [R, 2] of int8 and int4 rows: step and low."""
 
     def vectors(self) -> np.ndarray:
-        """float32 [R, w]: what the stored rows stand for."""
+        """Return float32 [R, w]: the stored rows as floats."""
         if self.scales is None:
             return self.table.astype(np.float32, copy=False)
         codes = self.table if self.row_type is RowType.INT8 else _nibbles(self.table)[:, : self.width]
@@ -37,7 +37,7 @@ class PackedRows:
         return codes.astype(np.float32) * step + low
 
     def lookup(self, tape: Tape, rows: ir.Value) -> ir.Value:
-        """The graph of `vectors()[rows]`: int32 [batch, L] -> float32 [batch, L, w]."""
+        """Append the graph of `vectors()[rows]`: int32 [batch, L] -> float32 [batch, L, w]."""
         table = constant(tape, f"tables/{self.row_type}", self.table)
         stored = tape.op("Gather", [table, rows])
         if self.row_type is RowType.FP32:
@@ -54,7 +54,7 @@ class PackedRows:
         return tape.op("Add", [tape.op("Mul", [values, step]), low])
 
     def _nibbles(self, tape: Tape, pairs: ir.Value) -> ir.Value:
-        """`_nibbles` for bytes as float32: unpacking bits takes operators that CUDA lacks."""
+        """Append the graph of `_nibbles`, for bytes as float32: CUDA lacks the operators that unpack bits."""
         high = tape.op("Floor", [tape.op("Mul", [pairs, constant(tape, "scales/low", np.float32(1 / 16))])])
         low = tape.op("Sub", [pairs, tape.op("Mul", [high, constant(tape, "scales/high", np.float32(16))])])
         values = tape.op("Concat", [low, high], {"axis": 2})
@@ -68,7 +68,7 @@ class PackedRows:
 
 
 def pack(table: np.ndarray, row_type: RowType) -> PackedRows:
-    """A table float32 [R, w] in the given type. Raises TablefoldError for values beyond float16."""
+    """Return a table float32 [R, w] in the given type. Raises TablefoldError for values beyond float16."""
     if row_type is not RowType.FP32 and not np.abs(table).max(initial=0) <= np.finfo(np.float16).max:
         raise TablefoldError(f"rows with values beyond 65,504 cannot be stored as {row_type}: use fp32")
     scales = None
@@ -89,10 +89,9 @@ def pack(table: np.ndarray, row_type: RowType) -> PackedRows:
 
 
 def _codes(table: np.ndarray, levels: int) -> tuple[np.ndarray, np.ndarray]:
-    """uint8 [R, w] in 0 .. levels, and float16 [R, 2] step and low.
+    """Return codes uint8 [R, w] in 0 .. levels, and float16 [R, 2] step and low.
 
-    Low is rounded down and step up, so that every value lies in their reach: none is off by more than half
-    a step.
+    Low is rounded down and step up, so that they reach every value. None is off by more than half a step.
     """
     low = _rounded(table.min(axis=1, keepdims=True), -np.inf)
     step = _rounded((table.max(axis=1, keepdims=True) - low.astype(np.float32)) / levels, np.inf)
@@ -102,12 +101,12 @@ def _codes(table: np.ndarray, levels: int) -> tuple[np.ndarray, np.ndarray]:
 
 
 def _rounded(values: np.ndarray, towards: float) -> np.ndarray:
-    """float16 of float32, rounded towards minus or plus infinity; float32 again where it is used."""
+    """Round float32 to float16, towards minus or plus infinity."""
     nearest = values.astype(np.float16)
     off = (nearest.astype(np.float32) - values) * np.sign(towards) < 0
     return np.where(off, np.nextafter(nearest, np.float16(towards)), nearest)
 
 
 def _nibbles(pairs: np.ndarray) -> np.ndarray:
-    """The low four bits of every byte, then the high ones: uint8 [R, n] -> [R, 2 n]."""
+    """Return the low four bits of every byte, then the high ones: uint8 [R, n] -> [R, 2 n]."""
     return np.concatenate([pairs & 15, pairs >> 4], axis=1)

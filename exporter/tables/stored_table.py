@@ -13,12 +13,12 @@ from tablefold.trainer.embedding.table import PADDING_ROWS
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class _Part:
-    """The rows of all features that are stored in one type, the padding row first."""
+    """The rows of all features that are stored in one type, behind the padding row."""
 
     features: np.ndarray
-    """int64: which features, ascending."""
+    """int64: the features by number, ascending."""
     shift: np.ndarray
-    """int32 [F]: a row of the fused table less this is the row in this part."""
+    """int32 [F]: a row of the fused table minus this is the row in this part."""
     fused: np.ndarray | slice
     """int64 [rows]: the fused row of each row of this part."""
     packed: PackedRows
@@ -33,7 +33,7 @@ class StoredTable:
 
     @classmethod
     def of(cls, table: np.ndarray, feature_rows: Sequence[int], row_types: Sequence[RowType]) -> Self:
-        """`table` float32 [R, w]; the number of rows and the row type of each feature.
+        """Pack `table` float32 [R, w], given the number of rows and the row type of each feature.
 
         Raises TablefoldError for values that a row type cannot hold.
         """
@@ -46,15 +46,17 @@ class StoredTable:
         starts = PADDING_ROWS + np.cumsum([0, *feature_rows])
         parts = []
         for row_type in sorted(set(row_types)):
-            its = features[[each is row_type for each in row_types]]
-            ranges = [np.arange(starts[feature], starts[feature + 1]) for feature in its]
+            members = np.flatnonzero([given is row_type for given in row_types])
+            ranges = [np.arange(starts[feature], starts[feature + 1]) for feature in members]
             fused = np.concatenate([np.arange(PADDING_ROWS), *ranges])
             shift = (starts[:-1] - np.searchsorted(fused, starts[:-1])).astype(np.int32)
-            parts.append(_Part(features=its, shift=shift, fused=fused, packed=pack(table[fused], row_type)))
+            parts.append(
+                _Part(features=members, shift=shift, fused=fused, packed=pack(table[fused], row_type))
+            )
         return cls(parts=tuple(parts), rows=len(table))
 
     def vectors(self) -> np.ndarray:
-        """float32 [R, w]: what the stored rows stand for."""
+        """Return float32 [R, w]: the stored rows as floats."""
         if len(self.parts) == 1:  # of fp32 rows this is the table itself, not a copy
             return self.parts[0].packed.vectors()
         vectors = np.empty((self.rows, self.parts[0].packed.width), np.float32)

@@ -94,7 +94,7 @@ def vectors_graph(
 ) -> tuple[ir.Model, Sequence[RowsOf], np.ndarray]:
     """A model from ids to vectors; the row maps and the vectors that it stores."""
     columns, maps = LookupColumns.of(schema, unfused), fuse(schema, unfused)
-    stored = StoredTable.of(table, [num_rows(its) for its in unfused], row_types)
+    stored = StoredTable.of(table, [num_rows(feature_maps) for feature_maps in unfused], row_types)
     dictionary = build_dictionary(kind, maps, columns)
     passes = Passes(BuildLookup(maps, columns, dictionary), AttachRows(stored, columns, projection))
     model = passes(empty_model(schema)).model
@@ -103,7 +103,7 @@ def vectors_graph(
 
 
 def fused_rows(unfused: Sequence[Sequence[RowMap]]) -> int:
-    return 1 + sum(num_rows(its) for its in unfused)
+    return 1 + sum(num_rows(feature_maps) for feature_maps in unfused)
 
 
 def run(model: ir.Model, ids: np.ndarray) -> np.ndarray:
@@ -137,9 +137,9 @@ def expected_vectors(
     vectors = np.zeros((len(ids), len(schema.categorical), table.shape[1]), np.float32)
     rest, column = list(maps), 0
     for index, feature in enumerate(schema.categorical):
-        its, rest = rest[: len(unfused[index])], rest[len(unfused[index]) :]
+        feature_maps, rest = rest[: len(unfused[index])], rest[len(unfused[index]) :]
         for slot in range(column, column + feature.slots):
-            for rows_of in its:
+            for rows_of in feature_maps:
                 vectors[:, index] += table[rows_of(ids[:, slot])]
         if feature.pooling is Pooling.MEAN and feature.slots > 1:
             values = (ids[:, column : column + feature.slots] != MISSING).sum(axis=1)
@@ -162,7 +162,7 @@ def test_a_graph_gives_the_vectors_of_its_row_maps_and_table(
     table[0] = 0
     wide = data.draw(st.sampled_from([None, width + 1]))
     projection = None if wide is None else rng.normal(0, 1, (len(unfused), width, wide)).astype(np.float32)
-    known = np.concatenate([row_map.keys for its in unfused for row_map in its]).tolist()
+    known = np.concatenate([row_map.keys for feature_maps in unfused for row_map in feature_maps]).tolist()
     id_ = INT64 | st.sampled_from([*known, *EDGES.tolist()])
     ids = np.array(
         data.draw(
@@ -313,18 +313,18 @@ def test_parts_count_every_array_once() -> None:
 
 @pytest.mark.parametrize("name", ROW_MAPS)
 @pytest.mark.parametrize("kind", list(DictionaryKind))
-def test_every_methods_graph_is_its_collection_in_as_many_bytes_as_foretold(
+def test_every_methods_graph_is_its_collection_in_as_many_bytes_as_forecast(
     name: str, kind: DictionaryKind
 ) -> None:
     rng, schema = np.random.default_rng(0), feature_schema([1, 2], Pooling.MEAN)
     config = TrainConfig(method=name, dim=4, row_ratio=5)
     ids = [np.unique(rng.integers(-(2**40), 2**40, 3000)) for _ in schema.categorical]
-    words = [
-        Vocabulary(feature=feature, ids=its, counts=rng.integers(1, 99, len(its)), distinct=len(its))
-        for feature, its in zip(schema.categorical, ids, strict=True)
+    vocabularies = [
+        Vocabulary(feature=feature, ids=known, counts=rng.integers(1, 99, len(known)), distinct=len(known))
+        for feature, known in zip(schema.categorical, ids, strict=True)
     ]
-    vectors = {len(its): rng.normal(0, 1, (len(its), 4)).astype(np.float32) for its in words}
-    unfused = [make_row_maps(config, its, vectors[len(its)]) for its in words]
+    vectors = {len(known): rng.normal(0, 1, (len(known), 4)).astype(np.float32) for known in ids}
+    unfused = [make_row_maps(config, vocabulary, vectors[len(vocabulary)]) for vocabulary in vocabularies]
     model = build_model(schema, config, unfused)
     folded = model.collection.table.fold().rows.numpy()
     graph, rows_of, _ = vectors_graph(schema, unfused, folded, [RowType.FP32] * 2, kind)
@@ -333,7 +333,10 @@ def test_every_methods_graph_is_its_collection_in_as_many_bytes_as_foretold(
     expected = in_torch(schema, unfused, rows_of, folded, asked, None)
     np.testing.assert_allclose(run(graph, asked), expected, atol=1e-6)
     predicted = forecast_footprint(
-        schema, [FeatureSize.of(its) for its in words], config, ExportOptions(lookup=kind)
+        schema,
+        [FeatureSize.of(vocabulary) for vocabulary in vocabularies],
+        config,
+        ExportOptions(lookup=kind),
     )
     made = count_parts(graph)
     for part in ("tables", "row_maps", "vocabulary"):

@@ -73,14 +73,14 @@ def test_every_arm_is_tuned_once_and_then_trained_for_every_seed(
 ) -> None:
     trainer = Trainer(monkeypatch)
     results = run(STUDY, tmp_path)
-    assert [(each.arm, each.seed, each.row_type) for each in results] == [
+    assert [(result.arm, result.seed, result.row_type) for result in results] == [
         (arm, seed, row_type)
         for arm in ("full, dim 4", "full, dim 8", "hash")
         for seed in (0, 1)
         for row_type in ("fp32", "int8")
     ]
-    assert {each.tuned["embedding_lr"] for each in results} == {0.01}
-    assert not any(each.at_edge for each in results)  # an axis of two points is all edge
+    assert {result.tuned["embedding_lr"] for result in results} == {0.01}
+    assert not any(result.at_edge for result in results)  # an axis of two points is all edge
     # The best three points are trained with both seeds; a learning rate that cannot be trained has lost.
     assert len(trainer.configs) == (3 + 3) + (3 + 3) + (2 + 1)
 
@@ -91,13 +91,13 @@ def test_the_best_points_with_one_seed_are_trained_with_all_before_one_is_chosen
     trainer = Trainer(monkeypatch)
     trainer.lucky = (0.001, 0)
     one = STUDY.model_copy(update={"arms": ({"method": "full"},), "seeds": 3})
-    assert {each.tuned["embedding_lr"] for each in run(one, tmp_path)} == {0.01}
+    assert {result.tuned["embedding_lr"] for result in run(one, tmp_path)} == {0.01}
     assert len(trainer.configs) == 3 * 3
     hasty = one.model_copy(update={"finalists": 1})
-    assert {each.tuned["embedding_lr"] for each in run(hasty, tmp_path)} == {
+    assert {result.tuned["embedding_lr"] for result in run(hasty, tmp_path)} == {
         0.001
     }  # another choice, evaluated anew
-    assert {each.tuned["embedding_lr"] for each in run(one, tmp_path)} == {0.01}
+    assert {result.tuned["embedding_lr"] for result in run(one, tmp_path)} == {0.01}
     assert len(trainer.configs) == 3 * 3
     assert len((tmp_path / "results.jsonl").read_text().splitlines()) == 2 * 3 * 2
 
@@ -112,7 +112,7 @@ def test_what_is_done_is_not_done_again(tmp_path: Path, monkeypatch: pytest.Monk
     assert len(trainer.configs) == before
     more = run(STUDY.model_copy(update={"seeds": 3}), tmp_path)
     assert len(trainer.configs) == before + 3 + 3 + 1  # one more seed of each finalist
-    assert {each.seed for each in more} == {0, 1, 2}
+    assert {result.seed for result in more} == {0, 1, 2}
 
 
 def test_the_best_at_the_end_of_its_grid_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -120,7 +120,7 @@ def test_the_best_at_the_end_of_its_grid_is_told(tmp_path: Path, monkeypatch: py
     wide = STUDY.model_copy(
         update={"tune": {"embedding_lr": [0.01, 0.1, 0.2]}, "arms": ({"method": "full"},)}
     )
-    assert {each.at_edge for each in run(wide, tmp_path)} == {("embedding_lr",)}
+    assert {result.at_edge for result in run(wide, tmp_path)} == {("embedding_lr",)}
 
 
 def test_an_arm_that_cannot_be_trained_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -195,7 +195,10 @@ def test_a_family_is_every_size_of_one_method_and_its_front_what_nothing_of_it_b
         ]
     )
     curves = fronts(found)
-    assert [each.title for each in curves["hash"]] == ["hash, row_ratio 16 int8", "hash, row_ratio 4 int8"]
+    assert [result.title for result in curves["hash"]] == [
+        "hash, row_ratio 16 int8",
+        "hash, row_ratio 4 int8",
+    ]
     assert auc_at(curves["hash"], 99) is None
     assert [auc_at(curves["hash"], size) for size in (100, 200, 400, 4000)] == pytest.approx(
         [0.70, 0.71, 0.72, 0.72]
@@ -230,7 +233,7 @@ def test_the_command_trains_evaluates_and_draws(tmp_path: Path, refused: Callabl
     done = CliRunner().invoke(app, ["study", str(file), "--out", str(out), "--json"])
     assert done.exit_code == 0, done.output
     printed = json.loads(done.stdout)
-    assert [(each["arm"], each["row_type"]) for each in printed] == [
+    assert [(result["arm"], result["row_type"]) for result in printed] == [
         ("full", "fp32"), ("full", "int4"), ("hash", "fp32"), ("hash", "int4")
     ]  # fmt: skip
     assert printed == json.loads((out / "results.json").read_text())
