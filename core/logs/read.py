@@ -150,25 +150,36 @@ def _with_parts(source: Source, rule: SplitRule, seed: int) -> tuple[Log, np.nda
     """Return all rows, and the part of each, uint8 [rows]."""
     if isinstance(source.whole, Log):
         return source.whole, split(len(source.whole), rule, seed)
-    tables = _tables(source)
+    tables, time = _tables(source), _time(source, rule)
     logs = [_read(source, [table], labelled=True) for table in tables]
-    return Log.concatenate(logs), _part_of_row(source, [len(log) for log in logs], rule, seed)
+    for table, log in zip(tables, logs, strict=True):
+        _require_rows(table, len(log))
+    return Log.concatenate(logs), _part_of_row(source, [len(log) for log in logs], rule, seed, time)
 
 
-def _part_of_row(source: Source, rows: Sequence[int], rule: SplitRule, seed: int) -> np.ndarray:
+def _require_rows(table: Table, rows: int) -> None:
+    if not rows:
+        raise LogError("has no rows", file=str(table.files[0]))
+
+
+def _part_of_row(
+    source: Source, rows: Sequence[int], rule: SplitRule, seed: int, time: np.ndarray | None
+) -> np.ndarray:
     """Return the part of each row of the source's tables, which have so many rows, uint8 [rows of all]."""
     if source.whole is not None:
-        by_order = rule is SplitRule.ORDER
-        if by_order and source.time is None:
+        if rule is SplitRule.ORDER and time is None:
             _warn_of_order(source)
-        return split(rows[0], rule, seed, _time(source, source.whole) if by_order else None)
-    parts = dict(zip((part for part in PARTS if part in source.parts), rows, strict=True))
-    time = _time(source, source.parts["train"]) if len(parts) < len(PARTS) else None
-    return split_by_files(parts, time)
+        return split(rows[0], rule, seed, time)
+    given = (part for part in PARTS if part in source.parts)
+    return split_by_files(dict(zip(given, rows, strict=True)), time)
 
 
-def _time(source: Source, table: Table | Log) -> np.ndarray | None:
-    if source.time is None or isinstance(table, Log):
+def _time(source: Source, rule: SplitRule) -> np.ndarray | None:
+    """Return the times by which rows are split, float64 [rows], or None where they are split by others."""
+    table = source.whole if rule is SplitRule.ORDER else None
+    if source.parts and len(source.parts) < len(PARTS):
+        table = source.parts["train"]
+    if source.time is None or table is None or isinstance(table, Log):
         return None
     return read_time(table, source.time)
 
@@ -194,9 +205,13 @@ def _from_cache(folder: Path, source: Source, rule: SplitRule, seed: int, on_row
         if not caches.is_cache(folder):
             rows = [table.count() for table in tables]
             for table, number in zip(tables, rows, strict=True):
-                if not number:
-                    raise LogError("has no rows", file=str(table.files[0]))
-            part_of_row = _part_of_row(source, rows, rule, seed)
+                _require_rows(table, number)
+            time = _time(source, rule)
+            try:
+                part_of_row = _part_of_row(source, rows, rule, seed, time)
+            except UsageError:  # too few rows, which is said last of all that is wrong with them
+                _with_parts(source, rule, seed)
+                raise
             parser = Parser(source.schema, source.list_separator)
             caches.write(tables, part_of_row, parser, origin, folder, on_rows)
     return caches.read(folder, origin)

@@ -61,6 +61,19 @@ class Block:
         """Return the line, from 1, on which a record begins."""
         return self.first_line + self.content.count(b"\n", 0, self.start_of(record))
 
+    @property
+    def spanning_line(self) -> int | None:
+        """The line of the first quoted value that spans lines."""
+        if self.quotes is None:
+            return None
+        newlines = np.flatnonzero(np.frombuffer(self.content, np.uint8) == NEWLINE)
+        before = np.searchsorted(self.quotes, newlines)
+        inside = np.flatnonzero(before % 2)
+        if not len(inside):
+            return None
+        opening = int(self.quotes[before[inside[0]] - 1])
+        return self.first_line + self.content.count(b"\n", 0, opening)
+
     def text_of(self, record: int) -> str:
         """Return a record as text."""
         text = self.content[self.start_of(record) : int(self.ends[record])]
@@ -115,12 +128,13 @@ def read_blocks(path: Path, *, separator: str, quoting: bool) -> Iterator[Block]
         piece = file.read(BLOCK_BYTES).removeprefix(BYTE_ORDER_MARK)
         while piece:
             content += piece
-            _require_text(content, path, line)
             piece = file.read(BLOCK_BYTES)
+            _require_text(content, path, line, whole=not piece)
             quotes = _quotes(content, path, line, separator, last=not piece) if quoting else None
             end = _end_of_records(content, quotes, last=not piece)
             if line == 1:
-                one_column = separator.encode() not in content.partition(b"\n")[0]
+                first = content.partition(b"\n")[0].strip(b"\r")
+                one_column = bool(first) and separator.encode() not in first
             if not one_column:
                 end = _without_blank_lines(content, end)
             if end:
@@ -131,8 +145,6 @@ def read_blocks(path: Path, *, separator: str, quoting: bool) -> Iterator[Block]
                 yield block
                 line += block.rows if quotes is None else content.count(b"\n", 0, end)
                 content = content[end:]
-            if len(content) > MAX_LINE_BYTES:
-                raise LogError(f"does not end within {MAX_LINE_BYTES >> 20} MiB", file=str(path), line=line)
 
 
 def _end_of_records(content: bytes, quotes: np.ndarray | None, *, last: bool) -> int:
@@ -154,15 +166,18 @@ def _without_blank_lines(content: bytes, end: int) -> int:
     return 0 if not text_end else end if newline < 0 else newline + 1
 
 
-def _require_text(content: bytes, path: Path, line: int) -> None:
+def _require_text(content: bytes, path: Path, line: int, *, whole: bool) -> None:
+    """Raise LogError for bytes that no text has, and for lines without end."""
     zero = content.find(b"\0")
     if zero >= 0:
         line += content.count(b"\n", 0, zero)
         raise LogError("has a NUL byte: the file is no text in UTF-8", file=str(path), line=line)
-    if b"\n" not in content and b"\r" in content:
-        raise LogError(
-            "its lines end with a carriage return alone; convert them to newlines", file=str(path), line=line
-        )
+    too_long = len(content) > MAX_LINE_BYTES + BLOCK_BYTES
+    if (whole or too_long) and b"\n" not in content and b"\r" in content.rstrip(b"\r"):
+        problem = "its lines end with a carriage return alone; convert them to newlines"
+        raise LogError(problem, file=str(path), line=line)
+    if too_long:
+        raise LogError(f"does not end within {MAX_LINE_BYTES >> 20} MiB", file=str(path), line=line)
 
 
 def _record_ends(content: bytes, quotes: np.ndarray | None) -> np.ndarray:

@@ -45,13 +45,12 @@ class TextTable:
 
     def batches(self, columns: Sequence[str], numbers: Collection[str] = ()) -> Iterator[RawBatch]:
         """Yield the rows in order, with those of the columns that the file has. Raises LogError."""
-        row, spanning = 0, False
+        row, spanning = 0, None
         for names, block, frame in prefetch(self._frames(columns, numbers)):
-            if not spanning and block.quotes is not None and block.rows < block.content.count(b"\n"):
-                spanning = True
+            if spanning is None and (spanning := block.spanning_line) is not None:
                 logger.warning(
-                    "%s: a quoted value spans lines; where a quote is a character of the log, "
-                    "set `quoting = false` under [files]", self.path,
+                    "%s, line %d: a quoted value spans lines; where a quote is a character of the log, "
+                    "set `quoting = false` under [files]", self.path, spanning,
                 )  # fmt: skip
             yield RawBatch(frame=frame, columns=names, file=self.path, line_of=block.line_of, first_row=row)
             row += frame.height
@@ -67,14 +66,15 @@ class TextTable:
 
     def _blocks(self) -> Iterator[tuple[Sequence[str], Block]]:
         """Yield the names of the columns with blocks, the first one without the header."""
-        names = self.columns
+        names, empty = self.columns, True
         for block in read_blocks(self.path, separator=self.separator, quoting=self.quoting):
+            empty = False
             if names is None:
                 names = _header(block)
                 yield names, block.without_first()
             else:
                 yield names, block
-        if names is self.columns and not self.path.stat().st_size:
+        if empty:
             raise LogError("is empty", file=str(self.path))
 
 
