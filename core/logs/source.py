@@ -28,6 +28,11 @@ class RawBatch:
     first_row: int = 0
     """How many rows of the file stand before this batch."""
 
+    def shown(self, row: int, column: str) -> str:
+        """Return a raw value as a message shows it."""
+        value = self.frame[column][row]
+        return repr(value.to_list() if isinstance(value, pl.Series) else value)
+
     def refuse(self, row: int, problem: str, feature: str | None = None) -> NoReturn:
         """Raise LogError about a row of the frame."""
         line = None if self.line_of is None else self.line_of(row)

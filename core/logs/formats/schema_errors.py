@@ -13,6 +13,9 @@ KEYS = {
     "categorical": ("name", "encoding", "min_count", "slots", "pooling"),
 }
 VALUES = {
+    "files": "a table [files] with `format` and `path`",
+    "dense": "each dense feature as a table [[dense]]",
+    "categorical": "each categorical feature as a table [[categorical]], one at least",
     "encoding": '"int", "hex32" or "string"',
     "transform": '"none" or "log1p"',
     "pooling": '"sum" or "mean"',
@@ -46,17 +49,13 @@ def explain(error: ValidationError, content: Mapping[str, Any]) -> str:
     place = [part for part in first["loc"] if part != "feature_schema"]
     key = next((str(part) for part in reversed(place) if isinstance(part, str)), "")
     where, table = _where(place, content)
+    if first["type"] == "value_error":
+        return f"{'[files]: ' if place == ['files'] else where}{first['ctx']['error']}"
     if first["type"] == "extra_forbidden":
         return f"{where}unknown key `{key}`; {_right_key(key, table)}"
     if first["type"] == "missing":
-        if key in ("categorical", "files", "name") and not where:
-            return f"`{key}` is missing; see the example in the documentation"
         return f"{where}`{key}` is missing; give {VALUES[key]}"
-    if first["type"] == "value_error":
-        return f"{where}{first['ctx']['error']}"
-    if key in VALUES and place:
-        return f"{where}`{key}` is {first['input']!r}; give {VALUES[key]}"
-    return f"{where}{'.'.join(map(str, place))}: {first['msg']}"
+    return f"{where}`{key}` is {first['input']!r}; give {VALUES[key]}"
 
 
 def _where(place: list[Any], content: Mapping[str, Any]) -> tuple[str, str]:
@@ -77,10 +76,9 @@ def _where(place: list[Any], content: Mapping[str, Any]) -> tuple[str, str]:
 
 def _right_key(key: str, table: str) -> str:
     """Say which key was meant, or which ones there are."""
-    meant = OTHER_WORDS.get(key.lower())
-    close = (
-        [meant] if meant else get_close_matches(key.lower(), {key for keys in KEYS.values() for key in keys})
-    )
+    everywhere = [known for keys in KEYS.values() for known in keys]
+    close = get_close_matches(key.lower(), KEYS[table]) or [OTHER_WORDS.get(key.lower(), "")]
+    close += get_close_matches(key.lower(), everywhere)
     for name in close:
         for where, keys in sorted(KEYS.items(), key=lambda item: item[0] != table):
             if name in keys:

@@ -32,7 +32,15 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    StrictBool,
+    ValidationError,
+    model_validator,
+)
 
 from tablefold.errors import SchemaError
 from tablefold.logs.formats.schema_errors import explain
@@ -51,7 +59,8 @@ def _as_list(value: Any) -> Any:
     return [value] if isinstance(value, str) else value
 
 
-Paths = Annotated[tuple[Path, ...], BeforeValidator(_as_list), Field(min_length=1)]
+PathText = Annotated[str, Field(pattern=r"^[^\x00]+$")]
+Paths = Annotated[tuple[PathText, ...], BeforeValidator(_as_list), Field(min_length=1)]
 
 
 class Files(BaseModel):
@@ -65,7 +74,7 @@ class Files(BaseModel):
     validation: Paths | None = None
     test: Paths | None = None
     list_separator: Annotated[str, Field(min_length=1)] = "|"
-    quoting: bool | None = None
+    quoting: StrictBool | None = None
 
     @model_validator(mode="after")
     def _path_or_train(self) -> Self:
@@ -92,7 +101,7 @@ class SchemaFile(BaseModel):
 
     feature_schema: FeatureSchema
     files: Files
-    time: str | None = None
+    time: Annotated[str, Field(min_length=1)] | None = None
 
 
 def read_schema(path: Path) -> SchemaFile:
@@ -103,11 +112,11 @@ def read_schema(path: Path) -> SchemaFile:
         raise SchemaError(f"{path}: {error.strerror}") from error
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise SchemaError(f"{path}: not TOML: {error}") from error
-    files, time = content.pop("files", {}), content.pop("time", None)
+    others = {key: content.pop(key) for key in ("files", "time") if key in content}
     try:
-        return SchemaFile.model_validate({"feature_schema": content, "files": files, "time": time})
+        return SchemaFile.model_validate({"feature_schema": content} | others)
     except ValidationError as error:
-        raise SchemaError(f"{path}: {explain(error, content | {'files': files})}") from None
+        raise SchemaError(f"{path}: {explain(error, content | others)}") from None
 
 
 def open_source(path: Path) -> Source:

@@ -120,6 +120,4 @@ def refuse_text_ids(
 def _refuse_first(batch: RawBatch, name: str, wrong: pl.Series, expected: str) -> None:
     rows = wrong.arg_true()
     if len(rows):
-        value = batch.frame[name][int(rows[0])]
-        shown = value.to_list() if isinstance(value, pl.Series) else value
-        batch.refuse(int(rows[0]), f"{shown!r} is not {expected}", name)
+        batch.refuse(int(rows[0]), f"{batch.shown(int(rows[0]), name)} is not {expected}", name)

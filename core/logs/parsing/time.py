@@ -23,11 +23,11 @@ def read_time(table: Table, column: str) -> np.ndarray:
                 f"there is no column of the time; the file has: {have}", file=str(batch.file), feature=column
             )
         values, kind = _times(batch.frame[column])
-        wrong = values.is_null() | values.is_nan()
+        wrong = ~values.is_finite().fill_null(False)
         kinds.add(kind)
         if wrong.any() or len(kinds) > 1:
             row = int(wrong.arg_true()[0]) if wrong.any() else 0
-            batch.refuse(row, f"{batch.frame[column][row]!r} is not {READABLE}", column)
+            batch.refuse(row, f"{batch.shown(row, column)} is not {READABLE}", column)
         times.append(values.to_numpy())
     return np.concatenate(times)
 
@@ -37,7 +37,7 @@ def _times(raw: pl.Series) -> tuple[pl.Series, str]:
     if columns.is_text(raw.dtype):
         text = raw.cast(pl.String)
         numbers = text.cast(pl.Float64, strict=False)
-        if numbers.null_count() < len(numbers) or not len(text):
+        if 2 * numbers.is_finite().sum() >= len(numbers):
             return numbers, "numbers"
         when = text.str.to_datetime(strict=False, time_unit="us")
         return when.to_physical().cast(pl.Float64), "dates"

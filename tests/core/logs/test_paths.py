@@ -1,0 +1,191 @@
+"""Paths are paths: odd names, compressed files, lists of files, folders of parts."""
+# ruff: noqa: E501  a case a line
+
+import bz2
+import gzip
+import lzma
+import os
+from collections.abc import Callable
+from pathlib import Path
+from zipfile import ZipFile
+
+import polars as pl
+import pytest
+
+from tablefold.errors import CacheError, LogError, SchemaError
+from tablefold.logs import read_rows, read_splits
+from tests.core.logs.reading import describe, read_both
+
+HEADER = "click,user"
+
+
+def text(first: int = 0, count: int = 20, header: str = HEADER) -> str:
+    return "\n".join([header, *(f"{i % 2},{i}" for i in range(first, first + count))]) + "\n"
+
+
+def users(folder: Path, path: str, settings: str = "") -> list[int]:
+    return read_both(describe(folder, path, "user int", settings=settings)).ids[:, 0].tolist()
+
+
+ODD = [
+    "e[1].csv",
+    "a*b?.csv",
+    "~x.csv",
+    "a b\u00e9.csv",
+    "$HOME.csv",
+    "{a,b}.csv",
+    "#1.csv",
+    "s3:x.csv",
+    "-.csv",
+]
+
+
+@pytest.mark.parametrize("name", ODD)
+def test_a_path_is_never_a_pattern(tmp_path: Path, name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("e1.csv").write_text("not this one")
+    Path(name).write_text(text())
+    assert users(Path(), name) == list(range(20))
+    parquet = name.replace("csv", "parquet")
+    pl.DataFrame({"click": [0, 1] * 10, "user": range(20)}).write_parquet(tmp_path / "plain")
+    Path("plain").rename(parquet)
+    assert users(Path(), parquet) == list(range(20))
+
+
+def test_a_name_that_is_not_utf_8(tmp_path: Path) -> None:
+    folder = Path(os.fsdecode(os.fsencode(tmp_path) + b"/\xff"))
+    folder.mkdir()
+    (folder / "log.csv").write_text(text())
+    assert users(folder, "log.csv") == list(range(20))
+    pl.DataFrame({"click": [0, 1] * 10, "user": range(20)}).write_parquet(tmp_path / "log.parquet")
+    (tmp_path / "log.parquet").rename(folder / "log.parquet")
+    with pytest.raises(LogError, match="name is not UTF-8; rename it"):
+        users(folder, "log.parquet")
+
+
+def test_gzip_is_known_by_its_content(tmp_path: Path) -> None:
+    content = text().encode()
+    middle = content.index(b"\n", 60) + 1
+    members = gzip.compress(content[:middle]) + gzip.compress(content[middle:]) + gzip.compress(b"")
+    for name, packed in [("a.csv.gz", gzip.compress(content)), ("b.csv", members), ("c.csv.gz", members)]:
+        (tmp_path / name).write_bytes(packed)
+        assert users(tmp_path, name) == list(range(20))
+
+
+CUT_OFF = "the gzip file is cut off: copy or compress it again"
+
+
+@pytest.mark.parametrize(
+    ("name", "pack", "says"),
+    [
+        ("a.csv.gz", lambda content: gzip.compress(content)[:-9], CUT_OFF),
+        ("a.csv.gz", lambda content: gzip.compress(content)[:9], CUT_OFF),
+        ("a.csv", lambda content: gzip.compress(content)[:-1], CUT_OFF),
+        ("a.csv.gz", lambda content: gzip.compress(content) + gzip.compress(content)[:-30], CUT_OFF),
+        ("a.csv.gz", lambda content: b"", CUT_OFF),
+        ("a.csv.gz", lambda content: gzip.compress(content)[:30] + bytes(9) + gzip.compress(content)[39:], "is damaged"),
+        ("a.csv.gz", lambda content: gzip.compress(content) + b"more", "is damaged"),
+        ("a.csv.gz", lambda content: content, "is named .gz and is not a gzip file"),
+        ("a.csv", bz2.compress, "is compressed with bzip2: unpack it"),
+        ("a.csv", lzma.compress, "is compressed with xz: unpack it"),
+        ("a.csv", lambda content: b"PAR1" + content, "is a Parquet file"),
+        ("a.csv", lambda content: os.urandom(0) + b"\x89PNG\r\n\x1a\n\0" + content, "has a NUL byte"),
+    ],
+)  # fmt: skip
+def test_a_file_that_is_no_text_says_what_it_is(
+    tmp_path: Path, name: str, pack: Callable[[bytes], bytes], says: str
+) -> None:
+    (tmp_path / name).write_bytes(pack(text(count=2000).encode()))
+    with pytest.raises(LogError, match=f"{name}.*{says}"):
+        users(tmp_path, name)
+
+
+def test_a_zip_a_folder_and_a_pipe_are_no_files(tmp_path: Path) -> None:
+    with ZipFile(tmp_path / "a.csv", "w") as archive:
+        archive.writestr("log.csv", text())
+    with pytest.raises(LogError, match="is a zip archive: unpack it"):
+        users(tmp_path, "a.csv")
+    os.mkfifo(tmp_path / "pipe.csv")
+    with pytest.raises(LogError, match="is not a regular file"):
+        users(tmp_path, "pipe.csv")
+    (tmp_path / "folder.csv").mkdir()
+    with pytest.raises(LogError, match="the folder holds no part that has rows"):
+        users(tmp_path, "folder.csv")
+    for name in ("none.csv", "none.parquet", "none/log.csv"):
+        with pytest.raises(LogError, match=f"{name}: there is no such file"):
+            users(tmp_path, name)
+    (tmp_path / "loop.csv").symlink_to("loop.csv")
+    with pytest.raises(LogError, match="there is no such file"):
+        users(tmp_path, "loop.csv")
+
+
+def spark(folder: Path) -> Path:
+    """Write a folder of parts as Spark does."""
+    folder.mkdir()
+    (folder / "_SUCCESS").touch()
+    (folder / "._SUCCESS.crc").write_bytes(b"crc\0")
+    (folder / ".part-00000.crc").write_bytes(b"crc\0")
+    (folder / "part-00000.crc").write_bytes(b"crc\0")
+    (folder / ".hidden").mkdir()
+    return folder
+
+
+def test_a_folder_of_parts_as_spark_writes_it(tmp_path: Path) -> None:
+    folder = spark(tmp_path / "log.csv")
+    (folder / "part-00001").write_text(text(7, 13))
+    (folder / "part-00000.gz").write_bytes(gzip.compress(text(0, 7).encode()))
+    (folder / "part-00002").touch()
+    (folder / "part-00003").write_text(HEADER + "\n")
+    (folder / "part-00004").write_text("user,extra,click\n20,x,0\n21,x,1\n")
+    assert users(tmp_path, "log.csv") == list(range(22))
+    folder = spark(tmp_path / "log.parquet")
+    for part, dtype in [("part-0", pl.Int64), ("part-1", pl.Int32), ("part-2", pl.String)]:
+        pl.DataFrame({"user": [7, 8], "click": [0, 1]}, schema={"user": pl.Int64, "click": pl.Int64}).cast(
+            {"user": dtype}
+        ).write_parquet(folder / part)
+    assert users(tmp_path, "log.parquet") == [7, 8] * 3
+
+
+def test_a_part_of_another_kind_is_named(tmp_path: Path) -> None:
+    folder = spark(tmp_path / "log.csv")
+    (folder / "part-0").write_text(text())
+    (folder / "part-1").write_text("user,clicked\n1,1\n")
+    with pytest.raises(LogError, match=r"part-1: has no labels to train on.*the file has: user, clicked"):
+        users(tmp_path, "log.csv")
+    (folder / "part-1").write_text("click,user\n1,1\n1,x\n")
+    with pytest.raises(LogError, match="part-1, line 3, feature 'user': 'x' is not a whole number"):
+        users(tmp_path, "log.csv")
+    (folder / "day=1").mkdir()
+    with pytest.raises(LogError, match=r"log\.csv: the folder holds another folder, day=1"):
+        users(tmp_path, "log.csv")
+
+
+def test_several_files_are_one_log(tmp_path: Path) -> None:
+    (tmp_path / "a.csv").write_text(text(0, 9))
+    (tmp_path / "b.csv").write_text("user,click\n9,1\n10,0\n")
+    (tmp_path / "c").mkdir()
+    (tmp_path / "c" / "b.csv").write_text(text(11, 9))
+    schema = Path(describe(tmp_path, "PATHS", "user int"))
+    listed = schema.read_text().replace('"PATHS"', '["a.csv", "b.csv", "c/b.csv"]')
+    schema.write_text(listed)
+    assert read_both(str(schema)).ids[:, 0].tolist() == list(range(20))
+    train = listed.replace("path =", "train =")
+    train = train.replace('"c/b.csv"]', '"c/b.csv"]\ntest = ["c/b.csv", "a.csv"]')
+    schema.write_text(train)
+    splits = read_splits(str(schema))[1]
+    assert [len(splits.train), len(splits.validation), len(splits.test)] == [18, 2, 18]
+    assert read_rows(str(schema))[1].ids[:, 0].tolist() == [*range(11, 20), *range(9)]
+    schema.write_text(listed.replace('["a.csv", "b.csv", "c/b.csv"]', "[]"))
+    with pytest.raises(SchemaError, match=r"\[files\]: `path`"):
+        read_rows(str(schema))
+
+
+def test_a_cache_knows_its_files_and_how_they_were_read(tmp_path: Path) -> None:
+    (tmp_path / "log.csv").write_text(text(header="click,tags").replace(",1", ",1;1"))
+    cache = tmp_path / "cache"
+    spec = describe(tmp_path, "log.csv", "tags string 2", settings='list_separator = ";"')
+    read_splits(spec, cache=cache)
+    read_splits(spec, cache=cache)
+    spec = describe(tmp_path, "log.csv", "tags string 2")
+    with pytest.raises(CacheError, match=r"by other settings of the files \(list_separator = ';'\)"):
+        read_splits(spec, cache=cache)

@@ -1,0 +1,108 @@
+"""A SCHEMA.toml that is not valid: which feature, what was found, what may stand there."""
+# ruff: noqa: E501  a case a line
+
+from pathlib import Path
+
+import pytest
+
+from tablefold.errors import SchemaError
+from tablefold.logs.formats.schema_file import read_schema
+
+TOML = """
+name = "shop"
+label = "click"
+[files]
+format = "csv"
+train = "train.csv"
+[[dense]]
+name = "price"
+[[categorical]]
+name = "user"
+encoding = "int"
+[[categorical]]
+name = "tags"
+encoding = "string"
+slots = 4
+"""
+LAST_FEATURE = TOML[TOML.rindex("[[categorical]]") :]
+TAGS = "[[categorical]], feature 'tags': "
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "says"),
+    [
+        ('encoding = "string"\n', "", TAGS + '`encoding` is missing; give "int", "hex32" or "string"'),
+        ('"string"', '"text"', TAGS + "`encoding` is 'text'; give \"int\", \"hex32\" or \"string\""),
+        ("slots = 4", "slots = 0", TAGS + "`slots` is 0; give a whole number from 1 to 1024"),
+        ("slots = 4", "slots = 1.5", TAGS + "`slots` is 1.5; give a whole number from 1 to 1024"),
+        ("slots = 4", 'slots = "many"', TAGS + "`slots` is 'many'; give a whole number from 1 to 1024"),
+        ("slots = 4", "slot = 4", TAGS + "unknown key `slot`; did you mean `slots`?"),
+        ("slots = 4", "max_len = 4", TAGS + "unknown key `max_len`; did you mean `slots`?"),
+        ("slots = 4", "mincount = 4", TAGS + "unknown key `mincount`; did you mean `min_count`?"),
+        ("slots = 4", "zzz = 4", TAGS + "unknown key `zzz`; the keys here are name, encoding, min_count, slots, pooling"),
+        ("slots = 4", 'pooling = "max"', TAGS + "`pooling` is 'max'; give \"sum\" or \"mean\""),
+        ("slots = 4", "min_count = -1", TAGS + "`min_count` is -1; give a whole number of at least 1"),
+        ('name = "tags"\n', "", "[[categorical]], feature number 2: `name` is missing"),
+        ('name = "tags"', 'name = ""', "[[categorical]], feature number 2: `name` is ''; give a text"),
+        ('name = "price"', 'name = "price"\ntransform = "log"', "[[dense]], feature 'price': `transform` is 'log'; give \"none\" or \"log1p\""),
+        ('name = "tags"', 'name = "user"', "the name 'user' is used twice"),
+        ('name = "tags"', 'name = "click"', "the name 'click' is used twice"),
+        ('train = "train.csv"', 'train = "train.csv"\ndev = "dev.csv"', "[files]: unknown key `dev`; did you mean `validation`?"),
+        ('name = "shop"', 'name = "shop"\ndev = "dev.csv"', "unknown key `dev`; did you mean `validation` under [files]?"),
+        ('name = "shop"', 'name = "shop"\nlist_separator = ";"', "unknown key `list_separator`; did you mean `list_separator` under [files]?"),
+        ('label = "click"', 'target = "click"', "unknown key `target`; did you mean `label`?"),
+        ('name = "shop"\n', "", "`name` is missing; give a text"),
+        ('name = "shop"', "name = 7", "`name` is 7; give a text"),
+        ('format = "csv"\n', "", '[files]: `format` is missing; give "csv", "tsv" or "parquet"'),
+        ('"csv"', '"json"', "[files]: `format` is 'json'; give \"csv\", \"tsv\" or \"parquet\""),
+        ('train = "train.csv"', "train = 7", "[files]: `train` is 7; give a path or a list of paths"),
+        ('train = "train.csv"', "train = []", "[files]: `train` is []; give a path or a list of paths"),
+        ('train = "train.csv"', 'train = ["a", 7]', "[files]: `train` is 7; give a path or a list of paths"),
+        ('train = "train.csv"', 'train = ""', "[files]: `train` is ''; give a path or a list of paths"),
+        ('train = "train.csv"', "", "[files]: give either `path` (one log) or `train`"),
+        ('train = "train.csv"', 'path = "a.csv"\ntest = "b.csv"', "[files]: `path` is one log to be split"),
+        ('train = "train.csv"', 'train = "a"\nlist_separator = ""', "[files]: `list_separator` is ''; give a text of at least one character"),
+        ('"csv"', '"tsv"\nquoting = true', "[files]: `quoting` is for csv; in tsv a quote is a character"),
+        ('"csv"', '"csv"\nquoting = "no"', "[files]: `quoting` is 'no'; give true or false"),
+        ("[files]", "[file]", "unknown key `file`; did you mean `files`?"),
+        ("[[dense]]", "[dense]", "`dense` is {'name': 'price'}; give each dense feature as a table [[dense]]"),
+        ("[files]", "time = 7\n[files]", "`time` is 7; give the name of a column"),
+        ("[files]", "[files", "not TOML"),
+    ],
+)  # fmt: skip
+def test_a_schema_file_that_is_not_valid_says_what_to_mend(
+    tmp_path: Path, old: str, new: str, says: str
+) -> None:
+    path = tmp_path / "shop.toml"
+    before, found, after = TOML.rpartition(old) if old in LAST_FEATURE else TOML.partition(old)
+    assert found
+    path.write_text(before + new + after)
+    with pytest.raises(SchemaError) as error:
+        read_schema(path)
+    assert str(error.value).startswith(f"{path}: {says}")
+    assert "pydantic" not in str(error.value)
+    assert "\n" not in str(error.value)
+
+
+def test_features_and_files_that_are_missing(tmp_path: Path) -> None:
+    path = tmp_path / "shop.toml"
+    for content, says in [
+        ("", "`name` is missing"),
+        ('name = "shop"\n[files]\nformat = "csv"\npath = "a"', "`categorical` is missing"),
+        (
+            TOML.replace("[files]\n", "").replace('format = "csv"\ntrain = "train.csv"', ""),
+            "`files` is missing",
+        ),
+        ('categorical = []\nname = "s"\n[files]\nformat = "csv"\npath = "a"', "`categorical` is []"),
+    ]:
+        path.write_text(content)
+        with pytest.raises(SchemaError) as error:
+            read_schema(path)
+        assert str(error.value).startswith(f"{path}: {says}")
+    path.write_bytes(b"\xff\xfe\x00")
+    with pytest.raises(SchemaError, match="not TOML"):
+        read_schema(path)
+    with pytest.raises(SchemaError, match="No such file"):
+        read_schema(tmp_path / "none.toml")
+    with pytest.raises(SchemaError, match="Is a directory"):
+        read_schema(tmp_path)
