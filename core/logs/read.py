@@ -89,7 +89,8 @@ def read_part(
         log = _read(source, [source.whole], labelled=False)
         if source.scored_whole or log.label is None:
             return LogPart(source.schema, log, "all")
-        part_of_row = _part_of_row(source, [len(log)], rule or source.rule, seed)
+        rule = rule or source.rule
+        part_of_row = _part_of_row(source, [len(log)], rule, seed, _time(source, rule))
     else:
         log, part_of_row = _with_parts(source, rule or source.rule, seed)
     part = part or "test"
