@@ -5,7 +5,7 @@ BIN := .venv/bin
 FOLDERS := core trainer exporter study server client protos loadtest
 PROTOS := inference tablefold
 
-.PHONY: demo test check bench bench-server gpu-check generate constraints clean
+.PHONY: demo test check check-installs bench bench-server gpu-check generate constraints clean
 
 demo: .venv/.installed
 	$(BIN)/python examples/demo.py --data $(DATA) --out demo-out
@@ -22,6 +22,10 @@ check: .venv/.installed
 	$(BIN)/lint-imports
 	$(MAKE) --no-print-directory build/protos
 	for file in protos/*_pb2*; do cmp $$file build/protos/tablefold/$$file || exit 1; done
+
+# Every extra alone, in environments of its own under build/installs, from the sdist.
+check-installs: .venv/.installed
+	$(BIN)/python -m checks.installs
 
 # Bytes, seconds and rows a second of the lookup and the whole graph, beside bare alternatives.
 bench: .venv/.installed

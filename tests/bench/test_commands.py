@@ -9,7 +9,7 @@ import pytest
 ROOT = Path(__file__).parents[2]
 BENCHES = sorted(
     ".".join(path.relative_to(ROOT).with_suffix("").parts)
-    for path in (ROOT / "bench").rglob("*.py")
+    for path in (file for folder in ("bench", "checks") for file in (ROOT / folder).rglob("*.py"))
     if '\nif __name__ == "__main__":' in path.read_text()
 )
 

@@ -1,0 +1,1 @@
+"""What `make` checks beside the tests."""
