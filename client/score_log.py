@@ -11,6 +11,7 @@ from tablefold.client.address import Address
 from tablefold.client.connection import Connection, connect
 from tablefold.client.credentials import CredentialFiles
 from tablefold.client.log_part import ScoredRows, read_scored_rows
+from tablefold.client.protocols.codec import require_probabilities
 from tablefold.client.refusals import explain_refusals
 from tablefold.client.served_model import ColumnOrder, ServedModel, open_model
 from tablefold.errors import BadReply, UsageError
@@ -123,6 +124,7 @@ async def score(
             chunk = log.take(slice(start, start + rows_per_call))
             message = served.codec.encode(*order.arrange(chunk.dense, chunk.ids))
             prediction = served.codec.decode(await call(message, CALL_SECONDS), len(chunk))
+            require_probabilities(prediction.probability)
             probability[start : start + rows_per_call] = prediction.probability
             versions.add(prediction.version)
             if len(versions) > 1:

@@ -107,7 +107,9 @@ def _as_array(name: str, values: Any) -> np.ndarray:
             "what all rows share belongs in `context`"
         )
     if isinstance(values, np.ma.MaskedArray):
-        return np.asarray(np.ma.filled(values.astype(object), None))
+        objects = np.ma.getdata(values).astype(object)
+        objects[np.ma.getmaskarray(values)] = None
+        return objects
     if hasattr(values, "__array__"):
         try:
             return np.asarray(values)
@@ -165,10 +167,11 @@ def _encode(feature: CategoricalFeature, values: np.ndarray, per_row: int) -> np
                     raise ValueError
                 return values.astype(np.int64)
             case "f", Encoding.INT:
-                missing = np.isnan(values)
-                if not (missing | ((values == np.trunc(values)) & (np.abs(values) < EXACT_FLOATS))).all():
+                numbers = values.astype(np.float64)
+                missing = np.isnan(numbers)
+                if not (missing | ((numbers == np.trunc(numbers)) & (np.abs(numbers) < EXACT_FLOATS))).all():
                     raise ValueError
-                return np.where(missing, MISSING, np.where(missing, 0, values).astype(np.int64))
+                return np.where(missing, MISSING, np.where(missing, 0, numbers).astype(np.int64))
             case (("i" | "u"), Encoding.STRING):
                 distinct, index = np.unique(values, return_inverse=True)
                 return np.array([hash_string(str(number)) for number in distinct.tolist()], np.int64)[index]

@@ -58,3 +58,10 @@ def checked(probability: np.ndarray, rows: int) -> np.ndarray:
     if not np.isfinite(probability).all():
         raise BadReply("the reply holds a probability that is not a finite number")
     return probability.reshape(rows)
+
+
+def require_probabilities(values: np.ndarray) -> None:
+    """Raises BadReply for a value outside 0 .. 1, such as a logit."""
+    outside = (values < 0) | (values > 1)
+    if outside.any():
+        raise BadReply(f"the reply holds {values[outside][0]}, which is no probability: it is outside 0 .. 1")

@@ -6,7 +6,7 @@ from typing import Any, NamedTuple, Self
 import numpy as np
 
 from tablefold.client.connection import Connection
-from tablefold.client.protocols.codec import Prediction, checked
+from tablefold.client.protocols.codec import Prediction, checked, require_probabilities
 from tablefold.client.replies import ModelInfo
 from tablefold.errors import UsageError
 from tablefold.protos import tablefold_pb2 as pb
@@ -46,6 +46,7 @@ def predict_request(
 def read_prediction(reply: pb.PredictResponse, rows: int) -> Prediction:
     """What the server says of each row, and of its time. Raises BadReply."""
     probability = checked(np.array(reply.probability, dtype=np.float32), rows)
+    require_probabilities(probability)
     return Prediction(probability, reply.queue_seconds, reply.compute_seconds, str(reply.version))
 
 
