@@ -169,3 +169,28 @@ def test_a_log_the_model_was_trained_on_gives_its_held_out_rows_although_the_fil
     again = json.loads(capsys.readouterr().out)
     assert (again["rows"], again["part"]) == (50, "all")
     assert again["probability"] == scores["probability"]
+
+
+def test_rows_beyond_the_servers_largest_message_are_refused_with_the_limit(
+    shop: Path, start_server: Callable[..., Server], refused: Callable[..., str]
+) -> None:
+    small = start_server(shop / "repository", "--max-message-bytes", "8000")
+    ask = ("predict", "--server", small.address, "--model", "order", "--data", shop / "shop.toml")
+    error = refused(*ask, "--part", "all", "--rows", 3000)
+    assert "bytes and the server" in error
+    assert "allows 8,000: send fewer rows a call" in error
+
+
+@pytest.mark.parametrize("rows", ["", "1\t5\t7\n", "1\t5\t7\n0\t6\t8\n" * 2])
+def test_a_log_of_few_rows_or_none(
+    shop: Path, server: Server, tmp_path: Path, rows: str, refused: Callable[..., str]
+) -> None:
+    (tmp_path / "few.tsv").write_text("click\tuser\titem\n" + rows)
+    schema = write_schema(tmp_path / "few.toml", {"user": "int", "item": "int"}, "few.tsv")
+    ask = ("predict", "--server", server.address, "--model", "order", "--data", schema)
+    if rows.count("\n") >= 3:
+        run(*ask)
+    else:
+        assert "few" in refused(*ask)
+    if rows:
+        run(*ask, "--part", "all")
