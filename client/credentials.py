@@ -126,7 +126,8 @@ def _check_certificates(pem: bytes, source: Pem | None) -> None:
     import ssl
 
     try:
-        ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT).load_verify_locations(cadata=pem.decode("ascii", "replace"))
-    except ssl.SSLError as error:
+        ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT).load_verify_locations(cadata=pem.decode("ascii"))
+    except (ssl.SSLError, ValueError) as error:  # ValueError: an empty file, or one that is not ASCII
         name = "the given text" if isinstance(source, bytes) else source
-        raise UsageError(f"{name} holds no certificates in PEM that can be used: {error.reason}") from error
+        reason = error.reason if isinstance(error, ssl.SSLError) else "it is empty or no ASCII text"
+        raise UsageError(f"{name} holds no certificates in PEM that can be used: {reason}") from error

@@ -9,6 +9,7 @@ import typer
 from tablefold.client.options import LOGS, Model, Protocol, Server, TlsCa, TlsCert, TlsKey, TokenFile
 
 DEFAULT_ROUNDS = 5
+MAX_ROUNDS = 1000
 
 
 def _load(help: str, **options: Any) -> Any:
@@ -76,7 +77,8 @@ def loadtest(
         ),
     ] = None,
     repeats: Annotated[
-        int | None, _question(help="Rounds of a comparison.", min=2, show_default=str(DEFAULT_ROUNDS))
+        int | None,
+        _question(help="Rounds of a comparison.", min=2, max=MAX_ROUNDS, show_default=str(DEFAULT_ROUNDS)),
     ] = None,
     price_per_hour: Annotated[
         float | None,
@@ -147,9 +149,11 @@ def loadtest(
         slo=tuple(map(LatencySlo.parse, slo or ())),
         price_per_hour=price_per_hour,
     )
-    for file in (json, csv, html):
-        if file is not None:
-            check_writable(file)
+    files = [file for file in (json, csv, html) if file is not None]
+    for file in files:
+        check_writable(file)
+    if len({file.absolute() for file in files}) < len(files):
+        raise UsageError("two of --json, --csv and --html name one file; give each a file of its own")
     if sweep and (versus or rate is not None or concurrency is not None):
         raise UsageError(
             "--sweep finds the load itself, of one target: give it no --rate, --concurrency or --versus"

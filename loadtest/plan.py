@@ -68,6 +68,9 @@ class Plan:
             object.__setattr__(self, "concurrency", DEFAULT_CONCURRENCY)
         if not self.model:
             raise UsageError("--model is empty; give the model's name")
+        for option, text in (("--model", self.model), ("--context", "".join(self.context))):
+            if not text.isprintable():
+                raise UsageError(f"{option} {text!r} holds a letter that no name can hold")
         _check_range("--rate", self.rate)
         _check_range("--concurrency", self.concurrency)
         _check_range("--duration", self.duration)
@@ -131,7 +134,8 @@ class Plan:
             words += ["--slo", slo.text]
         words += ["--arrivals", self.arrivals] if self.arrivals != "poisson" else []
         words += ["--duration", _digits(self.duration), "--warmup", _digits(self.warmup)]
-        return [*words, "--timeout", _digits(self.timeout), "--seed", str(self.seed)]
+        words += ["--timeout", _digits(self.timeout), "--seed", str(self.seed)]
+        return [as_utf8(word) for word in words]
 
     @property
     def load_words(self) -> list[str]:
@@ -145,12 +149,18 @@ class Plan:
         return shlex.join([*self.words, *self.load_words])
 
 
+def as_utf8(text: str) -> str:
+    """Return the text as a report can hold it: names of files need not be UTF-8."""
+    return text.encode("utf-8", "replace").decode()
+
+
 def _check_range(option: str, value: float | None, *, zero: bool = False) -> None:
     """Raise UsageError unless the value lies above 0 (or at 0) and at most at the option's limit."""
     if value is None or (0 < value <= LIMITS[option]) or (zero and value == 0):
         return
     if value > LIMITS[option]:
-        raise UsageError(f"{option} must be at most {LIMITS[option]:,.10g}, not {value:,.10g}")
+        given = f"{value:,.10g}" if value < 1e15 or value == float("inf") else "more"
+        raise UsageError(f"{option} must be at most {LIMITS[option]:,.10g}, not {given}")
     raise UsageError(f"{option} must be {'0 or above' if zero else 'above 0'}, not {value}")
 
 

@@ -9,13 +9,13 @@ from tablefold.errors import UsageError
 
 def check_writable(path: Path) -> None:
     """Check before hours of work that a file can be written here. Raises UsageError."""
-    if path.is_dir():
-        raise UsageError(f"{path} is a folder; give a file")
-    if path.exists() and not path.is_file():  # a device or a pipe, such as /dev/stdout
-        return
-    if not path.absolute().parent.is_dir():
-        raise UsageError(f"{path} cannot be written: there is no folder {path.absolute().parent}")
     try:
+        if path.is_dir():
+            raise UsageError(f"{path} is a folder; give a file")
+        if path.exists() and not path.is_file():  # a device or a pipe, such as /dev/stdout
+            return
+        if not path.absolute().parent.is_dir():
+            raise UsageError(f"{path} cannot be written: there is no folder {path.absolute().parent}")
         with tempfile.NamedTemporaryFile(dir=path.absolute().parent):
             pass
     except OSError as error:

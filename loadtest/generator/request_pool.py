@@ -9,6 +9,7 @@ from tablefold.bundle import read_manifest
 from tablefold.client.protocols.codec import Codec, Request
 from tablefold.client.served_model import ServedModel
 from tablefold.errors import UsageError
+from tablefold.loadtest.plan import as_utf8
 from tablefold.loadtest.row_counts import RowCounts
 from tablefold.logs import read_rows
 
@@ -47,7 +48,7 @@ def load_rows(data: str | None, served: ServedModel, rng: np.random.Generator) -
         rows = Rows(dense=dense, ids=ids, origin=origin, probability=probability)
     else:
         schema, log = read_rows(data)
-        rows = Rows(dense=log.dense, ids=log.ids, origin=f"{data} ({len(log):,} rows)")
+        rows = Rows(dense=log.dense, ids=log.ids, origin=as_utf8(f"{data} ({len(log):,} rows)"))
     dense, ids = served.order_columns(schema, data).arrange(rows.dense, rows.ids)
     if not len(rows.ids):
         raise UsageError(f"{data} has no rows to send")

@@ -16,7 +16,7 @@ from tablefold.client.protocols.tablefold_v1 import TablefoldCodec
 from tablefold.client.replies import ModelInfo
 from tablefold.client.served_model import open_model
 from tablefold.errors import BadReply, UsageError
-from tablefold.loadtest.generator.request_pool import build_request_pool, random_rows
+from tablefold.loadtest.generator.request_pool import build_request_pool, load_rows, random_rows
 from tablefold.loadtest.plan import Plan
 from tablefold.loadtest.row_counts import RowCounts
 from tablefold.loadtest.target import run
@@ -190,4 +190,49 @@ async def test_golden_rows_are_checked_answer_by_answer(quick, tmp_path):
     wrong = await run(replace(plan, data=f"golden:{tmp_path / 'wrong'}"))
     assert set(wrong.errors) == {"WRONG_ANSWER"}
     assert wrong.calls.ok == 0
-    assert wrong.verdict == f"None of {wrong.calls.due:,} calls succeeded (WRONG_ANSWER {wrong.calls.due:,})."
+    assert wrong.verdict.startswith(f"None of {wrong.calls.due:,} calls succeeded: WRONG_ANSWER")
+    assert "not 0.500000" in wrong.problems["WRONG_ANSWER"]
+
+
+SCHEMA_OF_LOG = """
+name = "mine"
+label = "click"
+[files]
+format = "csv"
+path = "log.csv"
+"""
+
+
+def log_of(folder, names, encodings):
+    """A log of 40 rows with these categorical features in this order, after all dense ones of the fake."""
+    dense = [f"I{i}" for i in range(1, 14)]
+    rows = [
+        [str(row % 2), *("1.5" for _ in dense), *(f"{i}{row:06x}" for i, _ in enumerate(names))]
+        for row in range(40)
+    ]
+    text = "\n".join(",".join(cells) for cells in [["click", *dense, *names], *rows])
+    (folder / "log.csv").write_text(text + "\n")
+    schema = SCHEMA_OF_LOG + "".join(f'[[dense]]\nname = "{name}"\n' for name in dense)
+    for name, encoding in zip(names, encodings, strict=True):
+        schema += f'[[categorical]]\nname = "{name}"\nencoding = "{encoding}"\n'
+    (folder / "mine.toml").write_text(schema)
+    return str(folder / "mine.toml")
+
+
+async def test_a_log_is_compared_with_the_model_by_name_and_encoding(quick, tmp_path):
+    names = [f"C{i}" for i in range(1, 27)]
+    address = Address.parse(quick.address)
+    swapped = log_of(tmp_path, names[::-1], ["hex32"] * 26)
+    async with connect(address) as connection:
+        served = await open_model(connection, address, "oip", "ctr")
+    rows = load_rows(swapped, served, np.random.default_rng(0))
+    # C1 is the model's first column and the log's last, whose ids begin with the digits 25.
+    assert (rows.ids[:, 0] >> 24 == 0x25).all()
+    assert (rows.ids[:, 25] >> 24 == 0).all()
+    plan = Plan(
+        server=quick.address, model="ctr", rows="3", concurrency=1, duration=0.2, warmup=0.0, processes=1,
+    )  # fmt: skip
+    with pytest.raises(UsageError, match=r"no feature 'C99'.*also reads 'C1'"):
+        await run(replace(plan, data=log_of(tmp_path, ["C99", *names[1:]], ["hex32"] * 26)))
+    with pytest.raises(UsageError, match="'C1' is string in the log and hex32 in the model"):
+        await run(replace(plan, data=log_of(tmp_path, names, ["string", *["hex32"] * 25])))
