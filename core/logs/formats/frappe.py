@@ -8,7 +8,9 @@ A use is a click. The libfm files, by the authors of neural factorization machin
 use, drawn at random, that were not used; to the data set itself the same is done here. Files may be .gz.
 """
 
+import zlib
 from collections.abc import Collection, Container, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -59,22 +61,30 @@ class _Uses:
 
     def count(self) -> int:
         """Return the number of uses, drawn ones among them. Raises LogError."""
-        return sum(batch.frame.height for batch in self.batches(FIELDS))
+        with _unpacked(self.path) as path:
+            return (1 + NOT_USED) * TextTable(path=path, separator="\t").count()
 
     def batches(self, columns: Sequence[str], numbers: Collection[str] = ()) -> Iterator[RawBatch]:
         """Yield all uses at once; `columns` is not looked at. Raises LogError."""
-        if not is_zipfile(self.path):
-            yield from _with_drawn(self.path)
-            return
+        with _unpacked(self.path) as path:
+            yield from _with_drawn(path)
+
+
+@contextmanager
+def _unpacked(path: Path) -> Iterator[Path]:
+    """Give frappe.csv, which may be in a zip archive. Raises LogError."""
+    if not is_zipfile(path):
+        yield path
+        return
+    with ZipFile(path) as archive, TemporaryDirectory() as folder:
+        names = [name for name in archive.namelist() if Path(name).name == "frappe.csv"]
+        if not names:
+            raise LogError("holds no frappe.csv", file=str(path))
         try:
-            with ZipFile(self.path) as archive, TemporaryDirectory() as folder:
-                for name in archive.namelist():
-                    if Path(name).name == "frappe.csv":
-                        yield from _with_drawn(Path(archive.extract(name, folder)))
-                        return
-        except BadZipFile as error:
-            raise LogError(f"the zip archive is damaged ({error})", file=str(self.path)) from error
-        raise LogError("holds no frappe.csv", file=str(self.path))
+            unpacked = Path(archive.extract(names[0], folder))
+        except (BadZipFile, OSError, zlib.error) as error:
+            raise LogError(f"the zip archive is damaged ({error})", file=str(path)) from error
+        yield unpacked
 
 
 def _with_drawn(path: Path) -> Iterator[RawBatch]:

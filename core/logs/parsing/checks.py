@@ -1,20 +1,24 @@
 """Raises LogError, by line and feature, for columns and values that are not what the schema says."""
 
 import logging
-from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import NoReturn
 
+import numpy as np
 import polars as pl
 
+from tablefold.encoding import encode
 from tablefold.errors import LogError
 from tablefold.logs.parsing import columns
 from tablefold.logs.source import RawBatch
-from tablefold.schema import FeatureSchema
+from tablefold.schema import MISSING, Encoding, FeatureSchema
 
 logger = logging.getLogger(__name__)
 
 COLUMNS_NAMED = 40
 """How many columns of a file a message names."""
+FINITE = "a finite number of 32 bits"
+LABEL = "a label: it must be 0 or 1"
 EXACT_FLOAT32 = float(1 << 24)
 """From here on float32 does not hold every whole number."""
 
@@ -48,23 +52,63 @@ def _refuse_type(batch: RawBatch, name: str, accepted: str) -> NoReturn:
     raise LogError(f"the column's type is {found}; {accepted}", file=str(batch.file), feature=name)
 
 
-def check_label(batch: RawBatch, name: str, values: pl.Series) -> None:
-    """Raise LogError for the first label that is neither 0 nor 1. `values` is float32."""
-    wrong = ~values.is_in([0.0, 1.0]).fill_null(False)
-    if wrong.any():
-        _refuse_first(batch, name, wrong, "a label: it must be 0 or 1")
+@dataclass(frozen=True, kw_only=True)
+class Fault:
+    """A value that cannot be read."""
+
+    row: int
+    feature: str
+    value: object
+    expected: str
+
+    def refuse(self, batch: RawBatch) -> NoReturn:
+        """Raise LogError."""
+        batch.refuse(self.row, f"{self.value!r} is not {self.expected}", self.feature)
 
 
-def check_dense(batch: RawBatch, name: str, values: pl.Series) -> None:
-    """Raise LogError for the first dense value that is no finite number. `values` is float32."""
+def first_fault(batch: RawBatch, schema: FeatureSchema, lists: pl.DataFrame) -> Fault | None:
+    """Return the first value that cannot be read, by rows and then by features; the label comes last.
+
+    `lists` is the frame with the values of multi-valued features as lists.
+    """
+    types = batch.frame.schema
+    faults = [_first(batch.frame[f.name], _no_number(batch, f.name), f.name, FINITE) for f in schema.dense]
+    for feature in schema.categorical:
+        dtype = columns.values_type(types[feature.name], feature)
+        for slot in columns.slots_of(feature):
+            values = lists.select(slot).to_series()
+            wrong = _no_id(values, dtype, feature.encoding)
+            faults.append(_first(values, wrong, feature.name, columns.expected(dtype, feature.encoding)))
+    if schema.label in types:
+        label = batch.frame.select(columns.number(schema.label, types[schema.label])).to_series()
+        wrong = ~label.is_in([0.0, 1.0]).fill_null(False)
+        faults.append(_first(batch.frame[schema.label], wrong, schema.label, LABEL))
+    return min((fault for fault in faults if fault is not None), key=lambda fault: fault.row, default=None)
+
+
+def _first(values: pl.Series, wrong: pl.Series, feature: str, expected: str) -> Fault | None:
+    rows = wrong.arg_true()
+    if not len(rows):
+        return None
+    row = int(rows[0])
+    return Fault(row=row, feature=feature, value=values[row], expected=expected)
+
+
+def _no_number(batch: RawBatch, name: str) -> pl.Series:
+    """Return which values are no finite numbers of 32 bits; missing ones are not among them."""
     raw = batch.frame[name]
-    if values.null_count() > raw.null_count():
-        wrong = values.is_null() & raw.is_not_null()
-        if columns.is_text(raw.dtype):
-            wrong &= raw.cast(pl.String) != ""
-        _refuse_first(batch, name, wrong, "a finite number")
-    if values.is_infinite().any():
-        _refuse_first(batch, name, values.is_infinite(), "a finite number of 32 bits")
+    values = batch.frame.select(columns.number(name, raw.dtype)).to_series()
+    unread = values.is_null() & raw.is_not_null()
+    if columns.is_text(raw.dtype):
+        unread &= raw.cast(pl.String) != ""
+    return unread | values.is_infinite().fill_null(False)
+
+
+def _no_id(values: pl.Series, dtype: pl.DataType, encoding: Encoding) -> pl.Series:
+    """Return which values are no ids; missing ones are not among them."""
+    if columns.is_text(dtype):
+        return to_ids(values.cast(pl.String), encoding)[1].fill_null(False)
+    return values.to_frame("x").select(columns.no_id(pl.col("x"), dtype)).to_series()
 
 
 def loses_digits(batch: RawBatch, name: str, values: pl.Series) -> bool:
@@ -84,40 +128,16 @@ def loses_digits(batch: RawBatch, name: str, values: pl.Series) -> bool:
     return True
 
 
-def check_number_ids(batch: RawBatch, schema: FeatureSchema, lists: pl.DataFrame) -> None:
-    """Raise LogError for the first number that is no id. `lists` holds lists of multi-valued features."""
-    for feature in schema.categorical:
-        dtype = columns.values_type(batch.frame.schema[feature.name], feature)
-        if columns.is_text(dtype) or isinstance(dtype, pl.Null):
-            continue  # each distinct text is looked at once, when all are known
-        wrong = lists.select(
-            pl.any_horizontal(columns.no_id(value, dtype) for value in columns.slots_of(feature))
-        ).to_series()
-        if wrong.any():
-            _refuse_first(batch, feature.name, wrong, columns.expected(dtype, feature.encoding))
-
-
-def refuse_text_ids(
-    batch: RawBatch, schema: FeatureSchema, lists: pl.DataFrame, unreadable: Sequence[pl.Series]
-) -> None:
-    """Raise LogError for the first row with one of these texts; they are given by feature."""
-    first = None
-    for feature, texts in zip(schema.categorical, unreadable, strict=True):
-        dtype = columns.values_type(batch.frame.schema[feature.name], feature)
-        if not columns.is_text(dtype) or not len(texts):
-            continue
-        for value in columns.slots_of(feature):
-            column = lists.select(value.cast(pl.String)).to_series()
-            rows = column.is_in(texts.implode()).fill_null(False).arg_true()
-            if len(rows) and (first is None or rows[0] < first[0]):
-                first = (int(rows[0]), feature, column[int(rows[0])])
-    if first is not None:
-        row, feature, text = first
-        problem = f"{text!r} is not {columns.expected(pl.String(), feature.encoding)}"
-        batch.refuse(row, problem, feature.name)
-
-
-def _refuse_first(batch: RawBatch, name: str, wrong: pl.Series, expected: str) -> None:
-    rows = wrong.arg_true()
-    if len(rows):
-        batch.refuse(int(rows[0]), f"{batch.shown(int(rows[0]), name)} is not {expected}", name)
+def to_ids(texts: pl.Series, encoding: Encoding) -> tuple[np.ndarray, pl.Series]:
+    """Return int64 ids of raw values, and which of them cannot be read; "" and null are missing."""
+    match encoding:
+        case Encoding.INT:
+            ids = texts.cast(pl.Int64, strict=False)
+            ids = ids.set(ids == MISSING, None)
+        case Encoding.HEX32:
+            ids = texts.str.to_integer(base=16, dtype=pl.Int64, strict=False)
+            signed = texts.str.starts_with("+") | texts.str.starts_with("-")
+            ids = ids.set(signed | (texts.str.len_bytes() > 8), None)
+        case Encoding.STRING:
+            ids = pl.Series(encode(texts.fill_null(""), Encoding.STRING))
+    return ids.fill_null(MISSING).to_numpy(), ids.is_null() & (texts != "")

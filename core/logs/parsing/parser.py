@@ -9,15 +9,15 @@ import logging
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import NoReturn
 
 import numpy as np
 import polars as pl
 
-from tablefold.encoding import encode
 from tablefold.errors import LogError
 from tablefold.logs.parsing import checks, columns
 from tablefold.logs.source import RawBatch, Table
-from tablefold.schema import MISSING, Encoding, FeatureSchema
+from tablefold.schema import FeatureSchema
 
 logger = logging.getLogger(__name__)
 
@@ -66,18 +66,14 @@ class Parser:
 
         Raises LogError for the first row with an id that cannot be read.
         """
-        found, unreadable = [], []
+        found, readable = [], True
         for dictionary, feature in zip(self._dictionaries, self.schema.categorical, strict=True):
             assert isinstance(dictionary.dtype, pl.Categorical)
-            texts = dictionary.dtype.categories.to_series()
-            ids, wrong = to_ids(texts, feature.encoding)
+            ids, wrong = checks.to_ids(dictionary.dtype.categories.to_series(), feature.encoding)
+            readable = readable and not wrong.any()
             found.append(ids)
-            unreadable.append(texts.filter(wrong))
-        if any(len(texts) for texts in unreadable):
-            for table in self._tables:
-                for batch in table.batches(self.schema.feature_names):
-                    checks.refuse_text_ids(batch, self.schema, self._with_lists(batch.frame), unreadable)
-            raise LogError("was changed while it was read", file=str(self._tables[-1].files[0]))
+        if not readable:
+            self._refuse_first_fault()
         return found
 
     def warn_of_dropped(self) -> None:
@@ -101,13 +97,11 @@ class Parser:
                 for slot, value in enumerate(columns.slots_of(feature))
             ),
         )  # fmt: skip
+        if self._may_have_faults(batch, parsed, lists) and checks.first_fault(batch, schema, lists):
+            self._refuse_first_fault()
         for name in numbers[len(labels) :]:
-            checks.check_dense(batch, name, parsed[name])
             if name not in self._inexact and checks.loses_digits(batch, name, parsed[name]):
                 self._inexact.add(name)
-        checks.check_number_ids(batch, schema, lists)
-        for name in labels:
-            checks.check_label(batch, name, parsed[name])
         for feature in schema.categorical:
             if feature.slots > 1:
                 self._dropped[feature.name] += int((lists[feature.name].list.len() > feature.slots).sum())
@@ -121,6 +115,32 @@ class Parser:
             codes=[column.to_numpy().view(np.int32) for column in series[len(numbers) :]],
         )
 
+    def _may_have_faults(self, batch: RawBatch, parsed: pl.DataFrame, lists: pl.DataFrame) -> bool:
+        """Whether a value may be wrong, but for the texts of ids; quick where none is."""
+        schema, types = self.schema, batch.frame.schema
+        for feature in schema.dense:
+            values = parsed[feature.name]
+            if values.null_count() > batch.frame[feature.name].null_count() or values.is_infinite().any():
+                return True
+        if schema.label in types and not parsed[schema.label].is_in([0.0, 1.0]).fill_null(False).all():
+            return True
+        wrong = [
+            columns.no_id(value, dtype).any()
+            for feature in schema.categorical
+            if not columns.is_text(dtype := columns.values_type(types[feature.name], feature))
+            for value in columns.slots_of(feature)
+        ]
+        return bool(wrong) and bool(lists.select(pl.any_horizontal(wrong)).item())
+
+    def _refuse_first_fault(self) -> NoReturn:
+        """Read the log again up to the first value that cannot be read, and raise LogError."""
+        for table in self._tables:
+            for batch in table.batches([*self.schema.feature_names, self.schema.label]):
+                fault = checks.first_fault(batch, self.schema, self._with_lists(batch.frame))
+                if fault is not None:
+                    fault.refuse(batch)
+        raise LogError("was changed while it was read", file=str(self._tables[-1].files[0]))
+
     def _with_lists(self, frame: pl.DataFrame) -> pl.DataFrame:
         """Return the frame with the values of multi-valued features as lists."""
         return frame.with_columns(
@@ -128,18 +148,3 @@ class Parser:
             for feature in self.schema.categorical
             if feature.slots > 1
         )
-
-
-def to_ids(texts: pl.Series, encoding: Encoding) -> tuple[np.ndarray, pl.Series]:
-    """Return int64 ids of raw values, and which of them cannot be read; "" is missing."""
-    match encoding:
-        case Encoding.INT:
-            ids = texts.cast(pl.Int64, strict=False)
-            ids = ids.set(ids == MISSING, None)
-        case Encoding.HEX32:
-            ids = texts.str.to_integer(base=16, dtype=pl.Int64, strict=False)
-            signed = texts.str.starts_with("+") | texts.str.starts_with("-")
-            ids = ids.set(signed | (texts.str.len_bytes() > 8), None)
-        case Encoding.STRING:
-            ids = pl.Series(encode(texts, Encoding.STRING))
-    return ids.fill_null(MISSING).to_numpy(), ids.is_null() & (texts != "")

@@ -1,9 +1,12 @@
 """A cache holds the rows of a log as they are, is whole or absent, and knows what it was made from."""
 
+import multiprocessing
 import os
+import shutil
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -15,6 +18,8 @@ import pytest
 from tablefold.errors import CacheError, LogError, UsageError
 from tablefold.logs import EncodedLog, Log, SplitRule, Splits, read_splits
 from tablefold.logs.formats import avazu
+from tests.core.logs.cache_writer import want_cache
+from tests.core.logs.reading import thorough
 from tests.core.logs.test_formats import CRITEO_LINE, write
 from tests.full_disk import files_at_most
 
@@ -252,6 +257,43 @@ def test_an_encoding_that_was_killed_leaves_nothing_in_the_way(tmp_path: Path) -
     assert any(name.endswith(".draft") for name in left_in(tmp_path))
     assert len(read_splits(spec, cache=cache)[1].train) == 240
     assert left_in(tmp_path) == ["cache", "log.csv", "shop.toml"]
+
+
+def test_writers_that_are_killed_at_random_lose_nothing(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Three want one cache at once; two are killed at any moment, and the third gets a whole one."""
+    spec, cache = shop(tmp_path, "csv", rows=3000), tmp_path / "caches" / "cache"
+    expected = rows_of(read_splits(spec)[1].train)
+    processes, random = multiprocessing.get_context("forkserver"), np.random.default_rng(0)
+    processes.set_forkserver_preload(["tests.core.logs.cache_writer"])
+    rounds, whole = 100 if thorough() else 12, 0
+    for _ in range(2):  # the first one waits for the imports
+        started = time.monotonic()
+        writer = processes.Process(target=want_cache, args=(spec, cache))
+        writer.start()
+        writer.join()
+        seconds = time.monotonic() - started
+        shutil.rmtree(cache)
+    for _ in range(rounds):
+        writers = [processes.Process(target=want_cache, args=(spec, cache)) for _ in range(3)]
+        for writer in writers:
+            writer.start()
+        for writer in writers[:2]:
+            time.sleep(random.uniform(0, seconds))
+            writer.kill()
+        whole += (cache / "cache.json").is_file()
+        for writer in writers:
+            writer.join()
+        assert writers[2].exitcode == 0
+        assert {writer.exitcode for writer in writers[:2]} <= {0, -signal.SIGKILL}
+        assert rows_of(read_splits(spec, cache=cache)[1].train) == expected
+        shutil.rmtree(cache)
+    assert [name for name in left_in(cache.parent) if not name.endswith(".draft")] == []
+    read_splits(spec, cache=cache)
+    assert left_in(cache.parent) == ["cache"]
+    with capsys.disabled():
+        print(f"\n{rounds} rounds of three writers, two killed; the cache was there by then in {whole}")
 
 
 @pytest.mark.parametrize("size", [500, 12_000, 70_000])

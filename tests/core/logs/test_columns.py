@@ -111,7 +111,7 @@ def test_a_multi_valued_column_is_read_by_its_type(
         (
             " int 2",
             typed([[7], [8, 8.5]], pl.List(pl.Float64)),
-            "row 2, feature 'x': [8.0, 8.5] is not a whole",
+            "row 2, feature 'x': 8.5 is not a whole",
         ),
         (" int 2", typed(["7|8", "8|x"], pl.String), "row 2, feature 'x': 'x' is not a whole number"),
         (
@@ -155,8 +155,7 @@ def test_a_multi_valued_column_is_read_by_its_type(
 def test_a_column_that_no_schema_takes_is_named(
     tmp_path: Path, feature: str, values: pl.Series, says: str
 ) -> None:
-    pattern = says.replace("[8.0, 8.5]", r"\[8.0, 8.5\]")
-    with pytest.raises(LogError, match=f"a.parquet, .*{pattern}"):
+    with pytest.raises(LogError, match=f"a.parquet, .*{says}"):
         read(tmp_path, feature, values)
 
 

@@ -13,6 +13,7 @@ from tablefold.errors import LogError, SchemaError, UsageError
 from tablefold.logs import Log, SplitRule, read_rows, read_splits
 from tablefold.logs.formats import avazu, frappe, movielens
 from tablefold.schema import MISSING
+from tests.core.logs.reading import read_both
 
 CRITEO_LINE = "\t".join(["1", *map(str, range(13)), *(f"{i:08x}" for i in range(26))])
 
@@ -258,3 +259,57 @@ def test_real_logs_read_whole(
     assert (len(splits.train), len(splits.validation), len(splits.test)) == rows
     assert (splits.train.dense.shape[1], splits.train.ids.shape[1]) == columns
     assert schema.id_columns == columns[1]
+
+
+def joined(folder: Path) -> str:
+    users = range(1, 7)
+    write(folder / "users.dat", *(f"{user}::F::1::10::{user:05}" for user in users))
+    write(folder / "movies.dat", *(f"{movie}::M::Action|Crime" for movie in range(10, 14)))
+    write(folder / "ratings.dat", *(f"{user}::{10 + user % 4}::{user % 5 + 1}::9" for user in users))
+    return f"movielens:{folder}"
+
+
+@pytest.mark.parametrize("name", ["users.dat", "movies.dat"])
+def test_a_key_given_twice_is_refused_by_line(tmp_path: Path, name: str) -> None:
+    spec = joined(tmp_path)
+    with (tmp_path / name).open("a") as file:
+        file.write((tmp_path / name).read_text().splitlines()[1] + "\n")
+    line = len((tmp_path / name).read_text().splitlines())
+    with pytest.raises(LogError, match=rf"{name}, line {line}, feature '\w+': \w+ \d+ was given before"):
+        read_both(spec)
+
+
+def test_joined_and_drawn_logs_read_the_same_through_a_cache(tmp_path: Path) -> None:
+    assert len(read_both(joined(tmp_path))) == 6
+    file = write(tmp_path / "frappe.csv", *USES)
+    assert len(read_both(f"frappe:{file}")) == 180
+    for uses, says in [
+        ([USES[0], USES[1].replace("\t0\t", "\tx\t", 1), *USES[2:]], "'x' is not a whole number"),
+        (
+            [USES[0].replace("item", "app"), *USES[1:]],
+            "feature 'item': the column is missing from the header",
+        ),
+    ]:
+        write(tmp_path / "frappe.csv", *uses)
+        with pytest.raises(LogError, match=says):
+            read_both(f"frappe:{file}")
+
+
+def test_a_broken_first_line_is_blamed_itself(tmp_path: Path) -> None:
+    path = write(tmp_path / "log.txt", CRITEO_LINE.rpartition("\t")[0], *[CRITEO_LINE] * 9)
+    with pytest.raises(LogError, match="line 1: has 39 fields, not 40"):
+        read_both(f"criteo:{path}")
+    line = "1000,0,14102113,1005,0" + ",0000000a" * 9 + ",1,0" + ",-7" * 8
+    path = write(tmp_path / "log.csv", line.rpartition(",")[0], *[line] * 9)
+    with pytest.raises(LogError, match="line 1: has 23 fields, not 24"):
+        read_both(f"avazu:{path}")
+
+
+def test_a_split_by_order_of_a_shuffled_log_is_no_split_by_time(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    spec = joined(tmp_path)
+    read_splits(spec)
+    assert not caplog.messages
+    read_splits(spec, rule=SplitRule.ORDER)
+    assert "a split by their order is no split by time" in caplog.messages[0]
