@@ -25,6 +25,8 @@ def read_inputs(
 
     A model without dense features needs no `dense`. Raises InvalidRequest naming the tensor and the fault.
     """
+    for tensor in request.inputs:
+        check_parameters(f"input {tensor.name!r}", tensor.parameters)
     raw: Sequence[bytes] = request.raw_input_contents
     if raw and len(raw) != len(request.inputs):
         raise InvalidRequest(
@@ -39,7 +41,6 @@ def read_inputs(
             raise InvalidRequest(f"input {tensor.name!r} is given twice")
         if raw and tensor.HasField("contents"):
             raise InvalidRequest(f"input {tensor.name!r} has contents beside raw_input_contents: send one")
-        check_parameters(f"input {tensor.name!r}", tensor.parameters)
         arrays[tensor.name] = _read(tensor, widths[tensor.name], raw[index] if raw else None)
     if "ids" not in arrays:
         raise InvalidRequest(f"input 'ids' is missing: INT64 [batch, {widths['ids']}]")

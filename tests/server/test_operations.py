@@ -116,3 +116,23 @@ async def test_probes_say_live_and_ready_until_the_drain(client):
     await asyncio.sleep(0)
     assert await get(client.http + "/readyz") == (503, "draining\n")
     await drain
+
+
+async def test_calls_that_grpc_itself_ends_are_counted_too(repository, toy):
+    async with toy.here(repository, max_message_bytes=4096) as client:
+        for _ in range(3):
+            assert (await toy.status(client.infer(*toy.rows(500))))[0] == "RESOURCE_EXHAUSTED"
+        for method in ("/a.b/c", "/tablefold.v1.Tablefold/None"):
+            assert (await toy.status(client.channel.unary_unary(method)(b"")))[0] == "UNIMPLEMENTED"
+        assert len(await client.infer(*toy.rows(1))) == 1
+        await toy.until(lambda: seen_value(client, "tablefold_refusals_total", reason="not_received") == 3)
+        seen = await samples(client)
+        method = "/inference.GRPCInferenceService/ModelInfer"
+        assert seen["tablefold_calls_total", method, "NOT_RECEIVED"] == 3
+        assert seen["tablefold_calls_total", method, "OK"] == 1
+        assert seen["tablefold_calls_total", "unknown", "UNIMPLEMENTED"] == 2
+        assert seen["tablefold_refusals_total", "not_offered"] == 2
+
+
+def seen_value(client, name: str, **labels: str) -> float | None:
+    return client.server._metrics.registry.get_sample_value(name, labels)

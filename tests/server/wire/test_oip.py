@@ -153,3 +153,44 @@ async def test_a_message_over_the_limit_is_refused(repository, toy):
     async with toy.here(repository, max_message_bytes=4096) as client:
         assert (await toy.status(client.infer(*toy.rows(500))))[0] == "RESOURCE_EXHAUSTED"
         assert len(await client.infer(*toy.rows(50))) == 50
+
+
+@pytest.mark.parametrize("parameter", ["shared_memory_region", "shared_memory_byte_size", "classification"])
+async def test_shared_memory_and_classification_are_not_offered_and_said_so(client, toy, parameter):
+    for where in ("inputs", "outputs"):
+        request = toy.request(*toy.rows(2))
+        if where == "outputs":
+            request.outputs.add(name="probability")
+        elif parameter == "classification":
+            continue
+        tensor = getattr(request, where)[0]
+        tensor.parameters[parameter].int64_param = 1
+        del request.raw_input_contents[: where == "inputs"]
+        status, text = await toy.status(client.oip.ModelInfer(request))
+        assert status == "INVALID_ARGUMENT"
+        assert f"{parameter!r}, which is not offered" in text
+    region = toy.request(*toy.rows(2))
+    del region.raw_input_contents[:]
+    for tensor in region.inputs:
+        tensor.parameters["shared_memory_region"].string_param = "mine"
+    status, text = await toy.status(client.oip.ModelInfer(region))
+    assert status == "INVALID_ARGUMENT"
+    assert "'shared_memory_region', which is not offered" in text
+
+
+async def test_the_largest_batch_that_is_promised_fits_into_a_message(repository, toy):
+    limit = 40_000
+    async with toy.here(repository, max_message_bytes=limit) as client:
+        config = (await client.oip.ModelConfig(pb.ModelConfigRequest(name="toy"))).config
+        rows = config.max_batch_size
+        assert 500 < rows < 1000
+        dense, ids = toy.rows(rows)
+        ids[:] = -1  # the longest integers
+        assert len(await client.infer(dense, ids)) == rows
+        typed = pb.ModelInferRequest(model_name="toy")
+        for name, datatype, array in (("dense", "FP32", dense), ("ids", "INT64", ids)):
+            tensor = typed.inputs.add(name=name, datatype=datatype, shape=array.shape)
+            field = tensor.contents.fp32_contents if name == "dense" else tensor.contents.int64_contents
+            field.extend(array.ravel().tolist())
+        assert typed.ByteSize() <= limit
+        assert (await toy.status(client.oip.ModelInfer(typed)))[0] == "OK"

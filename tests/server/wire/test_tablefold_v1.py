@@ -1,9 +1,11 @@
 """`tablefold.v1`: features by name, raw values, context once."""
 
+import json
+
 import numpy as np
 import pytest
 
-from tablefold.bundle import Manifest
+from tablefold.bundle import MANIFEST, Manifest
 from tablefold.encoding import encode
 from tablefold.protos import tablefold_pb2 as pb
 from tablefold.schema import MISSING
@@ -107,3 +109,56 @@ async def test_get_model_gives_the_manifest_as_it_was_written(client, toy, repos
     response = await client.tablefold.GetModel(pb.GetModelRequest(model="toy"))
     assert response.manifest_json == (repository / "toy" / "1" / "manifest.json").read_text()
     assert Manifest.model_validate_json(response.manifest_json).feature_schema == toy.schema
+
+
+def required(schema):
+    """The same features, none of them optional but `price`."""
+    dense = [feature.model_copy(update={"optional": feature.name == "price"}) for feature in schema.dense]
+    categorical = [feature.model_copy(update={"optional": False}) for feature in schema.categorical]
+    return schema.model_copy(update={"dense": tuple(dense), "categorical": tuple(categorical)})
+
+
+def whole_request() -> pb.PredictRequest:
+    request = pb.PredictRequest(model="toy")
+    request.context.add(name="user").ids.values.append(7)
+    request.candidates.add(name="age").numbers.values.extend([1, 2])
+    request.candidates.add(name="item").texts.values.extend(["a", "b"])
+    request.candidates.add(name="tags").texts.values.extend(["x", "", "y", "z"])
+    return request
+
+
+async def test_a_feature_may_be_left_out_only_where_the_schema_calls_it_optional(tmp_path, toy):
+    toy.write(tmp_path, schema=required(toy.schema))
+    async with toy.here(tmp_path) as client:
+        assert len((await client.tablefold.Predict(whole_request())).probability) == 2
+        for absent in ("user", "age", "item", "tags"):
+            request = whole_request()
+            for sent in (request.context, request.candidates):
+                kept = [feature for feature in sent if feature.name != absent]
+                del sent[:]
+                sent.extend(kept)
+            status, text = await toy.status(client.tablefold.Predict(request))
+            assert status == "INVALID_ARGUMENT"
+            assert f"leaves out {absent!r}" in text
+            assert "optional = true" in text
+
+
+async def test_bundles_from_before_features_were_optional_serve_requests_that_leave_some_out(tmp_path, toy):
+    folder = toy.write(tmp_path, schema=required(toy.schema))
+    manifest = json.loads((folder / MANIFEST).read_text())
+    for feature in (*manifest["feature_schema"]["dense"], *manifest["feature_schema"]["categorical"]):
+        del feature["optional"]
+    (folder / MANIFEST).write_text(json.dumps(manifest))
+    request = pb.PredictRequest(model="toy")
+    request.candidates.add(name="user").ids.values.extend([7, 8])
+    async with toy.here(tmp_path) as client:
+        assert len((await client.tablefold.Predict(request)).probability) == 2
+
+
+async def test_a_wrong_number_of_values_says_how_many_slots_there_are_and_what_fills_them(client, toy):
+    request = whole_request()
+    del request.candidates[-1].texts.values[3:]
+    status, text = await toy.status(client.tablefold.Predict(request))
+    assert status == "INVALID_ARGUMENT"
+    assert "'tags' has 3 values; it has 2 slots a row, so 2 rows take 4" in text
+    assert "-9223372036854775808 or an empty text" in text
