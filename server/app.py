@@ -23,7 +23,7 @@ from tablefold.server.options import Options
 from tablefold.server.port import address_of
 from tablefold.server.queue import Batcher, EngineThreads
 from tablefold.server.telemetry.metrics import Metrics
-from tablefold.server.telemetry.monitoring import Monitoring
+from tablefold.server.telemetry.monitoring import Monitoring, State
 from tablefold.server.wire.health import Health
 from tablefold.server.wire.interceptor import CallInterceptor
 from tablefold.server.wire.services import SERVICES, add_services
@@ -72,6 +72,7 @@ class Server:
         self.repository = Repository(options.repository, loader, scan_seconds=options.load_timeout_seconds)
         self._watch: asyncio.Task[None] | None = None
         self._monitoring: Monitoring | None = None
+        self._started = False
         self._metrics = Metrics()
         self._health = Health(SERVICES)
         self._tls = TlsFiles.of(options.tls_cert, options.tls_key, options.tls_client_ca)
@@ -85,22 +86,31 @@ class Server:
         Raises UsageError (a port in use) and BundleError (nothing to serve).
         """
         options = self._options
+        self._monitoring = Monitoring(
+            options.http_host or options.host, options.http_port, self._metrics.registry, self._state
+        )
+        self.http_port = self._monitoring.port
+        try:
+            await self._start()
+        except BaseException:
+            self._monitoring.close()
+            raise
+        models = ", ".join(f"{model.name}:{model.version}" for model in self.repository.served())
+        return f"models: {models} on {self._device.name}"
+
+    async def _start(self) -> None:
+        options = self._options
         on_lease_break(self.repository.release_broken_leases)
         await self.repository.open()
         if options.poll_seconds:
             self._watch = asyncio.create_task(self.repository.watch(options.poll_seconds))
-        self._monitoring = Monitoring(
-            options.http_host or options.host, options.http_port, self._metrics.registry, lambda: self.serving
-        )
-        self.http_port = self._monitoring.port
         add_services(self._interceptor, options, self.repository, self._memory, self._health, self._metrics)
         self._grpc.add_generic_rpc_handlers([self._interceptor])
         self.port = self._listen()
         gc.collect()
         gc.freeze()  # nothing that lives by now is garbage: the collector need not look at it again
         await self._grpc.start()
-        models = ", ".join(f"{model.name}:{model.version}" for model in self.repository.served())
-        return f"models: {models} on {self._device.name}"
+        self._started = True
 
     @property
     def engine_hangs(self) -> bool:
@@ -110,7 +120,12 @@ class Server:
     @property
     def serving(self) -> bool:
         """Whether the server takes new calls."""
-        return self._health.serving
+        return self._state() == "ready"
+
+    def _state(self) -> State:
+        if not self._health.serving:
+            return "draining"
+        return "ready" if self._started else "loading"
 
     async def drain(self) -> None:
         """Say NOT_SERVING, then refuse new calls, finish those in flight up to `drain_seconds`, stop.

@@ -1,6 +1,7 @@
 """The options of a server. Imports nothing heavy: the supervisor of several processes needs them too."""
 
 import math
+import re
 from dataclasses import dataclass, fields
 from pathlib import Path
 
@@ -8,6 +9,8 @@ from tablefold.errors import UsageError
 
 MAX_MESSAGE_BYTES = (1 << 31) - 1
 """gRPC keeps the limit in 32 bits."""
+ADDRESS = re.compile(r"[A-Za-z0-9_.:%-]{1,253}", re.ASCII)
+"""Of a host: a name, an IPv4 or an IPv6 address."""
 MAX_ROWS = (1 << 31) - 1
 DAY_SECONDS = 86_400.0
 
@@ -76,5 +79,7 @@ class Options:
                         f"--{flag} is {value}; it must lie between {smallest:,g} and {largest:,.0f}"
                     )
         for name, host in (("host", self.host), ("http-host", self.http_host)):
-            if host is not None and not host.strip():
-                raise UsageError(f"--{name} is empty; give an address, such as 127.0.0.1 or 0.0.0.0")
+            if host is not None and not ADDRESS.fullmatch(host):
+                raise UsageError(
+                    f"--{name} {host!r} is not an address: give one such as 127.0.0.1, 0.0.0.0 or ::1"
+                )

@@ -4,6 +4,7 @@ import asyncio
 import faulthandler
 import logging
 import os
+import sys
 from collections.abc import Callable
 from typing import NoReturn
 
@@ -37,7 +38,9 @@ def run(
     """
     exit_on_signals()
     use_single_heap()
-    faulthandler.enable()  # a crash in a library, or weights cut off under their mapping, leaves its trace
+    if sys.__stderr__ is not None:
+        # A crash in a library, or weights cut off under their mapping, leaves its trace.
+        faulthandler.enable(sys.__stderr__)
     if open_engine is None:
         prepare_trials()
     try:

@@ -24,7 +24,7 @@ from typing import Any, NoReturn
 from tablefold.errors import TablefoldError, UsageError
 from tablefold.server.options import Options
 from tablefold.server.processes.signals import exit_on_signals, leave_on_signals
-from tablefold.server.telemetry.monitoring import Monitoring
+from tablefold.server.telemetry.monitoring import Monitoring, State
 from tablefold.server.telemetry.worker_metrics import SCRAPE_SECONDS, MergedMetrics
 
 log = logging.getLogger(__name__)
@@ -72,7 +72,7 @@ class _Supervisor:
             self._options.http_host or self._options.host,
             self._options.http_port,
             self._metrics.registry,
-            self._ready,
+            self._state,
         )
         leaving: asyncio.Future[Any] = asyncio.ensure_future(self._leave.wait())
         starting: asyncio.Future[Any] = asyncio.gather(*(self._start() for _ in range(self._options.workers)))
@@ -96,8 +96,10 @@ class _Supervisor:
             await self._stop()
             monitoring.close()
 
-    def _ready(self) -> bool:
-        return not self._leave.is_set() and self._metrics.any_ready()
+    def _state(self) -> State:
+        if self._leave.is_set():
+            return "draining"
+        return "ready" if self._metrics.any_ready() else "loading"
 
     async def _scrape(self) -> None:
         """Read the workers' metrics regularly, so that little is lost when one is killed."""

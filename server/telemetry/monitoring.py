@@ -9,7 +9,7 @@ import sys
 import threading
 from collections.abc import Callable, Iterable
 from socketserver import ThreadingMixIn
-from typing import Any
+from typing import Any, Literal
 from wsgiref.simple_server import WSGIRequestHandler, WSGIServer, make_server
 
 from prometheus_client import CollectorRegistry, make_wsgi_app
@@ -19,6 +19,8 @@ from tablefold.errors import UsageError
 log = logging.getLogger(__name__)
 
 HTTP_TIMEOUT_SECONDS = 30
+
+State = Literal["loading", "ready", "draining"]
 
 
 class _Server(ThreadingMixIn, WSGIServer):
@@ -52,9 +54,9 @@ class _Handler(WSGIRequestHandler):
 class Monitoring:
     """Listens from construction to `close`. Raises UsageError where the port is not available."""
 
-    def __init__(self, host: str, port: int, registry: CollectorRegistry, ready: Callable[[], bool]) -> None:
+    def __init__(self, host: str, port: int, registry: CollectorRegistry, state: Callable[[], State]) -> None:
         self._metrics = make_wsgi_app(registry)
-        self._ready = ready
+        self._state = state
         server = _Server6 if ":" in host else _Server
         try:
             self._server = make_server(host, port, self._answer, server, _Handler)
@@ -80,8 +82,8 @@ class Monitoring:
             case "/livez":
                 status, text = "200 OK", "live"
             case "/readyz":
-                ready = self._ready()
-                status, text = ("200 OK", "ready") if ready else ("503 Service Unavailable", "draining")
+                text = self._state()
+                status = "200 OK" if text == "ready" else "503 Service Unavailable"
             case _:
                 status, text = "404 Not Found", "there are /metrics, /livez and /readyz"
         start_response(status, [("Content-Type", "text/plain; charset=utf-8")])

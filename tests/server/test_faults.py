@@ -1,10 +1,13 @@
 """What clients see when something breaks: an engine, a connection, another client. And that it passes."""
 
 import asyncio
+import gc
+import random
 import socket
 import subprocess
 import sys
 import textwrap
+import time
 
 import grpc.aio
 import numpy as np
@@ -148,3 +151,55 @@ async def test_slow_and_silent_connections_hold_nobody_up(client, toy):
     finally:
         for each in sockets:
             each.close()
+
+
+async def test_too_much_load_of_every_kind_leaves_no_traceback_in_the_log(repository, toy, caplog, capfd):
+    """Calls and streams that are refused, expire, are cancelled, or whose connection is gone."""
+
+    class Slow:
+        def run(self, dense, ids):
+            time.sleep(0.005)
+            return toy.probability(dense, ids)
+
+    rng = random.Random(3)
+    request = toy.request(*toy.rows(20))
+
+    async def call(client) -> str:
+        sent = client.oip.ModelInfer(request, timeout=rng.choice([0.01, 0.1, 0.5]))
+        if rng.random() < 0.3:
+            await asyncio.sleep(rng.random() * 0.1)
+            sent.cancel()
+        try:
+            return (await toy.status(sent))[0]
+        except asyncio.CancelledError:
+            return "CANCELLED"
+
+    async def stream(client) -> str:
+        sent = client.oip.ModelStreamInfer(timeout=rng.choice([0.05, 0.5]))
+        try:
+            for _ in range(100):
+                await sent.write(request)
+                if rng.random() < 0.02:
+                    sent.cancel()
+            return (await toy.status(sent.read()))[0]
+        except (grpc.aio.AioRpcError, asyncio.CancelledError, asyncio.InvalidStateError):
+            return "ENDED"
+
+    outcomes: set[str] = set()
+    async with toy.here(repository, Slow(), engine_threads=1, max_queue_rows=400) as client:
+        for _ in range(4):
+            channel = grpc.aio.insecure_channel(
+                client.address, options=[("grpc.use_local_subchannel_pool", 1)]
+            )
+            other = Client(channel, client.address, client.http, client.server)
+            tasks = [asyncio.create_task(call(other)) for _ in range(150)]
+            tasks += [asyncio.create_task(stream(other)) for _ in range(20)]
+            await asyncio.wait(tasks, timeout=0.3)
+            await channel.close()
+            outcomes |= {str(outcome) for outcome in await asyncio.gather(*tasks, return_exceptions=True)}
+        gc.collect()
+        assert len(await client.infer(*toy.rows(1))) == 1
+    assert "OK" in outcomes
+    assert "DEADLINE_EXCEEDED" in outcomes
+    assert not [record.getMessage() for record in caplog.records if record.exc_info]
+    assert "Traceback" not in capfd.readouterr().err

@@ -1,6 +1,7 @@
 """What operators and their tools see: health, reflection, metrics."""
 
 import asyncio
+import threading
 import urllib.error
 import urllib.request
 
@@ -11,6 +12,10 @@ from grpc_reflection.v1alpha.proto_reflection_descriptor_database import ProtoRe
 from prometheus_client.parser import text_string_to_metric_families
 
 from tablefold.protos import tablefold_pb2
+from tablefold.server.app import Server
+from tablefold.server.engines.device import Device
+from tablefold.server.engines.onnx import OnnxEngine
+from tablefold.server.options import Options
 
 SERVICES = {
     "grpc.health.v1.Health",
@@ -136,3 +141,24 @@ async def test_calls_that_grpc_itself_ends_are_counted_too(repository, toy):
 
 def seen_value(client, name: str, **labels: str) -> float | None:
     return client.server._metrics.registry.get_sample_value(name, labels)
+
+
+async def test_probes_answer_while_the_models_still_load(repository, toy):
+    entered, gate = asyncio.Event(), threading.Event()
+    loop = asyncio.get_running_loop()
+
+    def open_engine(folder, manifest):
+        loop.call_soon_threadsafe(entered.set)
+        gate.wait(30)
+        return OnnxEngine(folder, manifest, Device("cpu"))
+
+    server = Server(Options(repository=repository, port=0, http_port=0), open_engine=open_engine)
+    starting = asyncio.create_task(server.start())
+    await entered.wait()
+    http = f"http://127.0.0.1:{server.http_port}"
+    assert await get(http + "/livez") == (200, "live\n")
+    assert await get(http + "/readyz") == (503, "loading\n")
+    gate.set()
+    await starting
+    assert await get(http + "/readyz") == (200, "ready\n")
+    await server.drain()

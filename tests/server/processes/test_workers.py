@@ -12,7 +12,7 @@ import pytest
 from tablefold.protos import tablefold_pb2 as pb
 from tablefold.server.options import Options
 from tablefold.server.processes import launch, supervisor
-from tablefold.server.telemetry.worker_metrics import MergedMetrics, _merged, _parse
+from tablefold.server.telemetry.worker_metrics import SCRAPE_SECONDS, MergedMetrics, _merged, _parse
 from tests.server.conftest import Client
 from tests.server.test_operations import get, samples
 
@@ -236,3 +236,20 @@ def test_a_worker_that_ended_leaves_its_counts_but_not_its_gauges(monkeypatch: p
     assert sums["calls_total"] == 6
     assert sums["seconds_count"] == 4
     assert sums["rows"] == 2
+
+
+async def test_a_killed_workers_counts_stay_though_nobody_had_asked_for_them(repository, toy):
+    calls = 20
+    async with toy.there(repository, "--workers", "2") as client:
+        for _ in range(calls):
+            await client.infer(*toy.rows(2))
+        await asyncio.sleep(SCRAPE_SECONDS + 1)
+        for worker in workers_of(client):
+            worker.kill()
+        async with asyncio.timeout(60):
+            seen = await samples(client)
+            while seen["tablefold_workers_ended_total",] < 2:
+                await asyncio.sleep(0.05)
+                seen = await samples(client)
+        assert seen["tablefold_calls_total", INFER, "OK"] == calls
+        assert seen["tablefold_rows_total", "toy"] == 2 * calls
