@@ -5,14 +5,14 @@ BIN := .venv/bin
 FOLDERS := core trainer exporter study server client protos loadtest
 PROTOS := inference tablefold
 
-.PHONY: demo test check check-installs bench bench-server gpu-check generate constraints clean
+.PHONY: demo test check check-installs docs reference bench bench-server gpu-check generate constraints clean
 
 demo: .venv/.installed
 	$(BIN)/python examples/demo.py --data $(DATA) --out demo-out
 
 # Side by side what only computes, then one after the other what keeps time.
 test: .venv/.installed
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses=auto --dist=loadfile tests/core tests/trainer tests/exporter tests/study tests/path tests/formats tests/bench tests/installs
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses=auto --dist=loadfile tests/core tests/trainer tests/exporter tests/study tests/path tests/formats tests/bench tests/installs tests/docs
 	$(BIN)/python -m pytest tests/server tests/loadtest
 
 check: .venv/.installed
@@ -22,6 +22,15 @@ check: .venv/.installed
 	$(BIN)/lint-imports
 	$(MAKE) --no-print-directory build/protos
 	for file in protos/*_pb2*; do cmp $$file build/protos/tablefold/$$file || exit 1; done
+	$(MAKE) --no-print-directory docs
+
+# The site, offline, in build/docs; a broken link or reference fails.
+docs: .venv/.installed
+	$(BIN)/python -m sphinx --quiet --fail-on-warning --keep-going -b html docs build/docs
+
+# Write the page of all commands and flags again.
+reference: .venv/.installed
+	$(BIN)/python -m checks.commands
 
 # Every extra alone, in environments of its own under build/installs, from the sdist.
 check-installs: .venv/.installed
