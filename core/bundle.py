@@ -1,7 +1,7 @@
 """The bundle: what the exporter writes and everybody else reads.
 
     <repository>/<model>/config.pbtxt
-    <repository>/<model>/<version>/model.onnx        dense float32 [batch, N], ids int64 [batch, C]
+    <repository>/<model>/<version>/model.onnx        dense float32 [batch, N] (if N > 0), ids int64 [batch, C]
                                   /model.onnx.data    -> probability float32 [batch]
                                   /manifest.json
 

@@ -15,10 +15,14 @@ IR_VERSION = 10
 
 
 def empty_model(schema: FeatureSchema) -> ir.Model:
-    """Return a graph with the inputs `dense` float32 [batch, N] and `ids` int64 [batch, C] alone."""
-    dense = ir.val("dense", dtype=ir.DataType.FLOAT, shape=("batch", len(schema.dense)))
-    ids = ir.val("ids", dtype=ir.DataType.INT64, shape=("batch", schema.id_columns))
-    graph = ir.Graph(inputs=[dense, ids], outputs=[], nodes=[], opset_imports={"": OPSET}, name=schema.name)
+    """Return a graph with the inputs `dense` float32 [batch, N] and `ids` int64 [batch, C] alone.
+
+    There is no `dense` where the schema has no dense features.
+    """
+    inputs = [ir.val("ids", dtype=ir.DataType.INT64, shape=("batch", schema.id_columns))]
+    if schema.dense:
+        inputs.insert(0, ir.val("dense", dtype=ir.DataType.FLOAT, shape=("batch", len(schema.dense))))
+    graph = ir.Graph(inputs=inputs, outputs=[], nodes=[], opset_imports={"": OPSET}, name=schema.name)
     return ir.Model(graph, ir_version=IR_VERSION, producer_name="tablefold")
 
 

@@ -43,9 +43,11 @@ def build_network_graph(model: CTRModel, network_type: NetworkType, calibration:
 
 
 def export_network(network: Network, num_dense: int, num_features: int, dim: int) -> ir.Model:
-    """Return the network in ONNX: inputs `dense` and `vectors`, output `logit`."""
+    """Return the network in ONNX: inputs `dense`, where there is any, and `vectors`; output `logit`."""
     # Two example rows: a batch of one would be taken for a constant.
-    example = (torch.zeros(2, num_dense), torch.zeros(2, num_features, dim))
+    dense, vectors = torch.zeros(2, num_dense), torch.zeros(2, num_features, dim)
+    inputs = {"dense": dense, "vectors": vectors} if num_dense else {"vectors": vectors}
+    exported = network if num_dense else WithoutDense(network)
     batch = torch.export.Dim("batch", min=1)
     quiet = logging.getLogger("torch.onnx")
     level = quiet.level
@@ -54,11 +56,11 @@ def export_network(network: Network, num_dense: int, num_features: int, dim: int
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # of torch's own making; the result is verified row by row
             program = torch.onnx.export(
-                network.eval(),
-                example,
+                exported.eval(),
+                tuple(inputs.values()),
                 dynamo=True,
-                dynamic_shapes={"dense": {0: batch}, "vectors": {0: batch}},
-                input_names=["dense", "vectors"],
+                dynamic_shapes={name: {0: batch} for name in inputs},
+                input_names=list(inputs),
                 output_names=["logit"],
                 opset_version=OPSET,
                 verbose=False,
@@ -69,6 +71,19 @@ def export_network(network: Network, num_dense: int, num_features: int, dim: int
     # Traces of the exporting machine: paths in them would make bundles differ.
     ClearMetadataAndDocStringPass()(program.model)
     return program.model
+
+
+class WithoutDense(nn.Module):
+    """A network of a model without dense values, which takes vectors alone."""
+
+    def __init__(self, network: Network) -> None:
+        super().__init__()
+        self.module = network.module  # of no columns, the dense transform is the identity
+
+    def forward(self, vectors: Tensor) -> Tensor:
+        """Return the logit float32 [B] of vectors float32 [B, F, d]."""
+        logit: Tensor = self.module(vectors[:, 0, :0], vectors)
+        return logit
 
 
 class HalfNetwork(nn.Module):

@@ -16,7 +16,7 @@ PROBABILITY = "probability"
 
 
 class AttachNetwork(InPlacePass):
-    """Moves a network behind `dense` and `vectors` and makes `probability` the graph's output.
+    """Moves a network behind `vectors` and, if it takes that, `dense`; adds the output `probability`.
 
     The network's own graph is empty afterwards.
     """
@@ -31,7 +31,7 @@ class AttachNetwork(InPlacePass):
             vectors = value_named(model, VECTORS)
         except KeyError:
             raise PreconditionError("the graph has no `vectors`: attach the rows first") from None
-        takes = self.network.graph.inputs[1]
+        takes = self.network.graph.inputs[-1]
         assert vectors.shape is not None
         assert takes.shape is not None
         if vectors.shape[1:] != takes.shape[1:]:
@@ -40,10 +40,9 @@ class AttachNetwork(InPlacePass):
     def call(self, model: ir.Model) -> PassResult:
         """Move the network's nodes and weights over, add the sigmoid."""
         graph, network = model.graph, self.network.graph
-        dense, vectors = value_named(model, "dense"), value_named(model, VECTORS)
         logit = network.outputs[0]
-        for value, ours in zip(network.inputs, (dense, vectors), strict=True):
-            ir.convenience.replace_all_uses_with(value, ours)
+        for value in network.inputs:
+            ir.convenience.replace_all_uses_with(value, value_named(model, str(value.name)))
         initializers, nodes = list(network.initializers.values()), list(network)
         network.initializers.clear()
         network.outputs.clear()

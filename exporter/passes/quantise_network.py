@@ -7,7 +7,7 @@ bundle would give another probability there.
 """
 
 import logging
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -48,7 +48,10 @@ class QuantiseNetwork(FunctionalPass):
                 quantize_static(
                     ir.to_proto(model),
                     path,
-                    _CalibrationBatches(self.dense, self.vectors),
+                    _CalibrationBatches(
+                        {"dense": self.dense, "vectors": self.vectors},
+                        [str(value.name) for value in model.graph.inputs],
+                    ),
                     quant_format=QuantFormat.QDQ,
                     activation_type=QuantType.QUInt8,
                     weight_type=QuantType.QInt8,
@@ -92,14 +95,10 @@ def _rectifiers(model: ir.Model) -> list[str]:
 
 
 class _CalibrationBatches(CalibrationDataReader):  # type: ignore[misc]
-    def __init__(self, dense: np.ndarray, vectors: np.ndarray) -> None:
-        starts = range(0, len(dense), CALIBRATION_BATCH)
+    def __init__(self, arrays: Mapping[str, np.ndarray], inputs: Sequence[str]) -> None:
+        starts = range(0, len(arrays["vectors"]), CALIBRATION_BATCH)
         self._batches: Iterator[dict[str, np.ndarray]] = (
-            {
-                "dense": dense[start : start + CALIBRATION_BATCH],
-                "vectors": vectors[start : start + CALIBRATION_BATCH],
-            }
-            for start in starts
+            {name: arrays[name][start : start + CALIBRATION_BATCH] for name in inputs} for start in starts
         )
 
     def get_next(self) -> dict[str, np.ndarray] | None:
