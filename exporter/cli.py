@@ -42,11 +42,10 @@ def export(
     network: OwnNetwork = "dlrm",
 ) -> None:
     """Fold a checkpoint into an ONNX graph that takes raw ids, prove it equal, write the bundle."""
-    from rich.console import Console
-    from rich.markup import escape
-
     from tablefold.bundle import read_manifest
+    from tablefold.console import make_console, print_written
     from tablefold.exporter.export import export as run
+    from tablefold.exporter.proof.quality import describe_cost
     from tablefold.exporter.version_folder import parse_version, require_destination
     from tablefold.trainer.checkpoint.files import load
     from tablefold.trainer.networks.registry import import_factory
@@ -54,20 +53,18 @@ def export(
     number = None if version is None else parse_version(version)
     require_destination(repository, name, number)
     options = with_row_types(options, row_type)
-    console = Console(stderr=True)
+    console = make_console(stderr=True)
     with console.status("reading the checkpoint") as status:
         trained = load(checkpoint, import_factory(network))
         folder = run(trained, repository, name, version=number, options=options, on_step=status.update)
     manifest = read_manifest(folder)
-    footprint, metrics = manifest.footprint, manifest.metrics
-    console.print(
-        f"[green]wrote[/green] {escape(str(folder))}: verified equal to the checkpoint; "
-        f"{footprint.parts.total:,} bytes, everything counted, where the bare fp32 table alone takes "
-        f"{footprint.baseline_fp32:,} ({footprint.compression:.2f}x); on validation examples logloss "
-        f"{metrics['export_logloss_increase']:+.5f}, no probability changed by more than "
-        f"{metrics['export_largest_change']:.4f}",
-        highlight=False,
-        soft_wrap=True,
+    footprint = manifest.footprint
+    print_written(
+        console,
+        folder,
+        f": verified equal to the checkpoint; {footprint.parts.total:,} bytes, everything counted, where the "
+        f"bare fp32 table alone takes {footprint.baseline_fp32:,} ({footprint.compression:.2f}x); "
+        f"{describe_cost(manifest.metrics)}",
     )
 
 

@@ -73,6 +73,7 @@ def export(
         on_step("computing in torch")
         expected = _fold_and_compute(checkpoint, folded, lookup)
         trained = checkpoint.model.predict(validation)
+        false_hits = lookup.false_hits(checkpoint.model, validation)
         on_step("writing")
         ir.save(graph, draft / GRAPH, external_data=WEIGHTS)
         for weights in checkpoint.model.parameters():  # torch is done: now the bundle is mapped
@@ -80,7 +81,13 @@ def export(
         on_step("verifying")
         require_bundle(draft, expected, folded, options.network_type)
         on_step("judging on validation examples")
-        cost = measure_cost(validation, trained, open_graph(draft))
+        cost = measure_cost(
+            validation,
+            checkpoint=trained,
+            bundle=open_graph(draft)(validation),
+            false_hits=false_hits,
+            metrics=checkpoint.description.metrics,
+        )
         require_quality(cost, len(validation), options.max_logloss_increase)
         on_step("describing")
         manifest = describe_bundle(

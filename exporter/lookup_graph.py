@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Self
 
+import numpy as np
 import onnx_ir as ir
 from onnx_ir.passes import Sequential
 
@@ -14,6 +15,7 @@ from tablefold.exporter.options import RowType
 from tablefold.exporter.passes.lookup import BuildLookup
 from tablefold.exporter.passes.rows import AttachRows
 from tablefold.exporter.tables.stored_table import StoredTable
+from tablefold.logs import Log
 from tablefold.trainer.checkpoint.checkpoint import Checkpoint
 from tablefold.trainer.networks.ctr_model import CTRModel
 
@@ -44,3 +46,9 @@ class LookupGraph:
             graph=passes(empty_model(folded.schema)).model,
             stored_model=folded_model(checkpoint, dictionary.row_maps, table.vectors(), folded.projection),
         )
+
+    def false_hits(self, trained: CTRModel, log: Log) -> np.ndarray:
+        """Return bool [rows]: whether the dictionary takes an unknown id of a row for a known one."""
+        stored, exact = (model.collection.rows(log.ids) for model in (self.stored_model, trained))
+        hits: np.ndarray = (stored != exact).any(axis=1)
+        return hits

@@ -70,7 +70,8 @@ class ExportOptions(BaseModel):
     """exact: known ids with their keys. compact: without keys, in a fifth of the bytes; a few unknown ids
     then pass for known ones, at the rate that the manifest states."""
     max_logloss_increase: Annotated[float, Field(ge=0)] = 1e-3
-    """Write nothing if the validation examples' logloss rises by more, against the trained model."""
+    """Write nothing if export raises the logloss of the validation examples by more than this. What compress
+    cost before is not part of it; it is reported beside it."""
 
     def row_types(self, schema: FeatureSchema) -> list[RowType]:
         """Return the row type of each feature. Raises UsageError for a feature that the schema lacks."""

@@ -24,9 +24,10 @@ def study(
     A run that was stopped goes on with the same command; what is done is not done again.
     """
     from rich.console import Console
-    from rich.markup import escape
     from rich.table import Table
+    from rich.text import Text
 
+    from tablefold.console import make_console, print_written
     from tablefold.logs.terminal import read_splits_with_bar
     from tablefold.report import write_text
     from tablefold.study.evaluate import evaluate
@@ -42,24 +43,18 @@ def study(
         settings = settings.model_copy(update={"data": data})
     arms = settings.contenders()
     evaluate_stored = partial(evaluate, row_types=settings.row_types, lookup=settings.lookup)
-    console = Console(stderr=True)
+    console = make_console(stderr=True)
     schema, splits = read_splits_with_bar(console, settings.data, cache=cache)
     console.print(
         f"{len(arms)} arms, {settings.seeds} seeds, {len(splits.train):,} training examples of "
-        f"{settings.data}; {out} keeps every run, and the same command goes on where this one ends",
-        highlight=False,
-        markup=False,
-        soft_wrap=True,
+        f"{settings.data}; {out} keeps every run, and the same command goes on where this one ends"
     )
     results = []
     with lock_folder(out), Terminal(console) as terminal:
         for result in StudyRunner(settings, schema, splits, out, evaluate_stored, terminal).results():
             results.append(result)
             if result.row_type == settings.row_types[0]:
-                console.print(
-                    f"[green]{escape(result.arm)}[/green], seed {result.seed}: test AUC {result.auc:.4f}",
-                    highlight=False,
-                )
+                console.print(f"{result.arm}, seed {result.seed}: test AUC {result.auc:.4f}")
     summaries = summarise(results)
     repeat = f"tablefold study {file} --out {out}" + (f" --data {data}" if data else "")
     records = [result.model_dump(mode="json") for result in results]
@@ -69,11 +64,11 @@ def study(
     if json:
         print(dumps(records))
         return
-    table = Table(title=escape(f"{settings.data}, {settings.seeds} seeds"))
+    table = Table(title=Text(f"{settings.data}, {settings.seeds} seeds"))
     for column in HEADER:
         table.add_column(column, justify="left" if column in ("arm", "rows", "tuned") else "right")
     for summary in summaries:
-        table.add_row(*map(escape, cells(summary)))
-    Console(width=None if Console().is_terminal else 160).print(table)
+        table.add_row(*cells(summary))
+    Console(width=None if Console().is_terminal else 160, markup=False, emoji=False).print(table)
     print(verdict(summaries))
-    console.print(f"[green]wrote[/green] {escape(str(out / 'study.html'))}", highlight=False, soft_wrap=True)
+    print_written(console, out / "study.html")

@@ -2,8 +2,9 @@
 
 The function gives a known id its row, counted from the first row of its map, and an unknown id a random
 word of w bits. A word that is no row of the map means an unknown id. By chance it may be a row: then the
-unknown id passes for a known one, a false hit, as rows / 2^w of the unknown ids of a feature do. The word
-has 16, 24 or 32 bits: the fewest that keep that share below MAX_FALSE_HITS in every map.
+unknown id passes for a known one, a false hit, as rows / 2^w of the unknown ids of a feature do. Few more do
+for they have all slots of a known id. The word has 16, 24 or 32 bits: the fewest that keep rows / 2^w below
+MAX_FALSE_HITS in every map.
 
 Words are kept in planes, low 16 bits first, each a function of its own, so that 24 bits take three bytes and
 no sum carries over. The highest plane is read as a signed number and starts at its lowest: one signed
@@ -67,8 +68,8 @@ class CompactDictionary:
         self._known = [_KnownRows.of(row_map) for row_map in row_maps]
         most = max(known.rows for known in self._known)
         self._bits = _word_bits(most)
-        self.false_hit_rate = most / 2.0**self._bits
         self._functions = [_Function.of(known, self._bits) for known in self._known]
+        self.false_hit_rate = max(function.false_hit_rate for function in self._functions)
         self.row_maps: Sequence[RowsOf] = [
             partial(_rows, *pair) for pair in zip(self._known, self._functions, strict=True)
         ]
@@ -156,6 +157,8 @@ class _Function:
     layout: Layout
     words: list[np.ndarray]
     """[slots], plane by plane."""
+    false_hit_rate: float
+    """The share of unknown ids whose word is that of a known id, or a row by chance."""
 
     @classmethod
     def of(cls, known: _KnownRows, bits: int) -> "_Function":
@@ -168,7 +171,8 @@ class _Function:
         for salt in np.random.default_rng(0).integers(-(2**63), 2**63 - 1, ATTEMPTS):
             words = static_function.solve(mix(keys, salt), planes, layout)
             if words is not None:
-                return cls(salt=int(salt), layout=layout, words=words)
+                rate = known.rows / 2.0**bits + layout.collision_rate(len(keys))
+                return cls(salt=int(salt), layout=layout, words=words, false_hit_rate=rate)
         raise TablefoldError(f"no static function of {len(keys)} ids was found in {ATTEMPTS} attempts")
 
     def __call__(self, ids: np.ndarray) -> np.ndarray:

@@ -20,6 +20,8 @@ from tablefold.trainer.embedding.hashing import reduce_to
 SPREAD = np.array([-7070675565921424025, 3935559000370003845, -5808590958014384161])
 """Odd random numbers that make three hashes out of one. All 64 bits count: with 32 bits, hundreds of ten
 million keys would share all three slots."""
+MIN_SEGMENT_SLOTS = 64
+"""With fewer, an unknown key would often have all three slots of a known one, and its value."""
 Peeling = list[tuple[np.ndarray, np.ndarray]]
 """Round by round: keys, and the slots that they alone use."""
 
@@ -40,9 +42,14 @@ class Layout:
     def of(cls, keys: int) -> "Layout":
         """Return sizes at which peeling almost always succeeds (Graf and Lemire 2022, for three slots)."""
         n = max(keys, 2)
-        segment_slots = 1 << min(18, int(log(n) / log(3.33) + 2.25))
+        least = MIN_SEGMENT_SLOTS if keys else 1  # without keys, no value is ever taken for one
+        segment_slots = max(least, 1 << min(18, int(log(n) / log(3.33) + 2.25)))
         capacity = n * max(1.125, 0.875 + 0.25 * log(1e6) / log(n))
         return cls(max(1, ceil(capacity / segment_slots) - 2), segment_slots)
+
+    def collision_rate(self, keys: int) -> float:
+        """Return the share of unknown keys that have all three slots of one of so many known keys."""
+        return keys / (self.segments * self.segment_slots**3)
 
     def scale_and_shift(self) -> tuple[np.float32, np.ndarray]:
         """Return float32 a and b [3]: slot i is h * SPREAD_i * a + b_i slots behind the first segment."""

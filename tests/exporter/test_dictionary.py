@@ -52,6 +52,7 @@ def test_another_salt_is_taken_where_a_static_function_does_not_work_out(
             dictionary = CompactDictionary([row_map], COLUMNS.row_map)
             assert np.array_equal(dictionary.row_maps[0](keys), rows)
 
+    monkeypatch.setattr("tablefold.exporter.dictionaries.static_function.MIN_SEGMENT_SLOTS", 1)
     build_many()
     monkeypatch.setattr("tablefold.exporter.dictionaries.compact.ATTEMPTS", 1)
     with pytest.raises(TablefoldError, match="no static function of 5 ids was found in 1 attempts"):
@@ -77,6 +78,21 @@ def test_unknown_ids_pass_as_often_as_stated(rows: int, bits: int, bytes_an_id: 
     model = empty_model(SCHEMA)
     BuildLookup([row_map], COLUMNS, dictionary)(model)
     assert count_parts(model).total / len(row_map.keys) < bytes_an_id
+
+
+@pytest.mark.parametrize("known", [1, 2, 3, 10, 40, 300])
+def test_few_known_ids_are_told_from_unknown_ones_as_often_as_stated_too(known: int) -> None:
+    """Of few slots, an unknown id would have all three of a known one: one in sixty for two known ids."""
+    unknown = np.random.default_rng(5).integers(2**33, 2**62, 200_000)
+    passed, rates = [], []
+    for seed in range(5):
+        row_map = learned(known, known, seed)
+        dictionary = CompactDictionary([row_map], COLUMNS.row_map)
+        passed.append((dictionary.row_maps[0](unknown) != row_map.hashed_first).mean())
+        rates.append(dictionary.false_hit_rate)
+        assert np.array_equal(dictionary.row_maps[0](row_map.keys), row_map.rows)
+    assert max(rates) < 0.01
+    assert np.mean(passed) < 1.2 * np.mean(rates) + 2e-5
 
 
 def test_an_exact_dictionary_lets_no_unknown_id_pass() -> None:
