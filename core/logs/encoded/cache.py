@@ -82,20 +82,27 @@ class Description(BaseModel):
 
 
 def is_cache(folder: Path) -> bool:
-    """Whether something stands there. Raises CacheError if it is no cache."""
-    if folder.is_file() or (
-        folder.is_dir() and any(folder.iterdir()) and not (folder / DESCRIPTION).is_file()
-    ):
+    """Whether a cache stands there. Raises CacheError if something else does."""
+    if (folder / DESCRIPTION).is_file():
+        return True
+    if folder.exists() and not (folder.is_dir() and not any(folder.iterdir())):
         raise CacheError(f"{folder} exists and is no cache; give another --cache, or remove it")
-    return (folder / DESCRIPTION).is_file()
+    return False
 
 
 @contextmanager
 def alone(folder: Path) -> Iterator[None]:
-    """Runs that want the same cache make it one after another: the second finds what the first has made."""
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    with (folder.parent / f".{folder.name}.lock").open("w") as lock:
+    """Make runs that want the same cache wait for each other: the second finds what the first has made.
+
+    Raises CacheError where no cache can stand.
+    """
+    try:
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        lock = (folder.parent / f".{folder.name}.lock").open("w")
         fcntl.flock(lock, fcntl.LOCK_EX)
+    except OSError as error:
+        raise CacheError(f"no cache can stand at {folder} ({error}); give another --cache") from error
+    with lock:
         yield
 
 

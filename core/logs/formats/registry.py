@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from tablefold.errors import UsageError
+from tablefold.errors import LogError, UsageError
 from tablefold.logs.formats import avazu, criteo, frappe, movielens, schema_file, synthetic
 from tablefold.logs.source import LogFormat, Source
 from tablefold.schema import FeatureSchema
@@ -18,6 +18,13 @@ def open_source(spec: str) -> Source:
 
     Raises UsageError for a wrong specification, LogError for a file that is not there.
     """
+    try:
+        return _open(spec)
+    except OSError as error:
+        raise LogError(f"cannot be read: {error.strerror}", file=str(error.filename or spec)) from error
+
+
+def _open(spec: str) -> Source:
     if spec.endswith(".toml"):
         return schema_file.open_source(Path(spec))
     name, _, argument = spec.partition(":")

@@ -107,11 +107,15 @@ class SchemaFile(BaseModel):
 def read_schema(path: Path) -> SchemaFile:
     """Read a SCHEMA.toml. Raises SchemaError that says what to mend."""
     try:
+        if path.exists() and not path.is_file() and not path.is_dir():
+            raise SchemaError(f"{path}: not a regular file")
         content = tomllib.loads(path.read_text(encoding="utf-8-sig"))
     except OSError as error:
         raise SchemaError(f"{path}: {error.strerror}") from error
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+    except ValueError as error:
         raise SchemaError(f"{path}: not TOML: {error}") from error
+    except RecursionError:
+        raise SchemaError(f"{path}: not TOML that can be read: it is nested too deep") from None
     others = {key: content.pop(key) for key in ("files", "time") if key in content}
     try:
         return SchemaFile.model_validate({"feature_schema": content} | others)

@@ -13,6 +13,7 @@ times, structs, binary and nested lists are refused. "" and null are missing, an
 """
 
 import polars as pl
+from polars import selectors
 
 from tablefold.schema import MISSING, CategoricalFeature, Encoding
 
@@ -39,6 +40,11 @@ def in_words(dtype: pl.DataType) -> str:
     return str(dtype.base_type())
 
 
+def column(name: str) -> pl.Expr:
+    """Return the column of this very name; `pl.col` takes `*` and `^...$` for patterns."""
+    return selectors.by_name(name).as_expr()
+
+
 def is_number(dtype: pl.DataType) -> bool:
     """Whether a dense value or a label can be read from the column."""
     return is_text(dtype) or dtype.is_numeric() or isinstance(dtype, pl.Boolean | pl.Null)
@@ -46,7 +52,7 @@ def is_number(dtype: pl.DataType) -> bool:
 
 def number(name: str, dtype: pl.DataType, to: type[pl.DataType] = pl.Float32) -> pl.Expr:
     """Return the values as floats; null for what is missing or no number."""
-    raw = pl.col(name).cast(pl.String) if is_text(dtype) else pl.col(name)
+    raw = column(name).cast(pl.String) if is_text(dtype) else column(name)
     return raw.cast(to, strict=False)
 
 
@@ -98,7 +104,7 @@ def values_type(dtype: pl.DataType, feature: CategoricalFeature) -> pl.DataType:
 
 def slots_of(feature: CategoricalFeature) -> list[pl.Expr]:
     """Return the single values of a feature, slot by slot; several from what `as_list` returns."""
-    values = pl.col(feature.name)
+    values = column(feature.name)
     if feature.slots == 1:
         return [values]
     return [values.list.get(slot, null_on_oob=True) for slot in range(feature.slots)]
@@ -106,7 +112,7 @@ def slots_of(feature: CategoricalFeature) -> list[pl.Expr]:
 
 def as_list(feature: CategoricalFeature, dtype: pl.DataType, separator: str) -> pl.Expr:
     """Return the values of each row of a multi-valued feature as a list; missing ones are left out."""
-    values = pl.col(feature.name)
+    values = column(feature.name)
     inner = values_type(dtype, feature)
     if is_text(dtype):
         values = values.cast(pl.String).str.split(separator)

@@ -89,7 +89,7 @@ class Parser:
         labels = [schema.label] if schema.label in types else []
         numbers = [*labels, *(feature.name for feature in schema.dense)]
         parsed = lists.select(
-            *(columns.number(name, types[name]) for name in numbers),
+            *(columns.number(name, types[name]).alias(f"number {name}") for name in numbers),
             *(
                 columns.as_text(value, columns.values_type(types[feature.name], feature))
                 .fill_null("").cast(dictionary.dtype).to_physical().alias(f"codes {feature.name} {slot}")
@@ -100,7 +100,7 @@ class Parser:
         if self._may_have_faults(batch, parsed, lists) and checks.first_fault(batch, schema, lists):
             self._refuse_first_fault()
         for name in numbers[len(labels) :]:
-            if name not in self._inexact and checks.loses_digits(batch, name, parsed[name]):
+            if name not in self._inexact and checks.loses_digits(batch, name, parsed[f"number {name}"]):
                 self._inexact.add(name)
         for feature in schema.categorical:
             if feature.slots > 1:
@@ -119,10 +119,13 @@ class Parser:
         """Whether a value may be wrong, but for the texts of ids; quick where none is."""
         schema, types = self.schema, batch.frame.schema
         for feature in schema.dense:
-            values = parsed[feature.name]
+            values = parsed[f"number {feature.name}"]
             if values.null_count() > batch.frame[feature.name].null_count() or values.is_infinite().any():
                 return True
-        if schema.label in types and not parsed[schema.label].is_in([0.0, 1.0]).fill_null(False).all():
+        if (
+            schema.label in types
+            and not parsed[f"number {schema.label}"].is_in([0.0, 1.0]).fill_null(False).all()
+        ):
             return True
         wrong = [
             columns.no_id(value, dtype).any()

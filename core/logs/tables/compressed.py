@@ -25,9 +25,12 @@ NOT_TEXT = {
 
 def require_file(path: Path) -> Path:
     """Return the path. Raises LogError unless it is a regular file."""
-    if path.is_file():
-        return path
-    problem = "is not a regular file" if path.exists() else "there is no such file"
+    try:
+        if path.is_file():
+            return path
+        problem = "is not a regular file" if path.exists() else "there is no such file"
+    except OSError as error:  # a name that is too long, a folder that may not be looked into
+        problem = f"cannot be read: {error.strerror}"
     raise LogError(problem, file=str(path))
 
 

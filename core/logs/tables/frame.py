@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import polars as pl
+from polars import selectors
 
 from tablefold.logs.source import RawBatch
 
@@ -31,4 +32,4 @@ class FrameTable:
         """Yield all rows at once, with those of the columns that the frame has."""
         names = self.frame.columns
         chosen = [name for name in columns if name in names] or names[:1]
-        yield RawBatch(frame=self.frame.select(chosen), columns=names, file=FRAME)
+        yield RawBatch(frame=self.frame.select(selectors.by_name(chosen)), columns=names, file=FRAME)

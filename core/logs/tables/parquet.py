@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import polars as pl
+from polars import selectors
 
 from tablefold.errors import LogError
 from tablefold.logs.source import RawBatch
@@ -36,9 +37,10 @@ class ParquetTable:
             scan = self._scan()
             names = scan.collect_schema().names()
             chosen = [name for name in columns if name in names] or names[:1]
-            for frame in scan.select(chosen).collect_batches(maintain_order=True):
-                yield RawBatch(frame=frame, columns=names, file=self.path, first_row=row)
-                row += frame.height
+            for frame in scan.select(selectors.by_name(chosen)).collect_batches(maintain_order=True):
+                if frame.height:
+                    yield RawBatch(frame=frame, columns=names, file=self.path, first_row=row)
+                    row += frame.height
         except (pl.exceptions.PolarsError, OSError) as error:
             raise self._unreadable(error) from error
 

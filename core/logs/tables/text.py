@@ -14,11 +14,13 @@ import polars as pl
 
 from tablefold.errors import LogError
 from tablefold.logs.source import RawBatch
-from tablefold.logs.tables.blocks import Block, read_blocks
+from tablefold.logs.tables.blocks import BYTE_ORDER_MARK, Block, read_blocks
 
 logger = logging.getLogger(__name__)
 T = TypeVar("T")
 
+MISTAKEN_STARTS = (BYTE_ORDER_MARK, b"x\x01", b"x^", b"x\x9c", b"x\xda")
+"""Polars takes a block that begins so for a whole file with a mark, or for one compressed with zlib."""
 EXACT_FLOAT32 = 1 << 24
 """Below this every whole number has a float32 of its own."""
 
@@ -67,12 +69,11 @@ class TextTable:
     def _blocks(self) -> Iterator[tuple[Sequence[str], Block]]:
         """Yield the names of the columns with blocks, the first one without the header."""
         names, empty = self.columns, True
-        for block in read_blocks(self.path, separator=self.separator, quoting=self.quoting):
-            empty = False
+        for whole in read_blocks(self.path, separator=self.separator, quoting=self.quoting):
+            empty, block = False, whole
             if names is None:
-                names = _header(block)
-                yield names, block.without_first()
-            else:
+                names, block = _header(block), block.without_first()
+            if block.content:
                 yield names, block
         if empty:
             raise LogError("is empty", file=str(self.path))
@@ -139,8 +140,11 @@ def _parse_numbers(
 def _scan(
     block: Block, names: Sequence[str], columns: Sequence[str], numbers: Collection[str] = ()
 ) -> pl.LazyFrame:
+    content = block.content
+    if content.startswith(MISTAKEN_STARTS):
+        content = BYTE_ORDER_MARK + content  # which polars drops, and reads the rest as it is
     scan = pl.scan_csv(
-        block.content,
+        content,
         separator=block.separator.decode(),
         has_header=False,
         quote_char=None if block.quotes is None else '"',

@@ -200,3 +200,18 @@ def test_a_file_that_is_no_parquet_is_said_to_be_none(tmp_path: Path, damage: An
     path.write_bytes(damage(path.read_bytes()))
     with pytest.raises(LogError, match="is no Parquet file, or is cut off"):
         read_both(describe(tmp_path, "a.parquet", "x int"))
+
+
+def test_a_name_is_a_name_and_no_pattern(tmp_path: Path) -> None:
+    dense = ["codes * 0", "number *", "0", "click 1"]
+    names = ["*", "^c.*$", "", *dense]
+    frame = pl.DataFrame({"click": [0, 1] * 9} | {name: [i] * 18 for i, name in enumerate(names)})
+    frame.write_parquet(tmp_path / "log.parquet")
+    frame.write_csv(tmp_path / "log.csv")
+    frame.write_csv(tmp_path / "log.tsv", separator="\t")
+    for file in ("log.parquet", "log.csv", "log.tsv"):
+        schema = Path(describe(tmp_path, file, "^c.*$ int", "* int"))
+        schema.write_text(schema.read_text() + "".join(f'[[dense]]\nname = "{name}"\n' for name in dense))
+        log = read_both(str(schema))
+        assert log.ids[5].tolist() == [1, 0]
+        assert log.dense[5].tolist() == [3, 4, 5, 6]

@@ -12,7 +12,7 @@ from zipfile import ZipFile
 import polars as pl
 import pytest
 
-from tablefold.errors import CacheError, LogError, SchemaError
+from tablefold.errors import CacheError, LogError, SchemaError, UsageError
 from tablefold.logs import read_rows, read_splits
 from tests.core.logs.reading import describe, read_both
 
@@ -189,3 +189,41 @@ def test_a_cache_knows_its_files_and_how_they_were_read(tmp_path: Path) -> None:
     spec = describe(tmp_path, "log.csv", "tags string 2")
     with pytest.raises(CacheError, match=r"by other settings of the files \(list_separator = ';'\)"):
         read_splits(spec, cache=cache)
+
+
+@pytest.mark.parametrize("cache", ["log.csv", "log.csv/cache", "x" * 300, "pipe", "folder", "."])
+def test_a_cache_that_cannot_stand_there_is_refused(tmp_path: Path, cache: str) -> None:
+    (tmp_path / "log.csv").write_text(text())
+    (tmp_path / "folder").mkdir()
+    (tmp_path / "folder" / "mine").touch()
+    os.mkfifo(tmp_path / "pipe")
+    spec = describe(tmp_path, "log.csv", "user int")
+    with pytest.raises(CacheError, match=r"no cache|could not be written"):
+        read_splits(spec, cache=tmp_path / cache)
+    assert (tmp_path / "log.csv").read_text() == text()
+
+
+@pytest.mark.parametrize("name", ["criteo", "avazu", "movielens", "frappe"])
+def test_a_path_that_is_no_log_is_an_error_of_one_line(tmp_path: Path, name: str) -> None:
+    (tmp_path / "empty").touch()
+    (tmp_path / "zeros").write_bytes(bytes(99))
+    (tmp_path / "random").write_bytes(os.urandom(999).replace(b"\0", b"1"))
+    (tmp_path / "blank").write_text("\n\n\n")
+    (tmp_path / "short").write_text("1\n")
+    os.mkfifo(tmp_path / "pipe")
+    (tmp_path / "folder").mkdir()
+    for path in (
+        "empty",
+        "zeros",
+        "random",
+        "blank",
+        "short",
+        "pipe",
+        "folder",
+        "none",
+        "x" * 300,
+        "short/x",
+    ):
+        with pytest.raises(UsageError) as error:
+            read_both(f"{name}:{tmp_path / path}")
+        assert "\n" not in str(error.value)

@@ -1,6 +1,7 @@
 """A SCHEMA.toml that is not valid: which feature, what was found, what may stand there."""
 # ruff: noqa: E501  a case a line
 
+import os
 from pathlib import Path
 
 import pytest
@@ -106,3 +107,9 @@ def test_features_and_files_that_are_missing(tmp_path: Path) -> None:
         read_schema(tmp_path / "none.toml")
     with pytest.raises(SchemaError, match="Is a directory"):
         read_schema(tmp_path)
+    path.write_text("a = " + "[" * 100_000)
+    with pytest.raises(SchemaError, match="not TOML that can be read: it is nested too deep"):
+        read_schema(path)
+    os.mkfifo(tmp_path / "pipe.toml")
+    with pytest.raises(SchemaError, match="not a regular file"):
+        read_schema(tmp_path / "pipe.toml")

@@ -12,6 +12,7 @@ from tablefold.encoding import hash_string
 from tablefold.errors import LogError
 from tablefold.logs import read_rows
 from tablefold.logs.tables import blocks
+from tablefold.logs.tables.text import TextTable
 from tablefold.schema import MISSING
 from tests.core.logs.reading import describe, read_both
 
@@ -218,3 +219,16 @@ def test_lists_leave_out_missing_values(
     expected = [[hash_string(v) for v in values if v][:2] for values in lists]
     assert read_both(spec).ids.tolist() == [values + [MISSING] * (2 - len(values)) for values in expected]
     assert any("1 rows have more values than slots in tags" in message for message in caplog.messages)
+
+
+@pytest.mark.parametrize("start", ["x^", "x\x01", "\ufeff", "\ufeff\ufeff", "PAR1", "BZh"])
+def test_a_value_that_looks_like_the_start_of_a_file_is_a_value(tmp_path: Path, start: str) -> None:
+    rows = [f"{start}{i},{i},{i % 2}" for i in range(9)]
+    content = "query,user,click\n" + "\n".join(rows)
+    assert queries(tmp_path, content) == [hash_string(f"{start}{i}") for i in range(9)]
+    marked = "\ufeff" + "\n".join(rows)  # a file without a header
+    (tmp_path / "log.csv").write_text(marked.replace(",", "\t"))
+    columns = ["query", "user", "click"]
+    table = TextTable(path=tmp_path / "log.csv", separator="\t", columns=columns)
+    values = [value for batch in table.batches(columns) for value in batch.frame["query"]]
+    assert values == [f"{start}{i}" for i in range(9)]

@@ -75,6 +75,8 @@ def test_rows_held_out_of_a_training_file_are_the_last_in_time(tmp_path: Path) -
         ("", "line 22, feature 'when': '' is not a time"),
         ("yesterday", "line 22, feature 'when': 'yesterday' is not a time"),
         ("nan", "line 22, feature 'when': 'nan' is not a time"),
+        ("01/02/2024", "line 22, feature 'when': '01/02/2024' is not a time"),
+        ("2024-02-28T23:00:00+01:00x", "line 22, feature 'when': '2024-02-28T23:00:00.*x' is not a time"),
         ("2024-02-31 00:00:00", "line 22, feature 'when': '2024-02-31 00:00:00' is not a time"),
     ],
 )
