@@ -1,0 +1,111 @@
+"""Every page that shows commands runs as printed: all its blocks, in order, in an empty folder.
+
+`bash` blocks are commands. A `python` block runs where it stands, or is a file that commands use if the text
+before it names one, as in (`mine.py`). Blocks without a language are not run: they hold placeholders.
+"""
+
+import os
+import re
+import socket
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+BLOCK = re.compile(r"```(bash|python)\n(.*?)```", re.DOTALL)
+NAMED = re.compile(r"`(\w+\.py)`\S*:?\s*$")
+LESS = {
+    "make_clicks.py": "make_clicks.py --examples 4000",
+    "synthetic:20000": "synthetic:2000",
+    "--duration 5": "--duration 1",
+}
+"""Less of everything; otherwise to the letter."""
+
+
+def script(page: Path) -> str:
+    """All blocks of a page as one program for bash."""
+    text = page.read_text()
+    steps = []
+    for block in BLOCK.finditer(text):
+        language, code = block.groups()
+        named = NAMED.search(text[: block.start()])
+        if language == "bash":
+            steps.append(code)
+        elif named:
+            steps.append(f"cat > {named[1]} <<'END'\n{code}END\n")
+        else:
+            steps.append(f"python - <<'END'\n{code}END\n")
+    return "".join(steps)
+
+
+def free_port() -> int:
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        return int(listener.getsockname()[1])
+
+
+def run(program: str, folder: Path) -> str:
+    """What the program prints on stdout."""
+    for more, less in LESS.items():
+        program = program.replace(more, less)
+    for port in ("8001", "8002"):
+        program = program.replace(port, str(free_port()))
+    (folder / "examples").symlink_to(ROOT / "examples")
+    (folder / "studies").symlink_to(ROOT / "studies")
+    leave = "trap 'kill $(jobs -p) 2>/dev/null || true; wait' EXIT\n"  # a page may leave its server running
+    done = subprocess.run(
+        ["bash", "-c", f"set -eu; {leave}{program}"],
+        cwd=folder, capture_output=True, text=True, timeout=300, check=False,
+        env={**os.environ, "COLUMNS": "120", "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}"},
+    )  # fmt: skip
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done.stdout
+
+
+def test_the_readme(tmp_path: Path) -> None:
+    program = script(ROOT / "README.md").replace("models > ", "models --port 8001 --http-port 8002 > ")
+    printed = run(program, tmp_path)
+    assert re.search(r"AUC 0\.\d", printed), printed
+    assert re.search(r"^\[0\.\d+ +0\.\d+ +0\.\d+\]$", printed, re.MULTILINE), printed
+
+
+TUTORIAL = ROOT / "docs/start/tutorial.md"
+
+
+def test_the_tutorial_and_what_builds_on_it(tmp_path: Path) -> None:
+    tutorial, leave = script(TUTORIAL), "kill %1\n"
+    assert tutorial.endswith(leave)
+    ranking = script(ROOT / "docs/how-to/rank-items.md")
+    printed = run(tutorial.removesuffix(leave) + ranking + leave, tmp_path)
+    for expected in (r"full fp32 table / total: ", r"ready on", r"AUC 0\.", r"calls/s"):
+        assert re.search(expected, printed), printed
+    assert (tmp_path / "load.html").stat().st_size > 10_000
+    for schema in re.findall(r"```toml\n(.*?)```", TUTORIAL.read_text(), flags=re.DOTALL):
+        assert schema == (tmp_path / "clicks.toml").read_text()
+
+
+@pytest.mark.parametrize("page", ["own-network", "prepare-a-log"])
+def test_a_page(page: str, tmp_path: Path) -> None:
+    assert run(script(ROOT / f"docs/how-to/{page}.md"), tmp_path)
+
+
+def test_a_model_that_exists_already(tmp_path: Path) -> None:
+    """The page takes its network from the page about networks."""
+    network = BLOCK.search((ROOT / "docs/how-to/own-network.md").read_text())
+    assert network is not None
+    (tmp_path / "mine.py").write_text(network[2])
+    run(script(ROOT / "docs/how-to/existing-model.md"), tmp_path)
+    assert (tmp_path / "existing/repository/small/1/model.onnx").is_file()
+
+
+def test_every_page_with_commands_is_run_here() -> None:
+    shown = {str(page.relative_to(ROOT)) for page in (ROOT / "docs").rglob("*.md") if script(page)}
+    assert shown == {
+        "docs/start/tutorial.md",
+        "docs/how-to/rank-items.md",
+        "docs/how-to/own-network.md",
+        "docs/how-to/prepare-a-log.md",
+        "docs/how-to/existing-model.md",
+    }
