@@ -22,6 +22,8 @@ from tablefold.schema import FeatureSchema
 
 SETUP_SECONDS = 10.0
 """Deadline of a call before the first prediction."""
+NAMED = 5
+"""Features that an error names."""
 NO_ANSWER = {
     grpc.StatusCode.DEADLINE_EXCEEDED,
     grpc.StatusCode.UNAUTHENTICATED,
@@ -141,7 +143,10 @@ def _differences(inputs: Sequence[Input], given: Sequence[Input]) -> list[str]:
             problems.append(f"feature {name!r} is {kind} in the log and {wanted} in the model")
         elif columns != slots:
             problems.append(f"feature {name!r} has {columns} slots in the log and {slots} in the model")
-    return [*problems, *(f"the model also reads {name!r}" for name in missing)]
+    if missing:
+        more = f" and {len(missing) - NAMED} more" if len(missing) > NAMED else ""
+        problems.append(f"the model also reads {', '.join(map(repr, missing[:NAMED]))}{more}")
+    return problems
 
 
 def _places(inputs: Sequence[Input], given: Sequence[Input], *, dense: bool) -> np.ndarray:

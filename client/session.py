@@ -5,7 +5,7 @@ So the blocking and the asynchronous client share all of it; each adds only how 
 """
 
 import time
-from collections.abc import Generator, Mapping
+from collections.abc import Generator, Iterator, Mapping
 from typing import Any, NamedTuple, TypeAlias, TypeVar
 
 import numpy as np
@@ -78,6 +78,8 @@ class Session:
         Raises InvalidRequest before anything is sent, and whatever the calls raise.
         """
         deadline = self._deadline(timeout)
+        # An iterator gives its values once, and they may be encoded twice.
+        features = {name: list(v) if isinstance(v, Iterator) else v for name, v in features.items()}
         asked = model, version, label
         fresh = asked not in self._models
         info = self._models.get(asked) or (yield from self._ask_model(asked, deadline))

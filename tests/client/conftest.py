@@ -9,10 +9,18 @@ from pathlib import Path
 import pytest
 
 from tests.loadtest.conftest import criteo_file, nobody, quick, start_fake
-from tests.server.conftest import write_bundle
+from tests.server.conftest import SCHEMA, write_bundle
 
 __all__ = ["criteo_file", "nobody", "quick", "start_fake"]
 
+STRICT = SCHEMA.model_copy(
+    update={
+        "dense": tuple(feature.model_copy(update={"optional": False}) for feature in SCHEMA.dense),
+        "categorical": tuple(
+            feature.model_copy(update={"optional": False}) for feature in SCHEMA.categorical
+        ),
+    }
+)
 TLS = Path(__file__).parents[1] / "server/tls"
 
 
@@ -59,7 +67,9 @@ def start_server() -> Iterator[Callable[..., Server]]:
 
 @pytest.fixture(scope="session")
 def toy(tmp_path_factory: pytest.TempPathFactory, start_server: Callable[..., Server]) -> Server:
-    """A server of the toy model (see tests/server/conftest.py), version 1."""
+    """A server of the toy model (see tests/server/conftest.py), version 1, and of `strict`: the same model,
+    but no feature of it is optional."""
     repository = tmp_path_factory.mktemp("toy")
     write_bundle(repository)
+    write_bundle(repository, name="strict", schema=STRICT)
     return start_server(repository)

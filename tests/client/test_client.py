@@ -47,6 +47,8 @@ def test_raw_values_are_scored_as_the_schema_has_them(toy: Server) -> None:
         probability = client.predict("toy", FEATURES)
         assert probability.dtype == np.float32
         np.testing.assert_allclose(probability, expected(), rtol=1e-5)
+        once = {name: iter(values) for name, values in FEATURES.items()}
+        np.testing.assert_array_equal(client.predict("toy", once), probability)
         details = client.predict_details("toy", FEATURES)
         np.testing.assert_array_equal(details.probability, probability)
         assert details.version == "1"
@@ -63,7 +65,7 @@ async def test_asyncio_asks_the_same(toy: Server) -> None:
             np.testing.assert_allclose(probability, expected(), rtol=1e-5)
         assert (await client.predict_details("toy", FEATURES)).version == "1"
         assert (await client.model_info("toy")).schema == SCHEMA
-        assert [model.name for model in await client.models()] == ["toy"]
+        assert {model.name for model in await client.models()} == {"toy", "strict"}
         assert (await client.footprint()).total > 10e6
         assert await client.ready()
         assert not await client.ready("other")
@@ -106,7 +108,7 @@ def test_no_rows_have_no_probabilities(toy: Server) -> None:
     ("change", "says"),
     [
         ({"usr": [1, 2, 3], "user": None}, "no feature 'usr'; did you mean 'user'"),
-        ({"user": None}, "also reads 'user'"),
+        ({"user": None, "tags": None}, "'strict' also reads 'user', 'tags': give every feature"),
         ({"user": [1, 2]}, "'user' has 2 rows and 'age' has 3"),
         ({"user": [1, 2.5, 3]}, r"'user' \(int\), row 1: 2.5 is a float"),
         ({"item": ["1", "xyz", "3"]}, r"'item' \(hex32\), row 1: 'xyz' is not 1 to 8 hex"),
@@ -121,7 +123,7 @@ def test_what_cannot_be_encoded_is_refused_before_it_is_sent(
 ) -> None:
     features = {name: values for name, values in (FEATURES | change).items() if values is not None}
     with Client(toy.address) as client, pytest.raises(InvalidRequest, match=says):
-        client.predict("toy", features)
+        client.predict("strict", features)
 
 
 def test_a_context_is_one_row(toy: Server) -> None:
@@ -139,10 +141,13 @@ def test_what_a_server_tells_of_its_models(toy: Server) -> None:
     with Client(toy.address) as client:
         info = client.model_info("toy")
         assert (info.name, info.version, info.schema) == ("toy", 1, SCHEMA)
-        [status] = client.models()
+        [status] = [model for model in client.models() if model.name == "toy"]
         assert (status.name, status.version, status.state) == ("toy", "1", "READY")
         footprint = client.footprint()
-        assert footprint.models[0].parts.total == info.manifest.footprint.parts.total
+        assert (
+            next(m for m in footprint.models if m.name == "toy").parts.total
+            == info.manifest.footprint.parts.total
+        )
         assert client.ready()
         assert client.ready("toy")
         assert not client.ready("other")

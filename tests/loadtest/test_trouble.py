@@ -260,12 +260,13 @@ async def test_addresses_that_cannot_be(server):
         await measure(server)
 
 
-async def test_data_of_other_columns_names_both_counts(quick, tmp_path):
+async def test_data_of_other_features_names_them(quick, tmp_path):
     (tmp_path / "clicks.csv").write_text("click,user\n1,5\n0,6\n1,7\n0,8\n")
     schema = tmp_path / "tiny.toml"
     schema.write_text(
         'name = "tiny"\nlabel = "click"\n[files]\nformat = "csv"\npath = "clicks.csv"\n'
         '[[categorical]]\nname = "user"\nencoding = "int"\n'
     )
-    with pytest.raises(UsageError, match=r"tiny.toml has 0 dense and 1 id columns.*reads 13 and 26"):
+    differences = r"the model has no feature 'user'; the model also reads 'I1', .*'I5' and 34 more"
+    with pytest.raises(UsageError, match=rf"tiny.toml does not fit model 'ctr': {differences}"):
         await measure(quick.address, data=str(schema))
