@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from tablefold.client.footprint import ModelFootprint, ServerFootprint
     from tablefold.client.protocols.codec import Prediction
     from tablefold.client.replies import ModelInfo, ModelStatus
-    from tablefold.client.values import EncodedIds
+    from tablefold.client.values.arrays import EncodedIds
 
 __all__ = [
     "AsyncClient",
@@ -33,7 +33,7 @@ __all__ = [
 _MODULES = {
     "AsyncClient": "async_client",
     "Client": "client",
-    "EncodedIds": "values",
+    "EncodedIds": "values.arrays",
     "ModelFootprint": "footprint",
     "ModelInfo": "replies",
     "ModelStatus": "replies",

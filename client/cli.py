@@ -58,9 +58,9 @@ def predict(
 
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-    from tablefold.client.credentials import CredentialFiles
-    from tablefold.client.score_log import ScorePlan
-    from tablefold.client.score_log import predict as score
+    from tablefold.client.scoring.score_log import ScorePlan
+    from tablefold.client.scoring.score_log import predict as score
+    from tablefold.client.transport.credentials import CredentialFiles
 
     plan = ScorePlan(
         server=server,
@@ -92,7 +92,7 @@ def show_footprint(server: str, *, tls_ca: Path | None, token_file: Path | None,
     from json import dumps
 
     from tablefold.client.client import Client
-    from tablefold.client.credentials import CredentialFiles
+    from tablefold.client.transport.credentials import CredentialFiles
     from tablefold.errors import RequestError, UsageError
 
     token = CredentialFiles(tls_ca=tls_ca, token_file=token_file).load().token

@@ -8,14 +8,14 @@ from typing import Any, Self, TypeVar
 import grpc
 import numpy as np
 
-from tablefold.client.address import Address
-from tablefold.client.connection import open_channel
-from tablefold.client.credentials import Credentials, Pem
 from tablefold.client.footprint import ServerFootprint
 from tablefold.client.protocols.codec import Prediction
 from tablefold.client.replies import ModelInfo, ModelStatus
 from tablefold.client.session import Call, Exchange, Session
-from tablefold.client.statuses import error_of
+from tablefold.client.transport.address import Address
+from tablefold.client.transport.connection import open_channel
+from tablefold.client.transport.credentials import Credentials, Pem
+from tablefold.client.transport.statuses import error_of
 from tablefold.errors import RequestError, UsageError
 
 Result = TypeVar("Result")

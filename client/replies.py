@@ -6,7 +6,7 @@ from typing import Self
 import numpy as np
 
 from tablefold.bundle import Manifest
-from tablefold.client.values import EncodedIds
+from tablefold.client.values.arrays import EncodedIds
 from tablefold.errors import BadReply, BundleError
 from tablefold.protos import inference_pb2 as oip
 from tablefold.protos import tablefold_pb2 as pb

@@ -122,7 +122,7 @@ def loadtest(
 
     from rich.console import Console
 
-    from tablefold.client.credentials import CredentialFiles
+    from tablefold.client.transport.credentials import CredentialFiles
     from tablefold.errors import UsageError
     from tablefold.loadtest.measure import check_success, measure, write_reports
     from tablefold.loadtest.plan import Plan

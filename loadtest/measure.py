@@ -5,7 +5,7 @@ from collections.abc import Callable, Sequence
 from contextlib import AsyncExitStack
 from pathlib import Path
 
-from tablefold.client.address import Address
+from tablefold.client.transport.address import Address
 from tablefold.errors import UsageError
 from tablefold.loadtest.compare import Comparison, compare, other_plan, target_names
 from tablefold.loadtest.interrupt import Interrupt

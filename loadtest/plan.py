@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Literal
 
-from tablefold.client.credentials import CredentialFiles
+from tablefold.client.transport.credentials import CredentialFiles
 from tablefold.errors import UsageError
 from tablefold.loadtest.row_counts import RowCounts
 from tablefold.loadtest.slo import LatencySlo

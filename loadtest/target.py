@@ -18,12 +18,12 @@ import grpc.aio
 import numpy as np
 
 import tablefold
-from tablefold.client.address import Address
-from tablefold.client.connection import Connection, connect
 from tablefold.client.protocols.codec import Codec, Request
 from tablefold.client.protocols.tablefold_v1 import TablefoldCodec
-from tablefold.client.refusals import explain_refusals
-from tablefold.client.served_model import open_model
+from tablefold.client.scoring.refusals import explain_refusals
+from tablefold.client.scoring.served_model import open_model
+from tablefold.client.transport.address import Address
+from tablefold.client.transport.connection import Connection, connect
 from tablefold.errors import UsageError
 from tablefold.loadtest.figures import Bundle, FootprintCheck
 from tablefold.loadtest.generator.histogram import Histogram

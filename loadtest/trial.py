@@ -5,8 +5,8 @@ import asyncio
 import grpc
 import grpc.aio
 
-from tablefold.client.connection import Connection
 from tablefold.client.protocols.codec import Codec, Request
+from tablefold.client.transport.connection import Connection
 from tablefold.errors import UsageError
 from tablefold.loadtest.generator.recorder import printable
 from tablefold.loadtest.generator.request_pool import Rows

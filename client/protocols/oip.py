@@ -7,8 +7,8 @@ from typing import Any, NamedTuple, Self
 
 import numpy as np
 
-from tablefold.client.connection import Connection
 from tablefold.client.protocols.codec import Prediction, checked
+from tablefold.client.transport.connection import Connection
 from tablefold.errors import BadReply, UsageError
 from tablefold.protos import inference_pb2 as pb
 

@@ -5,9 +5,9 @@ from typing import Any, NamedTuple, Self
 
 import numpy as np
 
-from tablefold.client.connection import Connection
 from tablefold.client.protocols.codec import Prediction, checked, require_probabilities
 from tablefold.client.replies import ModelInfo
+from tablefold.client.transport.connection import Connection
 from tablefold.errors import UsageError
 from tablefold.protos import tablefold_pb2 as pb
 

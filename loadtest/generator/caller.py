@@ -10,8 +10,8 @@ import numpy as np
 from google.protobuf.message import DecodeError
 
 from tablefold.bundle import TOLERANCE
-from tablefold.client.connection import Connection
 from tablefold.client.protocols.codec import Codec, Request
+from tablefold.client.transport.connection import Connection
 from tablefold.errors import BadReply
 
 OK = "OK"

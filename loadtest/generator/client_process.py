@@ -11,8 +11,8 @@ import sys
 import time
 from contextlib import AsyncExitStack
 
-from tablefold.client.connection import Connection, connect
-from tablefold.client.served_model import SETUP_SECONDS
+from tablefold.client.scoring.served_model import SETUP_SECONDS
+from tablefold.client.transport.connection import Connection, connect
 from tablefold.loadtest.generator.arrivals import closed_loop, open_loop
 from tablefold.loadtest.generator.caller import Caller
 from tablefold.loadtest.generator.cpu import ClientCpu, CpuMeter

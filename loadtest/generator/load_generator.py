@@ -5,8 +5,8 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 
-from tablefold.client.address import Address
 from tablefold.client.protocols.codec import Codec, Request
+from tablefold.client.transport.address import Address
 from tablefold.loadtest.generator.coordinator import ClientProcesses
 from tablefold.loadtest.generator.cpu import EVENT_LOOP_LIMIT
 from tablefold.loadtest.generator.messages import FinalReport, LoadShare, ProgressReport, Setup

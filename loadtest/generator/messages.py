@@ -12,9 +12,9 @@ from typing import Any
 
 import numpy as np
 
-from tablefold.client.address import Address
-from tablefold.client.credentials import Credentials
 from tablefold.client.protocols.codec import Codec, Request
+from tablefold.client.transport.address import Address
+from tablefold.client.transport.credentials import Credentials
 from tablefold.loadtest.generator.arrivals import constant, poisson
 from tablefold.loadtest.generator.cpu import ClientCpu
 from tablefold.loadtest.generator.histogram import Histogram

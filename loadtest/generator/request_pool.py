@@ -7,7 +7,7 @@ import numpy as np
 
 from tablefold.bundle import read_manifest
 from tablefold.client.protocols.codec import Codec, Request
-from tablefold.client.served_model import ServedModel
+from tablefold.client.scoring.served_model import ServedModel
 from tablefold.errors import UsageError
 from tablefold.loadtest.plan import as_utf8
 from tablefold.loadtest.row_counts import RowCounts

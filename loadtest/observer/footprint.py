@@ -5,9 +5,9 @@ from typing import Literal
 import grpc.aio
 
 from tablefold.bundle import Manifest
-from tablefold.client.connection import Connection
 from tablefold.client.protocols.tablefold_v1 import GET_FOOTPRINT, GET_MODEL
-from tablefold.client.served_model import SETUP_SECONDS
+from tablefold.client.scoring.served_model import SETUP_SECONDS
+from tablefold.client.transport.connection import Connection
 from tablefold.errors import BundleError
 from tablefold.loadtest.figures import Bundle
 from tablefold.loadtest.observer.processes import ProcessMemory

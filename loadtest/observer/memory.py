@@ -5,8 +5,8 @@ import time
 from collections.abc import Iterable
 from typing import Literal, NamedTuple, Protocol, TypeVar
 
-from tablefold.client.address import Address
-from tablefold.client.connection import Connection
+from tablefold.client.transport.address import Address
+from tablefold.client.transport.connection import Connection
 from tablefold.loadtest.observer.footprint import FootprintCall
 from tablefold.loadtest.observer.gpu import GpuMemory
 from tablefold.loadtest.observer.processes import LocalProcesses, ProcessMemory

@@ -9,7 +9,7 @@ from typing import Literal, NamedTuple, Self
 
 import psutil
 
-from tablefold.client.address import Address
+from tablefold.client.transport.address import Address
 
 FORWARDERS = {"docker-proxy", "rootlessport", "slirp4netns", "kubectl", "ssh", "sshd"}
 """Programs that listen for somebody else: their memory is not the server's."""

@@ -2,7 +2,7 @@
 
 import grpc.aio
 
-from tablefold.client.connection import Connection
+from tablefold.client.transport.connection import Connection
 from tablefold.loadtest.figures import Batches
 from tablefold.protos import inference_pb2 as pb
 

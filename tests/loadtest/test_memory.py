@@ -9,8 +9,8 @@ from types import SimpleNamespace
 import psutil
 import pytest
 
-from tablefold.client.address import Address
-from tablefold.client.connection import connect
+from tablefold.client.transport.address import Address
+from tablefold.client.transport.connection import connect
 from tablefold.loadtest.observer.footprint import FootprintCall
 from tablefold.loadtest.observer.gpu import GpuMemory
 from tablefold.loadtest.observer.memory import MemoryWatcher, find_memory_source

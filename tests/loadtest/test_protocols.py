@@ -9,12 +9,12 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 
 from tablefold.bundle import GoldenRows, Manifest, Method
-from tablefold.client.address import Address
-from tablefold.client.connection import connect
 from tablefold.client.protocols.oip import OipCodec
 from tablefold.client.protocols.tablefold_v1 import TablefoldCodec
 from tablefold.client.replies import ModelInfo
-from tablefold.client.served_model import open_model
+from tablefold.client.scoring.served_model import open_model
+from tablefold.client.transport.address import Address
+from tablefold.client.transport.connection import connect
 from tablefold.errors import BadReply, UsageError
 from tablefold.loadtest.generator.request_pool import build_request_pool, load_rows, random_rows
 from tablefold.loadtest.plan import Plan

@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from tablefold.client.credentials import CredentialFiles
-from tablefold.client.score_log import ScorePlan, predict
+from tablefold.client.scoring.score_log import ScorePlan, predict
+from tablefold.client.transport.credentials import CredentialFiles
 from tablefold.errors import UsageError
 from tablefold.loadtest.plan import Plan
 from tablefold.loadtest.target import run

@@ -6,9 +6,9 @@ from contextlib import contextmanager
 import grpc
 import grpc.aio
 
-from tablefold.client.address import Address
 from tablefold.client.protocols import PROTOCOLS
-from tablefold.client.statuses import error_of
+from tablefold.client.transport.address import Address
+from tablefold.client.transport.statuses import error_of
 from tablefold.errors import (
     BadReply,
     DeadlineExceeded,

@@ -8,8 +8,8 @@ import grpc
 import grpc.aio
 from google.protobuf.message import Message
 
-from tablefold.client.address import Address
-from tablefold.client.credentials import Credentials
+from tablefold.client.transport.address import Address
+from tablefold.client.transport.credentials import Credentials
 
 Reply = TypeVar("Reply", bound=Message)
 

@@ -9,14 +9,14 @@ import grpc
 import grpc.aio
 import numpy as np
 
-from tablefold.client.address import Address
-from tablefold.client.connection import Connection
 from tablefold.client.protocols import PROTOCOLS
 from tablefold.client.protocols.codec import Codec
 from tablefold.client.protocols.oip import FLOATS, OipCodec
 from tablefold.client.protocols.tablefold_v1 import TablefoldCodec, get_model
-from tablefold.client.refusals import explain_refusals
 from tablefold.client.replies import ModelInfo
+from tablefold.client.scoring.refusals import explain_refusals
+from tablefold.client.transport.address import Address
+from tablefold.client.transport.connection import Connection
 from tablefold.errors import BadReply, UsageError
 from tablefold.schema import FeatureSchema
 

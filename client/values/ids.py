@@ -1,23 +1,12 @@
-"""Raw values of one feature to what a model reads: float32 numbers or signed 64-bit ids.
-
-The encodings are those of `tablefold.encoding`, so a value means what it meant in the training log:
-
-dense     integers and floats
-int       integers, whole floats below 2^53, or decimal text
-hex32     text of 1 to 8 hexadecimal digits
-string    text, or integers by their decimal digits
-
-Text may come as bytes of UTF-8. None, NaN and "" are missing values. Truth values are refused for ids: their
-text differs from language to language.
-"""
+"""Raw values of a categorical feature as signed 64-bit ids."""
 
 import logging
-from collections.abc import Iterable, Mapping, Set
 from functools import cache
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 
+from tablefold.client.values.arrays import EncodedIds, as_array, table_of_rows
 from tablefold.encoding import ENCODERS, hash_string
 from tablefold.errors import InvalidRequest
 from tablefold.schema import MISSING, CategoricalFeature, Encoding
@@ -26,35 +15,6 @@ logger = logging.getLogger(__name__)
 
 EXACT_FLOATS = 1 << 53
 """From here on a float64 does not hold every whole number."""
-
-
-class EncodedIds(NamedTuple):
-    """Ids that are encoded already, as logs and golden rows hold them: int64 [rows] or [rows, slots]."""
-
-    ids: np.ndarray
-
-
-def dense_numbers(name: str, values: Any) -> np.ndarray:
-    """float32 [rows] of a dense feature; NaN is a missing value.
-
-    Raises InvalidRequest with the first row, from 0, that holds no finite number.
-    """
-    array = _as_array(name, values)
-    if array.ndim == 2 and array.shape[1] == 1:
-        array = array[:, 0]
-    if array.ndim != 1:
-        raise InvalidRequest(f"feature {name!r} is dense: it takes one number a row, not {list(array.shape)}")
-    if array.dtype.kind == "O":
-        array = np.array([_number(name, row, value) for row, value in enumerate(array.tolist())], np.float64)
-    elif array.dtype.kind not in "biuf":
-        raise InvalidRequest(f"feature {name!r} is dense: give numbers, not {array.dtype}")
-    with np.errstate(over="ignore"):
-        narrow = array.astype(np.float32)
-    infinite = np.isinf(narrow)
-    if infinite.any():
-        row = int(infinite.argmax())
-        raise InvalidRequest(f"feature {name!r}, row {row}: {array[row]} is no finite number of 32 bits")
-    return narrow
 
 
 def categorical_ids(feature: CategoricalFeature, values: Any) -> np.ndarray:
@@ -71,69 +31,15 @@ def categorical_ids(feature: CategoricalFeature, values: Any) -> np.ndarray:
                 f"{ids.dtype} {list(ids.shape)}"
             )
         return _fill_slots(feature, _cut_to_slots(feature, ids if ids.ndim == 2 else ids[:, None]))
-    array = _as_array(feature.name, values)
+    array = as_array(feature.name, values)
     if array.dtype.kind == "O" and array.ndim == 1:
-        array = _table_of_rows(array.tolist())
+        array = table_of_rows(array.tolist())
     if array.ndim == 1:
         array = array[:, None]
     if array.ndim != 2:
         raise InvalidRequest(f"feature {feature.name!r} has {array.ndim} dimensions: give [rows, values]")
     array = _cut_to_slots(feature, array)
     return _fill_slots(feature, _encode(feature, array.ravel(), array.shape[1]).reshape(array.shape))
-
-
-def one_row(feature_slots: int, value: Any) -> Any:
-    """A context's one value (or list of values, where there are slots) as a sequence of one row."""
-    if isinstance(value, EncodedIds):
-        ids = np.asarray(value.ids)
-        return EncodedIds(ids if ids.ndim == 2 else ids.reshape(1, -1))
-    if not _is_sequence(value):
-        return [value]
-    nested = getattr(value, "ndim", 1) > 1 or any(_is_sequence(row) for row in value)
-    return [value] if feature_slots > 1 and not nested else value
-
-
-def _is_sequence(value: Any) -> bool:
-    if isinstance(value, (str, bytes, Mapping, Set)) or getattr(value, "ndim", 1) == 0:
-        return False
-    return isinstance(value, Iterable)
-
-
-def _as_array(name: str, values: Any) -> np.ndarray:
-    """An array whose first dimension is the rows; of Python values, an array of objects or numbers."""
-    if not _is_sequence(values):
-        raise InvalidRequest(
-            f"feature {name!r} is {type(values).__name__}: give a list or array with a value for each row; "
-            "what all rows share belongs in `context`"
-        )
-    if isinstance(values, np.ma.MaskedArray):
-        objects = np.ma.getdata(values).astype(object)
-        objects[np.ma.getmaskarray(values)] = None
-        return objects
-    if hasattr(values, "__array__"):
-        try:
-            return np.asarray(values)
-        except Exception as error:  # a library's own: a tensor on a GPU, or one that needs a gradient
-            raise InvalidRequest(f"feature {name!r} cannot be read as an array: {error}") from error
-    listed = list(values)
-    # Left to itself numpy would turn [1, "a"] into texts, and [True, 2] into numbers.
-    types = set(map(type, listed))
-    if types == {float}:
-        return np.array(listed, np.float64)
-    if types == {int} and min(listed) > MISSING and max(listed) < -MISSING:
-        return np.array(listed, np.int64)
-    return np.fromiter(listed, object, len(listed))
-
-
-def _table_of_rows(rows: list[Any]) -> np.ndarray:
-    """Objects [rows, the longest row's values]: None where a row is shorter; a lone value is a row of one."""
-    if not any(_is_sequence(row) for row in rows):
-        return np.fromiter(rows, object, len(rows))
-    lists = [list(row) if _is_sequence(row) else [row] for row in rows]
-    table = np.full((len(lists), max(map(len, lists), default=0)), None, object)
-    for row, values in enumerate(lists):
-        table[row, : len(values)] = np.fromiter(values, object, len(values))
-    return table
 
 
 def _cut_to_slots(feature: CategoricalFeature, table: np.ndarray) -> np.ndarray:
@@ -230,16 +136,3 @@ def _id_of(feature: CategoricalFeature, value: Any) -> int:
                 raise ValueError(f"{value} is a number; give its hexadecimal digits as text")
             return ENCODERS[feature.encoding](str(int(value)))
     raise ValueError(f"{value!r} is {type(value).__name__}; give numbers or text")
-
-
-def _number(name: str, row: int, value: Any) -> float:
-    """One dense value. Raises InvalidRequest."""
-    match value:
-        case None:
-            return float("nan")
-        case bool() | int() | float() | np.bool_() | np.integer() | np.floating():
-            try:
-                return float(value)
-            except OverflowError:
-                return float("inf")
-    raise InvalidRequest(f"feature {name!r}, row {row}: {value!r} is {type(value).__name__}, not a number")

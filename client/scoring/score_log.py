@@ -7,13 +7,13 @@ from typing import Literal
 
 import numpy as np
 
-from tablefold.client.address import Address
-from tablefold.client.connection import Connection, connect
-from tablefold.client.credentials import CredentialFiles
-from tablefold.client.log_part import ScoredRows, read_scored_rows
 from tablefold.client.protocols.codec import require_probabilities
-from tablefold.client.refusals import explain_refusals
-from tablefold.client.served_model import ColumnOrder, ServedModel, open_model
+from tablefold.client.scoring.log_part import ScoredRows, read_scored_rows
+from tablefold.client.scoring.refusals import explain_refusals
+from tablefold.client.scoring.served_model import ColumnOrder, ServedModel, open_model
+from tablefold.client.transport.address import Address
+from tablefold.client.transport.connection import Connection, connect
+from tablefold.client.transport.credentials import CredentialFiles
 from tablefold.errors import BadReply, UsageError
 from tablefold.logs import Log
 from tablefold.logs.formats.registry import open_source

@@ -4,7 +4,7 @@ import re
 
 import grpc
 
-from tablefold.client.address import Address
+from tablefold.client.transport.address import Address
 from tablefold.errors import (
     DeadlineExceeded,
     EngineError,

@@ -1,0 +1,1 @@
+"""Scoring a log: does it fit the model, which rows, how good are the scores."""

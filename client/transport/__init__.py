@@ -1,0 +1,1 @@
+"""How a server is reached: its address, credentials, channels, and status codes."""
