@@ -143,8 +143,8 @@ class PredictRequest(_message.Message):
 
     @_builtins.property
     def candidates(self) -> _containers.RepeatedCompositeFieldContainer[Global___Feature]:
-        """One value a row: the items to score. Every feature of the model stands here or in `context`, once;
-        a feature named in neither is missing in every row.
+        """One value a row: the items to score. Every feature of the model stands here or in `context`, once. Only
+        a feature that the schema calls optional may be left out; it is missing in every row then.
         """
 
     def __init__(

@@ -10,25 +10,25 @@ from functools import partial
 import grpc.aio
 
 from tablefold.errors import UsageError
+from tablefold.server.bundles.lease import ignore_lease_breaks, on_lease_break
+from tablefold.server.bundles.warm_up import WarmUp
 from tablefold.server.cores import available_cores
 from tablefold.server.engines.device import Device
 from tablefold.server.engines.onnx import OnnxEngine
 from tablefold.server.models.footprint import Processes, ServerMemory
-from tablefold.server.models.lease import ignore_lease_breaks, on_lease_break
 from tablefold.server.models.loader import Loader, OpenEngine
 from tablefold.server.models.model import LoadedBundle
 from tablefold.server.models.repository import Repository
-from tablefold.server.models.warm_up import WarmUp
 from tablefold.server.options import Options
 from tablefold.server.port import address_of
 from tablefold.server.queue import Batcher, EngineThreads
+from tablefold.server.security.tls import TlsFiles
+from tablefold.server.security.token import Token
 from tablefold.server.telemetry.metrics import Metrics
 from tablefold.server.telemetry.monitoring import Monitoring, State
 from tablefold.server.wire.health import Health
 from tablefold.server.wire.interceptor import CallInterceptor
 from tablefold.server.wire.services import SERVICES, add_services
-from tablefold.server.wire.tls import TlsFiles
-from tablefold.server.wire.token import Token
 
 log = logging.getLogger(__name__)
 

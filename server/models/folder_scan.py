@@ -77,6 +77,12 @@ def scan_model(folder: Path) -> ModelFolder:
         return ModelFolder(stamps, misnamed, error=str(error))
 
 
+def changed_in_place(before: FolderStamp, now: FolderStamp) -> bool:
+    """Whether a file is still the same one, with another size or time."""
+    times = {inode: rest for _, inode, *rest in now}
+    return any(times.get(inode, rest) != rest for _, inode, *rest in before)
+
+
 def _is_model(folder: Path) -> bool:
     """Whether an entry of the root is a model, or should be one: files and folders of notes are not."""
     try:

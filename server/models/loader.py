@@ -11,14 +11,13 @@ from pathlib import Path
 from typing import TypeVar
 
 from tablefold.bundle import Manifest
-from tablefold.errors import BundleError
+from tablefold.server.bundles.background import in_background
+from tablefold.server.bundles.files import BundleFiles, check_bundle
+from tablefold.server.bundles.trial import LoadInterrupted, try_bundle
+from tablefold.server.bundles.warm_up import WarmUp, warm_up_engine
 from tablefold.server.engines import Engine
-from tablefold.server.models.background import in_background
-from tablefold.server.models.bundle_files import BundleFiles, check_bundle
 from tablefold.server.models.footprint import ServerMemory
 from tablefold.server.models.model import LoadedBundle, MakeBatcher, Model
-from tablefold.server.models.trial import try_bundle
-from tablefold.server.models.warm_up import WarmUp, warm_up_engine
 from tablefold.server.telemetry.memory import measure_growth
 
 Outcome = TypeVar("Outcome")
@@ -88,7 +87,7 @@ class Loader:
         try:
             return await in_background(work, seconds)
         except TimeoutError:
-            raise BundleError(
+            raise LoadInterrupted(
                 f"{folder}: reading and loading it did not end within {seconds:g} seconds "
                 "(--load-timeout-seconds)"
             ) from None

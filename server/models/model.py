@@ -10,8 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tablefold.bundle import Manifest
+from tablefold.server.bundles.files import BundleFiles
 from tablefold.server.engines import Engine
-from tablefold.server.models.bundle_files import BundleFiles
 from tablefold.server.models.folder_scan import FolderStamp
 from tablefold.server.queue import Batcher, Reply
 from tablefold.server.queue.batch_sizing import BatchSizing

@@ -9,6 +9,7 @@ Without the file: the latest, no labels.
 """
 
 import tomllib
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -35,6 +36,10 @@ class Policy(BaseModel):
 
     versions: Literal["latest", "all"] | list[Number] = "latest"
     labels: dict[Label, Number] = {}
+
+    def requested(self, on_disk: Iterable[int]) -> list[int]:
+        """Return the versions to serve, without those of labels, newest first, as they are tried."""
+        return sorted(set(on_disk if isinstance(self.versions, str) else self.versions), reverse=True)
 
 
 def read_policy(folder: Path) -> Policy:

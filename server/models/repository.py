@@ -13,11 +13,12 @@ from pathlib import Path
 from weakref import WeakSet
 
 from tablefold.errors import BundleError, LoadFailed, ModelNotFound, Unavailable
-from tablefold.server.models.background import in_background
+from tablefold.server.bundles.background import in_background
 from tablefold.server.models.folder_scan import scan_root
 from tablefold.server.models.loader import Loader
 from tablefold.server.models.model import Model
-from tablefold.server.models.versions import IndexEntry, ModelVersions
+from tablefold.server.models.refusals import IndexEntry
+from tablefold.server.models.versions import ModelVersions
 
 log = logging.getLogger(__name__)
 

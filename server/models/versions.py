@@ -2,35 +2,27 @@
 
 import asyncio
 import logging
+import math
 from collections.abc import Awaitable, Callable, Iterable, Iterator
-from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Literal
 
 from tablefold.errors import MemoryLimitExceeded, UsageError
-from tablefold.server.models.background import in_background
-from tablefold.server.models.folder_scan import FolderStamp, ModelFolder, printable, scan_model
+from tablefold.server.bundles.background import in_background
+from tablefold.server.bundles.trial import LoadInterrupted
+from tablefold.server.models.folder_scan import ModelFolder, changed_in_place, scan_model
 from tablefold.server.models.model import Model
-from tablefold.server.models.policy import STABLE, Policy
+from tablefold.server.models.policy import STABLE
+from tablefold.server.models.refusals import IndexEntry, Refusals
 from tablefold.server.telemetry.memory import trim_heap
 
 log = logging.getLogger(__name__)
 
-State = Literal["READY", "LOADING", "UNLOADING", "UNAVAILABLE"]
-MAX_REASON_CHARACTERS = 1000
+RETRY_SECONDS = 600.0
+"""For a version whose load took too long, or ended its process: the machine may have been busy."""
 
 Load = Callable[[Path, int], Awaitable[Model]]
 """From a version's folder and the bytes of its files."""
-
-
-@dataclass(frozen=True)
-class IndexEntry:
-    """A line of the repository's index."""
-
-    version: str
-    state: State
-    reason: str = ""
 
 
 class ModelVersions:
@@ -47,13 +39,7 @@ class ModelVersions:
         """By what a request may give: a version, a label, or nothing ("" or "0")."""
         self.unloaded = False
         self.loading: int | None = None
-        self._refused: dict[int, str] = {}
-        """Version -> what is wrong with it."""
-        self._misnamed: dict[str, str] = {}
-        self._error = ""
-        """What is wrong with the folder or its policy."""
-        self._stamps: dict[int, FolderStamp] = {}
-        """Of the folders as they were when their versions were loaded or refused."""
+        self._refusals = Refusals(name)
         self._labels: dict[str, Model] = {}
         self._retiring: dict[Model, asyncio.Task[None]] = {}
         self._updating = asyncio.Lock()
@@ -85,7 +71,7 @@ class ModelVersions:
             except Exception as error:
                 text = "reading it takes too long" if isinstance(error, TimeoutError) else str(error)
                 folder = ModelFolder(error=f"{self._folder}: {text}")
-            self._report(folder)
+            self._refusals.report(folder)
             if not folder.error and not self.unloaded:
                 self._drop_changed(folder)
                 await self._apply(folder, again)
@@ -93,7 +79,7 @@ class ModelVersions:
     async def _apply(self, folder: ModelFolder, again: bool) -> None:
         policy, tried = folder.policy, set[int]()
         serving: dict[int, Model] = {}
-        for version in _requested(policy, folder):
+        for version in policy.requested(folder.stamps):
             tried.add(version)
             model = await self._model(version, folder, again)
             if model is not None:
@@ -107,7 +93,7 @@ class ModelVersions:
             if labelled is not None and not labelled.lease_broken:
                 labels[label] = serving[labelled.version] = labelled
         tried.update(policy.labels.values())
-        self._refused = {version: reason for version, reason in self._refused.items() if version in tried}
+        self._refusals.keep(tried)
         if self.unloaded:  # by a call meanwhile
             self._retire_all(serving.values())
         elif serving or all(model.lease_broken for model in self.served):
@@ -129,9 +115,7 @@ class ModelVersions:
 
     def entries(self) -> Iterator[IndexEntry]:
         """Yield every version that is served, changing or refused; the last one wins where it is both."""
-        states: dict[int, IndexEntry] = {}
-        for version, reason in self._refused.items():
-            states[version] = IndexEntry(str(version), "UNAVAILABLE", reason)
+        states = self._refusals.of_versions()
         for model in self._retiring:
             states[model.version] = IndexEntry(str(model.version), "UNLOADING", "finishing its last calls")
         if self.loading is not None:
@@ -140,24 +124,22 @@ class ModelVersions:
             states[model.version] = IndexEntry(str(model.version), "READY")
         if self.unloaded:
             yield IndexEntry("", "UNAVAILABLE", "unloaded by call; a load call brings it back")
-        if self._error:
-            yield IndexEntry("", "UNAVAILABLE", self._error)
-        for name, reason in self._misnamed.items():
-            yield IndexEntry(name, "UNAVAILABLE", reason)
+        yield from self._refusals.of_folder()
         yield from (states[version] for version in sorted(states))
 
     async def _model(self, version: int, folder: ModelFolder, again: bool) -> Model | None:
         """Return the version, loaded now unless it is served already; None where it is refused."""
         served, stamp = self.named.get(str(version)), folder.stamps.get(version)
         if served is not None and served.lease_broken:
-            self._refuse(version, f"{served.folder} is being changed on disk while it is served")
+            reason = f"{served.folder} is being changed on disk while it is served"
+            self._refusals.add(version, reason, served.stamp)
             return None
-        if served is not None and (stamp is None or stamp == self._stamps[version]):
+        if served is not None and (stamp is None or stamp == served.stamp):
             return served
         if stamp is None:
-            self._refuse(version, f"version {version} is not on disk, but serving.toml asks for it")
+            self._refusals.add(version, f"version {version} is not on disk, but serving.toml asks for it", ())
             return None
-        if self._stamps.get(version) == stamp and version in self._refused and not again:
+        if self._refusals.holds(version, stamp) and not again:
             return served
         self.loading = version
         try:
@@ -166,14 +148,12 @@ class ModelVersions:
             expected = isinstance(error, UsageError | OSError | MemoryError)
             if not expected:
                 log.exception("model %s version %d: an error of the server", self.name, version)
-            self._refuse(version, str(error) or type(error).__name__)
-            # A version over the limit is tried at every look: that may end without a change of its files.
-            self._stamps[version] = () if isinstance(error, MemoryLimitExceeded) else stamp
+            self._refusals.add(version, str(error) or type(error).__name__, stamp, _retry_seconds(error))
             return served
         finally:
             self.loading = None
-        self._refused.pop(version, None)
-        self._stamps[version] = model.stamp = stamp
+        self._refusals.remove(version)
+        model.stamp = stamp
         log.info("model %s version %d is loaded", self.name, version)
         return model
 
@@ -208,7 +188,7 @@ class ModelVersions:
             model
             for model in self.served
             if (stamp := folder.stamps.get(model.version)) is not None
-            and _changed_in_place(model.stamp, stamp)
+            and changed_in_place(model.stamp, stamp)
         }
         for model in changed:
             log.error("model %s version %d: %s was changed in place", self.name, model.version, model.folder)
@@ -221,31 +201,13 @@ class ModelVersions:
                 {label: model for label, model in self._labels.items() if model not in models},
             )
 
-    def _refuse(self, version: int, reason: str) -> None:
-        reason = printable(reason)[:MAX_REASON_CHARACTERS]
-        if self._refused.get(version) != reason:
-            log.error("model %s version %d is not served: %s", self.name, version, reason)
-        self._refused[version] = reason
 
-    def _report(self, folder: ModelFolder) -> None:
-        error = printable(folder.error)[:MAX_REASON_CHARACTERS]
-        if error and error != self._error:
-            log.error("model %s: %s; the served versions stay", self.name, error)
-        self._error = error
-        misnamed = {printable(name): printable(reason) for name, reason in folder.misnamed.items()}
-        for name, reason in misnamed.items():
-            if name not in self._misnamed:
-                log.error("model %s: %s", self.name, reason)
-        self._misnamed = misnamed
-
-
-def _changed_in_place(before: FolderStamp, now: FolderStamp) -> bool:
-    """Whether a file is still the same one, with another size or time."""
-    times = {inode: rest for _, inode, *rest in now}
-    return any(times.get(inode, rest) != rest for _, inode, *rest in before)
-
-
-def _requested(policy: Policy, folder: ModelFolder) -> list[int]:
-    """Return the versions that the policy asks for, in the order to try them: the newest first."""
-    versions = folder.stamps if isinstance(policy.versions, str) else policy.versions
-    return sorted(set(versions), reverse=True)
+def _retry_seconds(error: Exception) -> float:
+    """Return after how long a refusal may end without a change of the version's files."""
+    match error:
+        case MemoryLimitExceeded():
+            return 0.0
+        case LoadInterrupted() | MemoryError():
+            return RETRY_SECONDS
+        case _:
+            return math.inf

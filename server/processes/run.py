@@ -9,10 +9,10 @@ from collections.abc import Callable
 from typing import NoReturn
 
 from tablefold.server.app import Server
-from tablefold.server.models.background import work_in_background
+from tablefold.server.bundles.background import work_in_background
+from tablefold.server.bundles.trial import end_trials, prepare_trials
 from tablefold.server.models.footprint import Processes
 from tablefold.server.models.loader import OpenEngine
-from tablefold.server.models.trial import end_trials, prepare_trials
 from tablefold.server.options import Options
 from tablefold.server.processes.signals import exit_on_signals, leave_on_signals
 from tablefold.server.telemetry.memory import use_single_heap

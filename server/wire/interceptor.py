@@ -14,10 +14,11 @@ import grpc.aio
 from google.protobuf.message import DecodeError
 
 from tablefold.errors import InvalidRequest, RequestError, Unauthenticated
+from tablefold.server.security.token import Token
 from tablefold.server.telemetry.metrics import Metrics
 from tablefold.server.wire.predict import Context
 from tablefold.server.wire.status import outcome, refuse
-from tablefold.server.wire.token import Token
+from tablefold.server.wire.unary_request import UnaryRequest
 
 Handler = Any
 """grpc.RpcMethodHandler, which the stubs give no fields."""
@@ -59,7 +60,7 @@ class CallInterceptor(grpc.GenericRpcHandler):  # type: ignore[type-arg]
         handler = self._handlers[method]
         if self._token and not self._token.allows(method, handler_call_details.invocation_metadata):
             return self._unauthenticated(handler, method)
-        return handler if handler.request_streaming else _UnaryRequest(handler, method, self._metrics)
+        return handler if handler.request_streaming else UnaryRequest(handler, method, self._metrics)
 
     async def wait_until_idle(self, max_seconds: float) -> None:
         """Wait until no call has come for a moment, or `max_seconds` have passed."""
@@ -164,33 +165,6 @@ class CallInterceptor(grpc.GenericRpcHandler):  # type: ignore[type-arg]
             (True, True): grpc.stream_stream_rpc_method_handler,
         }
         return makers[handler.request_streaming, handler.response_streaming](call)
-
-
-class _UnaryRequest:
-    """The handler of one call that has one message; counts the call if that message never comes.
-
-    gRPC lets go of it when the call is over, and does not say otherwise that it ended a call by itself.
-    """
-
-    __slots__ = ("_handler", "_method", "_metrics", "received")
-
-    request_streaming = False
-
-    def __init__(self, handler: Handler, method: str, metrics: Metrics) -> None:
-        self._handler, self._method, self._metrics = handler, method, metrics
-        self.received = False
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._handler, name)
-
-    def request_deserializer(self, message: bytes) -> Any:
-        """Parse the message."""
-        self.received = True
-        return self._handler.request_deserializer(message)
-
-    def __del__(self) -> None:
-        if not self.received:
-            self._metrics.call_not_received(self._method)
 
 
 def _retrieve(request: asyncio.Future[Any]) -> None:

@@ -1,10 +1,10 @@
 """The Open Inference Protocol, version 2, with Triton's extensions: two tensors, `dense` and `ids`."""
 # ruff: noqa: N802 (gRPC names the methods)
 
-import asyncio
 import logging
 import time
 from collections.abc import AsyncIterator
+from contextlib import aclosing
 from dataclasses import dataclass
 
 from tablefold import __version__
@@ -17,15 +17,13 @@ from tablefold.server.wire import triton
 from tablefold.server.wire.health import Health
 from tablefold.server.wire.predict import Context, predict
 from tablefold.server.wire.status import INTERNAL_TEXT
+from tablefold.server.wire.stream import in_order
 from tablefold.server.wire.tensors import check_parameters, read_inputs
 
 log = logging.getLogger(__name__)
 
 STREAMED = "/inference.GRPCInferenceService/ModelStreamInfer/request"
 """The label in the metrics of one request of a stream."""
-
-MAX_STREAM_REQUESTS = 64
-"""Requests of one stream in flight; the next is read when the first of them is answered."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -111,28 +109,9 @@ class InferenceService(GRPCInferenceServiceServicer):
         self, requests: AsyncIterator[pb.ModelInferRequest], context: Context
     ) -> AsyncIterator[pb.ModelStreamInferResponse]:
         """Yield the answers in the order of the requests; a refused request leaves the stream open."""
-        answers: asyncio.Queue[asyncio.Future[pb.ModelStreamInferResponse] | None]
-        answers = asyncio.Queue(MAX_STREAM_REQUESTS)
-
-        async def read() -> None:
-            try:
-                async for request in requests:
-                    await answers.put(asyncio.create_task(self._answer(request, context)))
-            except Exception as error:  # a message that cannot be parsed ends the stream, after the others
-                failure = asyncio.get_running_loop().create_future()
-                failure.set_exception(error)
-                await answers.put(failure)
-            await answers.put(None)
-
-        reading = asyncio.create_task(read())
-        try:
-            while (answer := await answers.get()) is not None:
-                yield await answer
-        finally:  # the client may have left
-            reading.cancel()
-            while not answers.empty():
-                if (unsent := answers.get_nowait()) is not None:
-                    unsent.cancel()
+        async with aclosing(in_order(requests, lambda request: self._answer(request, context))) as answers:
+            async for answer in answers:
+                yield answer
 
     async def _answer(self, request: pb.ModelInferRequest, context: Context) -> pb.ModelStreamInferResponse:
         """Answer one request of a stream. Its status goes before the error's text: the call has no other."""

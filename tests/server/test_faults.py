@@ -54,7 +54,7 @@ async def test_an_engine_that_hangs_fails_its_calls_and_the_process_ends_to_be_r
         hangs = asyncio.create_task(toy.status(client.infer(*toy.rows(13), timeout=30)))
         assert await process.stdout.readline() == b"hangs\n"  # by itself: no other call is in its batch
         statuses, unready = [], False
-        while not hangs.done():  # the other lane goes on meanwhile
+        while not hangs.done():  # the other thread goes on meanwhile
             status, _ = await toy.status(client.infer(*toy.rows(5), timeout=30))
             statuses.append(status)
         assert (await hangs) == ("INTERNAL", "the engine failed on this request; the server's log says why")
@@ -149,8 +149,8 @@ async def test_slow_and_silent_connections_hold_nobody_up(client, toy):
         for _ in range(20):
             assert len(await client.infer(*toy.rows(3), timeout=30)) == 3
     finally:
-        for each in sockets:
-            each.close()
+        for connection in sockets:
+            connection.close()
 
 
 async def test_too_much_load_of_every_kind_leaves_no_traceback_in_the_log(repository, toy, caplog, capfd):

@@ -16,7 +16,8 @@ from tablefold.bundle import GRAPH, MANIFEST, WEIGHTS
 from tablefold.protos import inference_pb2 as oip
 from tablefold.protos import tablefold_pb2 as pb
 from tablefold.protos.inference_pb2_grpc import GRPCInferenceServiceStub
-from tablefold.server.models.trial import end_trials
+from tablefold.server.bundles.trial import end_trials
+from tablefold.server.models import versions
 from tests.server.models import graphs
 from tests.server.models.test_reload import index, say, served_by
 from tests.server.models.test_repository import rewrite
@@ -182,7 +183,7 @@ async def test_a_bundle_that_ends_the_process_that_tries_it_is_refused(tmp_path,
         return [
             child
             for child in psutil.Process().children()
-            if "tablefold.server.models.trial_worker" in child.cmdline() and child.cpu_times().user > 1
+            if "tablefold.server.bundles.trial_worker" in child.cmdline() and child.cpu_times().user > 1
         ]
 
     async with toy.here(tmp_path, load_timeout_seconds=60) as client:
@@ -251,3 +252,23 @@ async def test_a_version_of_63_bits_is_served_by_both_protocols(tmp_path, toy):
         assert reply.version == version
         footprint = await client.tablefold.GetFootprint(pb.GetFootprintRequest())
         assert [model.version for model in footprint.models] == [version]
+
+
+async def test_a_version_that_took_too_long_is_tried_again_later_for_the_machine_may_have_been_busy(
+    tmp_path, toy, monkeypatch
+):
+    toy.write(tmp_path)
+    graphs.change_graph(toy.write(tmp_path, name="bad"), graphs.endless_loop())
+
+    async def seconds_of_update() -> float:
+        started = asyncio.get_running_loop().time()
+        await client.server.repository.update()
+        return asyncio.get_running_loop().time() - started
+
+    monkeypatch.setattr(versions, "RETRY_SECONDS", 2.5)
+    async with toy.here(tmp_path, load_timeout_seconds=1) as client:
+        assert "did not end" in index(client)["bad", "1"][1]
+        assert await seconds_of_update() < 1
+        await asyncio.sleep(2.5)
+        assert await seconds_of_update() >= 1
+        assert "did not end" in index(client)["bad", "1"][1]

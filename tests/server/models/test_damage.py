@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from tablefold.bundle import WEIGHTS
-from tablefold.server.models import lease
+from tablefold.server.bundles import lease
 from tests.server.models.test_reload import damage, index, served_by
 
 OVERWRITE = "import sys; file = open(sys.argv[1], 'r+b'); file.write(bytes(388)); file.close()"
@@ -112,4 +112,4 @@ async def test_a_bus_error_leaves_a_trace_where_weights_were_cut_off_without_a_l
         code, err = await client.server.end()
     assert code == -signal.SIGBUS
     assert "Bus error" in err
-    assert "lane-0" in err or "Thread" in err
+    assert "engine-0" in err or "Thread" in err

@@ -156,11 +156,11 @@ async def test_the_command_shows_a_running_servers_footprint(repository, toy, tm
     async with toy.there(repository, f"--token-file={token}", "--memory-limit=2GiB") as client:
         code, out, err = await run("--server", client.address, f"--token-file={token}", "--json")
         assert code == 0, err
-        told = json.loads(out)
-        [model] = told["models"]
+        footprint = json.loads(out)
+        [model] = footprint["models"]
         assert (model["name"], model["version"], model["predicted"]) == ("toy", 1, 97 * 4 + 8)
         assert model["parts"]["tables"] == 97 * 4
-        server = told["server"]
+        server = footprint["server"]
         assert server["processes"] == 1
         assert server["anonymous"] + server["mapped"] == server["total"] < server["peak"]
         assert 10 * MB < server["total"] < 2 << 30

@@ -57,7 +57,9 @@ class Load:
         self.outcomes: Counter[str] = Counter()
         dense, ids = toy.rows(100)
         self._expected, self._request, self._toy = toy.probability(dense, ids), toy.request(dense, ids), toy
-        self._tasks = [asyncio.create_task(self._call(each)) for each in clients for _ in range(callers)]
+        self._tasks = [
+            asyncio.create_task(self._call(connection)) for connection in clients for _ in range(callers)
+        ]
 
     async def _call(self, client: Client) -> None:
         status = "OK"
@@ -104,8 +106,8 @@ async def test_a_worker_that_is_killed_fails_only_its_own_calls_and_is_replaced(
         assert (await get(client.http + "/readyz")) == (200, "ready\n")
         await load.end()
         async with AsyncExitStack() as again:
-            for each in await connect(again, client):
-                assert len(await each.infer(*toy.rows(3), timeout=30)) == 3
+            for connection in await connect(again, client):
+                assert len(await connection.infer(*toy.rows(3), timeout=30)) == 3
 
 
 async def test_sigterm_drains_every_worker_and_fails_no_call(repository, toy):
@@ -146,8 +148,8 @@ async def test_what_keeps_a_worker_from_starting_is_one_line_and_exit_code_2(tmp
 async def test_the_figures_of_all_workers_are_one_page_and_they_leave_with_their_supervisor(repository, toy):
     async with toy.there(repository, "--workers", "2") as client:
         async with AsyncExitStack() as stack:
-            for each in await connect(stack, client):
-                await each.infer(*toy.rows(3), timeout=30)
+            for connection in await connect(stack, client):
+                await connection.infer(*toy.rows(3), timeout=30)
         seen = await samples(client)
         assert seen["tablefold_calls_total", INFER, "OK"] == CONNECTIONS
         assert seen["tablefold_call_seconds_count", INFER] == CONNECTIONS
@@ -163,11 +165,11 @@ async def test_the_figures_of_all_workers_are_one_page_and_they_leave_with_their
 
 async def test_the_footprint_is_that_of_all_processes_and_a_models_that_of_all_workers(repository, toy):
     async with toy.there(repository, "--workers", "2") as client:
-        told = await client.tablefold.GetFootprint(pb.GetFootprintRequest(), timeout=30)
-        workers, supervisor = {each.pid for each in workers_of(client)}, client.server.process.pid
-        assert {each.pid for each in told.processes} == {*workers, supervisor}
-        [model] = told.models
-        written = sum(each.anonymous_bytes for each in told.processes if each.pid in workers)
+        footprint = await client.tablefold.GetFootprint(pb.GetFootprintRequest(), timeout=30)
+        workers, supervisor = {worker.pid for worker in workers_of(client)}, client.server.process.pid
+        assert {process.pid for process in footprint.processes} == {*workers, supervisor}
+        [model] = footprint.models
+        written = sum(process.anonymous_bytes for process in footprint.processes if process.pid in workers)
         assert 0 < model.anonymous_bytes < 0.9 * written  # an empty worker has written something too
 
 

@@ -1,6 +1,6 @@
 """The batcher: whoever submits rows gets the answer to those rows, once, whatever happens around it.
 
-The engine and the clock are fakes, the two seams below and beside the batcher; lanes and metrics are real.
+The engine and the clock are fakes, the two seams below and beside the batcher; threads and metrics are real.
 """
 
 import asyncio
@@ -101,7 +101,7 @@ async def queued_together(batcher: Batcher, *calls: list[int]) -> list[asyncio.T
     return tasks
 
 
-async def with_busy_lane(batcher: Batcher, engine: FakeEngine) -> asyncio.Task:
+async def with_busy_thread(batcher: Batcher, engine: FakeEngine) -> asyncio.Task:
     """Shuts the gate behind one call, so that whatever comes next waits."""
     engine.gate.clear()
     first = await queued(batcher, 0)
@@ -134,7 +134,7 @@ def test_each_call_gets_its_own_rows_whatever_shares_its_batch(sizes, engine_thr
 async def test_what_waits_when_a_lane_gets_free_goes_together_in_order_of_arrival():
     engine = FakeEngine()
     async with batcher_of(engine, max_batch_size=4) as batcher:
-        first = await with_busy_lane(batcher, engine)
+        first = await with_busy_thread(batcher, engine)
         calls = [await queued(batcher, *ids) for ids in ([1], [2, 3], [4, 5], [6])]
         engine.gate.set()
         await asyncio.gather(first, *calls)
@@ -145,7 +145,7 @@ async def test_what_waits_when_a_lane_gets_free_goes_together_in_order_of_arriva
 async def test_a_call_is_not_cut_for_a_few_rows_too_many():
     engine = FakeEngine()
     async with batcher_of(engine, max_batch_size=4, max_rows=6) as batcher:
-        first = await with_busy_lane(batcher, engine)
+        first = await with_busy_thread(batcher, engine)
         sizes = [6, 3, 3, 5, 1, 1, 7]
         calls = [await queued(batcher, *range(size)) for size in sizes]
         engine.gate.set()
@@ -169,7 +169,7 @@ async def test_a_call_that_is_a_batch_of_its_own_is_not_copied():
     assert np.shares_memory(engine.batches[0], ids)
 
 
-async def test_a_call_larger_than_a_batch_runs_on_all_lanes_and_comes_back_whole():
+async def test_a_call_larger_than_a_batch_runs_on_all_engine_threads_and_comes_back_whole():
     engine = FakeEngine()
     async with batcher_of(engine, engine_threads=2, max_batch_size=4) as batcher:
         engine.gate.clear()
@@ -191,7 +191,7 @@ async def test_the_reply_tells_waiting_from_computing():
 
     engine = FakeEngine(answer)
     async with batcher_of(engine, clock=lambda: now) as batcher:
-        first = await with_busy_lane(batcher, engine)
+        first = await with_busy_thread(batcher, engine)
         second = await queued(batcher, 1)
         now += 2
         engine.gate.set()
@@ -202,7 +202,7 @@ async def test_the_reply_tells_waiting_from_computing():
 async def test_a_full_queue_refuses_at_once_and_recovers():
     engine = FakeEngine()
     async with batcher_of(engine, max_queue_rows=5) as batcher:
-        first = await with_busy_lane(batcher, engine)
+        first = await with_busy_thread(batcher, engine)
         waiting = await queued(batcher, 1, 2, 3, 4)
         with pytest.raises(Overloaded, match="4 of 5 rows wait"):
             await batcher.submit(*rows_of(5, 6))
@@ -226,7 +226,7 @@ async def test_work_that_expires_in_the_queue_never_reaches_the_engine():
     now = 0.0
     engine = FakeEngine()
     async with batcher_of(engine, clock=lambda: now) as batcher:
-        first = await with_busy_lane(batcher, engine)
+        first = await with_busy_thread(batcher, engine)
         expires, lives = await queued(batcher, 1, deadline=1), await queued(batcher, 2, deadline=9)
         now = 5.0
         engine.gate.set()
@@ -239,7 +239,7 @@ async def test_work_that_expires_in_the_queue_never_reaches_the_engine():
 async def test_a_caller_that_leaves_frees_its_place_and_its_rows_are_not_computed():
     engine = FakeEngine()
     async with batcher_of(engine, max_queue_rows=3) as batcher:
-        first = await with_busy_lane(batcher, engine)
+        first = await with_busy_thread(batcher, engine)
         leaves = await queued(batcher, 1, 2, 3)
         leaves.cancel()
         with pytest.raises(asyncio.CancelledError):
@@ -322,7 +322,7 @@ async def test_when_one_part_of_a_call_fails_the_rest_of_it_leaves_the_queue():
 async def test_closing_refuses_newcomers_and_still_answers_what_waits():
     engine = FakeEngine()
     async with batcher_of(engine) as batcher:
-        first = await with_busy_lane(batcher, engine)
+        first = await with_busy_thread(batcher, engine)
         waiting = await queued(batcher, 1)
         batcher.close()
         with pytest.raises(Unavailable):
@@ -331,7 +331,7 @@ async def test_closing_refuses_newcomers_and_still_answers_what_waits():
         await asyncio.gather(first, waiting)
 
 
-async def test_models_take_turns_on_the_lanes():
+async def test_models_take_turns_on_the_engine_threads():
     busy, quiet = FakeEngine(), FakeEngine()
     async with batcher_of(busy, max_batch_size=1) as batcher:
         other = Batcher(
@@ -340,7 +340,7 @@ async def test_models_take_turns_on_the_lanes():
             Metrics().of_model("quiet", Parts()),
             BatchSizing(rows=8, rows_per_second=np.inf, max_rows=8),
         )
-        first = await with_busy_lane(batcher, busy)
+        first = await with_busy_thread(batcher, busy)
         many = await queued(batcher, *range(1, 50))
         one = asyncio.create_task(other.submit(*rows_of(7)))
         await asyncio.sleep(0)
@@ -352,7 +352,7 @@ async def test_models_take_turns_on_the_lanes():
 
 async def ran_in_order(batcher: Batcher, engine: FakeEngine, *calls: tuple[int, float | None]) -> list[int]:
     """The first ids of the batches, where each call (id, deadline) is a batch of its own."""
-    first = await with_busy_lane(batcher, engine)
+    first = await with_busy_thread(batcher, engine)
     tasks = [await queued(batcher, number, deadline=deadline) for number, deadline in calls]
     engine.gate.set()
     await asyncio.gather(first, *tasks)
@@ -370,7 +370,7 @@ async def test_newcomers_in_a_hurry_do_not_starve_a_call_without_a_deadline():
     now = 100.0
     engine = FakeEngine()
     async with batcher_of(engine, clock=lambda: now, max_batch_size=1) as batcher:
-        first = await with_busy_lane(batcher, engine)
+        first = await with_busy_thread(batcher, engine)
         patient = await queued(batcher, 1)
         hurried = []
         for number in range(2, 40):
@@ -385,7 +385,7 @@ async def test_newcomers_in_a_hurry_do_not_starve_a_call_without_a_deadline():
 async def test_a_call_that_cannot_make_its_deadline_behind_what_waits_is_refused_at_once():
     engine = FakeEngine()
     async with batcher_of(engine, clock=lambda: 0.0, rate=200) as batcher:
-        first = await with_busy_lane(batcher, engine)  # 1 row
+        first = await with_busy_thread(batcher, engine)  # 1 row
         waiting = await queued(batcher, *range(49), deadline=0.4)
         with pytest.raises(DeadlineUnreachable, match="50 rows come first, at 200 rows a second"):
             await batcher.submit(*rows_of(*range(30)), deadline=0.45)
@@ -397,7 +397,7 @@ async def test_a_call_that_cannot_make_its_deadline_behind_what_waits_is_refused
 async def test_only_what_is_more_urgent_counts_against_a_deadline():
     engine = FakeEngine()
     async with batcher_of(engine, clock=lambda: 0.0, rate=100, max_batch_size=50) as batcher:
-        first = await with_busy_lane(batcher, engine)
+        first = await with_busy_thread(batcher, engine)
         patient = await queued(batcher, *range(500))
         hurried = await queued(batcher, 7, deadline=0.5)
         with pytest.raises(DeadlineUnreachable):
@@ -450,14 +450,14 @@ def test_the_knee_is_the_smallest_batch_with_nearly_the_best_rows_a_second(secon
 async def test_a_batch_is_filled_with_part_of_a_call_only_where_it_would_be_less_than_half_full():
     engine = FakeEngine()
     async with batcher_of(engine, max_batch_size=10) as batcher:
-        first = await with_busy_lane(batcher, engine)
+        first = await with_busy_thread(batcher, engine)
         calls = [await queued(batcher, *range(size)) for size in (12, 9, 6, 7)]
         engine.gate.set()
         await asyncio.gather(first, *calls)
     assert engine.sizes == [1, 10, 10, 7, 7]  # 12 = 10 + 2, 9 = 8 + 1, then 1 + 6, then 7
 
 
-async def test_an_engine_that_hangs_costs_its_own_callers_an_error_and_the_lane():
+async def test_an_engine_that_hangs_costs_its_own_callers_an_error_and_the_thread():
     engine = FakeEngine()
     async with batcher_of(engine, engine_threads=2, engine_timeout_seconds=0.2) as batcher:
         engine.gate.clear()
@@ -468,16 +468,16 @@ async def test_an_engine_that_hangs_costs_its_own_callers_an_error_and_the_lane(
         assert batcher._engine_threads.hanging == 1
         engine.gate, stuck = threading.Event(), engine.gate
         engine.gate.set()
-        np.testing.assert_array_equal(  # the other lane lives
+        np.testing.assert_array_equal(  # the other thread lives
             (await batcher.submit(*rows_of(4))).probability, expected(np.array([[4]]))
         )
-        stuck.set()  # and if the lane comes back after all, nobody is answered twice
+        stuck.set()  # and if the thread comes back after all, nobody is answered twice
 
 
-async def test_when_every_lane_hangs_all_that_wait_and_all_that_come_are_answered():
+async def test_when_every_thread_hangs_all_that_wait_and_all_that_come_are_answered():
     engine = FakeEngine()
     async with batcher_of(engine, engine_timeout_seconds=0.2) as batcher:
-        first = await with_busy_lane(batcher, engine)
+        first = await with_busy_thread(batcher, engine)
         waiting = [await queued(batcher, number) for number in range(5)]
         with pytest.raises(EngineError):
             await first

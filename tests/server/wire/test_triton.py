@@ -13,9 +13,11 @@ from tests.server.test_serving import gated
 async def test_the_configuration_says_what_one_row_is_and_how_many_fit(repository, toy):
     async with toy.here(repository, max_queue_rows=500) as client:
         config = (await client.oip.ModelConfig(pb.ModelConfigRequest(name="toy"))).config
-        inputs = [(each.name, each.data_type, list(each.dims)) for each in config.input]
+        inputs = [(tensor.name, tensor.data_type, list(tensor.dims)) for tensor in config.input]
         assert inputs == [("dense", pb.TYPE_FP32, [2]), ("ids", pb.TYPE_INT64, [4])]
-        assert [(each.name, each.data_type) for each in config.output] == [("probability", pb.TYPE_FP32)]
+        assert [(tensor.name, tensor.data_type) for tensor in config.output] == [
+            ("probability", pb.TYPE_FP32)
+        ]
         assert not config.output[0].reshape.shape, "a number a row has no dimension of its own"
         assert config.max_batch_size == 500
         assert len(await client.infer(*toy.rows(config.max_batch_size))) == 500

@@ -9,7 +9,7 @@ import grpc
 
 from tablefold.errors import UsageError
 from tablefold.regular_file import read_regular_file
-from tablefold.server.wire.watched_file import FileStamp, stamp_of
+from tablefold.server.security.watched_file import FileStamp, stamp_of
 
 log = logging.getLogger(__name__)
 

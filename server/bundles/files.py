@@ -14,8 +14,8 @@ from tablefold.bundle import (
 )
 from tablefold.errors import BundleError
 from tablefold.regular_file import read_regular_file
-from tablefold.server.models.external_data import external_files
-from tablefold.server.models.lease import Lease
+from tablefold.server.bundles.external_data import external_files
+from tablefold.server.bundles.lease import Lease
 
 MAX_GRAPH_BYTES = 256 << 20
 """Weights are outside the graph, so it is small."""

@@ -11,7 +11,7 @@ from typing import Any
 
 from tablefold.errors import UsageError
 from tablefold.regular_file import read_regular_file
-from tablefold.server.wire.watched_file import stamp_of
+from tablefold.server.security.watched_file import stamp_of
 
 log = logging.getLogger(__name__)
 

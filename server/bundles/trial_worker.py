@@ -15,9 +15,9 @@ from contextlib import suppress
 from pathlib import Path
 
 from tablefold.bundle import read_manifest
+from tablefold.server.bundles.warm_up import WarmUp, warm_up_engine
 from tablefold.server.engines.device import Device
 from tablefold.server.engines.onnx import OnnxEngine
-from tablefold.server.models.warm_up import WarmUp, warm_up_engine
 
 OOM_SCORE = 1000
 """The kernel's highest: where memory runs out, this process ends and not the server."""

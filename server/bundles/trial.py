@@ -26,12 +26,16 @@ START_SECONDS = 60.0
 """For Python's imports on a loaded machine; not part of the time that a load may take."""
 
 
+class LoadInterrupted(BundleError):
+    """Loading took too long, or its process ended: perhaps the machine was to blame, and not the bundle."""
+
+
 class TrialProcess:
     """One process that loads bundles, one after the other."""
 
     def __init__(self) -> None:
         self._process = subprocess.Popen(
-            [sys.executable, "-m", "tablefold.server.models.trial_worker", str(IDLE_SECONDS)],
+            [sys.executable, "-m", "tablefold.server.bundles.trial_worker", str(IDLE_SECONDS)],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.DEVNULL,
@@ -45,8 +49,8 @@ class TrialProcess:
     def load(self, folder: Path, max_rows: int, max_seconds: float) -> None:
         """Load and warm up the bundle there. From any thread.
 
-        Raises BundleError where it cannot be loaded, ends the process, or takes longer than `max_seconds`;
-        EOFError where the process had ended before.
+        Raises BundleError where it cannot be loaded; LoadInterrupted where it ends the process, or takes
+        longer than `max_seconds`; EOFError where the process had ended before.
         """
         if not self._ready:
             try:
@@ -67,7 +71,7 @@ class TrialProcess:
         try:
             line = self._read_line(max_seconds)
         except TimeoutError:
-            raise BundleError(
+            raise LoadInterrupted(
                 f"{folder}: loading it and running its golden rows did not end within "
                 f"{max_seconds:g} seconds "
                 "(--load-timeout-seconds)"
@@ -77,7 +81,7 @@ class TrialProcess:
             if not code:  # it was idle too long when the request came
                 raise EOFError
             ending = signal.Signals(-code).name if code < 0 else f"exit code {code}"
-            raise BundleError(f"{folder}: loading it ends the process that does it ({ending})")
+            raise LoadInterrupted(f"{folder}: loading it ends the process that does it ({ending})")
         self.idle = True
         if error := json.loads(line)["error"]:
             raise BundleError(error)
@@ -137,7 +141,7 @@ def try_bundle(folder: Path, max_rows: int, max_seconds: float) -> None:
             return
         except EOFError:
             if fresh:
-                raise BundleError(f"{folder}: the process that tries bundles cannot be started") from None
+                raise LoadInterrupted(f"{folder}: the process that tries bundles does not start") from None
         except BundleError:
             reusable = process.idle
             raise
