@@ -87,17 +87,17 @@ def predict(
         typer.echo(f"rows {count:,}   AUC {auc}   logloss {logloss}   ({scores.rows.description})")
 
 
-def show_footprint(server: str, *, tls_ca: Path | None, token_file: Path | None, json: bool) -> None:
-    """What `tablefold footprint --server` prints. Raises UsageError."""
+def show_footprint(server: str, files: dict[str, Path | None], *, json: bool) -> None:
+    """Print the footprint of a running server. `files` are those of CredentialFiles. Raises UsageError."""
     from json import dumps
 
     from tablefold.client.client import Client
     from tablefold.client.transport.credentials import CredentialFiles
     from tablefold.errors import RequestError, UsageError
 
-    token = CredentialFiles(tls_ca=tls_ca, token_file=token_file).load().token
+    known = CredentialFiles(**files).load()
     try:
-        with Client(server, ca=tls_ca, token=token) as client:
+        with Client(server, ca=known.ca, cert=known.cert, key=known.key, token=known.token) as client:
             footprint = client.footprint()
     except RequestError as error:
         raise UsageError(

@@ -17,7 +17,7 @@ from rich.table import Table
 from tablefold import __version__
 from tablefold.bundle import read_manifest
 from tablefold.client.cli import predict, show_footprint
-from tablefold.client.options import TlsCa, TokenFile
+from tablefold.client.options import TlsCa, TlsCert, TlsKey, TokenFile
 from tablefold.console import make_console, print_error
 from tablefold.errors import TablefoldError, UsageError
 from tablefold.exporter.cli import RowTypes, export, forecast_footprint, with_row_types
@@ -85,6 +85,8 @@ def footprint(
         typer.Option(metavar="HOST:PORT", help="Ask a running server instead.", show_default=False),
     ] = None,
     tls_ca: TlsCa = None,
+    tls_cert: TlsCert = None,
+    tls_key: TlsKey = None,
     token_file: TokenFile = None,
     data: Annotated[
         str | None,
@@ -126,7 +128,8 @@ def footprint(
             "give one of: a bundle's folder, such as REPOSITORY/MODEL/1; --server HOST:PORT; --data; --schema"
         )
     if server is not None:
-        show_footprint(server, tls_ca=tls_ca, token_file=token_file, json=json)
+        files = {"tls_ca": tls_ca, "tls_cert": tls_cert, "tls_key": tls_key, "token_file": token_file}
+        show_footprint(server, files, json=json)
     elif bundle is not None:
         manifest = read_manifest(bundle)
         _show(str(bundle), manifest.footprint, manifest.method.dim, json=json)

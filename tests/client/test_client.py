@@ -1,6 +1,9 @@
 """The public client against real servers: raw values in, probabilities out, a class for each refusal."""
 
 import asyncio
+import json
+import subprocess
+import sys
 import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -171,8 +174,10 @@ def test_each_refusal_has_its_class(toy: Server, nobody: str, start_fake: Callab
         assert not client.ready()
     slow = start_fake(delay=[1.0, 1.0])
     row = {f"I{i}": [0.5] for i in range(1, 14)} | {f"C{i}": ["1"] for i in range(1, 27)}
-    with Client(slow.address) as client, pytest.raises(DeadlineExceeded, match="in time"):
-        client.predict("ctr", row, timeout=0.2)
+    with Client(slow.address) as client:
+        client.model_info("ctr")
+        with pytest.raises(DeadlineExceeded, match="time"):
+            client.predict("ctr", row, timeout=0.5)
     for habits, error in [
         ({"shed_every": 1}, Overloaded),
         ({"spoil": "nan"}, BadReply),
@@ -215,6 +220,12 @@ def test_tls_a_client_certificate_and_a_token(tmp_path: Path, start_server: Call
     files = {"ca": TLS / "ca.pem", "cert": str(TLS / "client.pem"), "key": (TLS / "client.key").read_bytes()}
     with Client(address, **files, token="sesame") as client:
         np.testing.assert_allclose(client.predict("toy", FEATURES), expected(), rtol=1e-5)
+    options = ("--tls-ca", files["ca"], "--tls-cert", files["cert"], "--tls-key", TLS / "client.key")
+    command = [sys.executable, "-m", "tablefold", "footprint", "--server", address, "--json", *options]
+    done = subprocess.run(
+        [*map(str, command), "--token-file", f"{tmp_path}/token"], capture_output=True, text=True, check=True
+    )
+    assert json.loads(done.stdout)["models"][0]["name"] == "toy"
     with Client(address, **files, token="open") as client, pytest.raises(Unauthenticated, match="token"):
         client.predict("toy", FEATURES)
     for refused in ({"ca": TLS / "ca.pem"}, {}):
