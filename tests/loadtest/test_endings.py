@@ -110,3 +110,11 @@ def test_client_processes_do_not_outlive_a_load_test_that_is_killed(quick):
     _, alive = psutil.wait_procs(clients, timeout=20)
     assert not alive
     assert "BrokenPipe" not in problems
+
+
+@pytest.mark.parametrize("seconds", [0.5, 1.0, 2.0, 3.0])
+def test_ctrl_c_while_the_command_is_imported_is_no_traceback(quick, seconds):
+    process = start(quick)
+    time.sleep(seconds)
+    process.send_signal(signal.SIGINT)
+    finish(process)
