@@ -22,7 +22,7 @@ OwnNetwork = Annotated[
 ]
 
 
-@options_of("config", TrainConfig)
+@options_of("config", TrainConfig, leave_out=("vectors_without_dense",))
 def train(
     data: Data,
     out: Annotated[Path, typer.Option(help="The checkpoint folder to write.", show_default=False)],

@@ -54,6 +54,9 @@ class TrainConfig(BaseModel):
     """Widths of the layers that dense values go through first; dlrm only."""
     top: Annotated[tuple[Width, ...], Field(min_length=1)] = (512, 256)
     """Widths of the layers before the logit."""
+    vectors_without_dense: bool = True
+    """Where there are no dense values, let dlrm read the vectors beside their products. Checkpoints of older
+    formats do not."""
 
 
 FIRST_STAGE_DIM = 2
@@ -80,4 +83,5 @@ def cheap_stage(config: TrainConfig) -> TrainConfig:
         network=config.network,
         bottom=config.bottom,
         top=config.top,
+        vectors_without_dense=config.vectors_without_dense,
     )

@@ -1,7 +1,9 @@
 """Checkpoints of older formats become the newest one as they are read.
 
-2   settings `batch_rows` and `table_lr`; the network's weights begin with `head.network.`
-3   settings `batch_size` and `embedding_lr`; the network's weights begin with `network.module.`
+2   settings `batch_rows` and `table_lr`; the network's weights begin with `head.network.`; without dense
+    values DLRM reads only products of vectors
+3   settings `batch_size` and `embedding_lr`; the network's weights begin with `network.module.`; the setting
+    `vectors_without_dense`
 """
 
 import json
@@ -34,7 +36,7 @@ def read_description(text: bytes) -> tuple[dict[str, Any], int]:
         )
     if written < 3:
         config = {RENAMED_SETTINGS.get(name, name): value for name, value in content["config"].items()}
-        content = content | {"config": config}
+        content = content | {"config": config | {"vectors_without_dense": False}}
     return content | {"format": FORMAT}, written
 
 

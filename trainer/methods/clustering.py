@@ -74,7 +74,7 @@ def _kmeans(vectors: np.ndarray, weights: np.ndarray, rows: int, seed: int) -> t
         vectors.shape[1],
         rows,
         niter=ITERATIONS,
-        seed=seed,
+        seed=seed % 2**31,  # faiss takes 32 bits
         min_points_per_centroid=1,
         max_points_per_centroid=POINTS_PER_ROW,
     )

@@ -17,7 +17,9 @@ NetworkFactory = Callable[[int, int, int], nn.Module]
 """(N dense values, F features, d) -> a module from dense float32 [B, N] and vectors float32 [B, F, d] to a
 logit float32 [B]."""
 OURS: dict[str, Callable[[TrainConfig], NetworkFactory]] = {
-    "dlrm": lambda config: partial(DLRM, bottom=config.bottom, top=config.top),
+    "dlrm": lambda config: partial(
+        DLRM, bottom=config.bottom, top=config.top, vectors_without_dense=config.vectors_without_dense
+    ),
     "dcnv2": lambda config: partial(DCNv2, top=config.top),
     "deepfm": lambda config: partial(DeepFM, top=config.top),
 }

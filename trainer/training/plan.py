@@ -11,6 +11,7 @@ from pathlib import Path
 from tablefold.trainer.config import TrainConfig, cheap_stage
 from tablefold.trainer.embedding.vocabulary import Vocabulary
 from tablefold.trainer.methods.registry import needs_vectors
+from tablefold.trainer.training.collapse import SMALLER_L2
 from tablefold.trainer.training.warm_start import full_stage
 
 
@@ -27,7 +28,8 @@ class Stage:
 class Plan:
     """The stages of a training run."""
 
-    first: Stage | None
+    first: tuple[Stage, ...]
+    """Tried in turn until one does not collapse; empty where no first stage is needed."""
     final: Stage
 
 
@@ -41,7 +43,7 @@ def make_plan(
     """Plan the run that writes `out`.
 
     `first_stage_at` says where a first stage of given settings is kept, for runs that share it; otherwise
-    that is `<out>.stage1`.
+    that is `<out>.stage1`, and `<out>.stage1-l2-...` for those with a smaller L2.
     """
     final = Stage(name=name, config=config, out=out)
     if config.warm_start:
@@ -49,6 +51,15 @@ def make_plan(
     elif any(needs_vectors(config, vocabulary) for vocabulary in vocabularies):
         settings = cheap_stage(config)
     else:
-        return Plan(first=None, final=final)
-    kept_at = first_stage_at(settings) if first_stage_at else out.with_name(f"{out.name}.stage1")
-    return Plan(first=Stage(name="first stage", config=settings, out=kept_at), final=final)
+        return Plan(first=(), final=final)
+
+    def kept_at(tried: TrainConfig) -> Path:
+        if first_stage_at is not None:
+            return first_stage_at(tried)
+        suffix = "" if tried.l2 == settings.l2 else f"-l2-{tried.l2:g}"
+        return out.with_name(f"{out.name}.stage1{suffix}")
+
+    penalties = dict.fromkeys(settings.l2 * factor for factor in SMALLER_L2)
+    attempts = [settings.model_copy(update={"l2": l2}) for l2 in penalties]
+    first = tuple(Stage(name="first stage", config=tried, out=kept_at(tried)) for tried in attempts)
+    return Plan(first=first, final=final)

@@ -1,10 +1,10 @@
 """A training run: plan its stages, run each, return the final one's checkpoint."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from tablefold.errors import UsageError
+from tablefold.errors import TrainingError, UsageError
 from tablefold.logs import EncodedLog, Splits
 from tablefold.schema import FeatureSchema
 from tablefold.trainer.checkpoint.checkpoint import Checkpoint
@@ -13,7 +13,8 @@ from tablefold.trainer.config import TrainConfig
 from tablefold.trainer.embedding.vocabulary import count_vocabularies
 from tablefold.trainer.methods.registry import require_settings
 from tablefold.trainer.training.callbacks import Callback
-from tablefold.trainer.training.plan import make_plan
+from tablefold.trainer.training.collapse import entropy_if_collapsed
+from tablefold.trainer.training.plan import Stage, make_plan
 from tablefold.trainer.training.resume import STATE_MINUTES
 from tablefold.trainer.training.stage import StageRunner
 
@@ -61,8 +62,30 @@ def train(
     finished = runner.finished(plan.final)
     if finished is not None:
         return finished
-    first = None if plan.first is None else runner.finished(plan.first) or runner.run(plan.first)
-    return runner.run(plan.final, first)
+    return runner.run(plan.final, _first_stage(runner, plan.first))
+
+
+def _first_stage(runner: StageRunner, attempts: Sequence[Stage]) -> Checkpoint | None:
+    """Train the stage that the final one learns from; one that collapsed is tried again with a smaller L2.
+
+    Raises TrainingError where all have collapsed: there is nothing to learn a hash from.
+    """
+    for number, stage in enumerate(attempts, 1):
+        checkpoint = runner.finished(stage) or runner.run(stage)
+        entropy = entropy_if_collapsed(checkpoint.description.metrics)
+        if entropy is None:
+            return checkpoint
+        found = (
+            f"the first stage learned nothing with an L2 of {stage.config.l2:g} (validation normalised "
+            f"entropy {entropy:.3f}, and 1 is always giving the share of clicks)"
+        )
+        if number == len(attempts):
+            raise TrainingError(
+                f"{found}, so its vectors do not say which ids are alike: give a longer log, or a method "
+                "that needs no first stage, such as hash or lhf-f"
+            )
+        runner.callback.on_warning(f"{found}; trying {attempts[number].config.l2:g}")
+    return None
 
 
 def _require_learnable(splits: Splits) -> None:

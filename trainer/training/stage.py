@@ -23,6 +23,7 @@ from tablefold.trainer.methods.registry import make_row_maps, needs_vectors
 from tablefold.trainer.networks.ctr_model import CTRModel
 from tablefold.trainer.networks.registry import import_factory
 from tablefold.trainer.training.callbacks import Callback, StageStart
+from tablefold.trainer.training.collapse import entropy_if_collapsed
 from tablefold.trainer.training.frequency import id_frequency
 from tablefold.trainer.training.loop import EpochResult, TrainingLoop
 from tablefold.trainer.training.plan import Stage
@@ -175,6 +176,8 @@ class StageRunner:
         best, test = checkpoints.load(stage.out, import_factory(stage.config.network)), self.splits.test
         measured = _test_quality(best, test, id_frequency(self.schema, self.vocabularies, test))
         metrics = best.description.metrics | {f"test_{name}": value for name, value in measured.items()}
+        if entropy_if_collapsed(metrics) is not None:
+            metrics["collapsed"] = 1.0
         description = best.description.model_copy(update={"metrics": metrics})
         checkpoints.describe(description, stage.out)
         self.callback.on_test(measured)

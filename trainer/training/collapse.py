@@ -1,0 +1,19 @@
+"""Models that learned nothing: no better than always giving the share of clicks."""
+
+from collections.abc import Mapping
+
+COLLAPSED_ABOVE = 0.99
+"""Validation normalised entropy; 1 is always giving the share of clicks (see `tablefold.metrics`)."""
+SMALLER_L2 = (1.0, 0.1, 0.01)
+"""Times the L2 of a first stage: those tried in turn.
+
+L2 pulls vectors to zero. Where clicks depend on products of vectors alone, the gradient there is zero too, and
+only with a smaller penalty can the vectors leave. The largest one with which the stage learns is taken: see
+`FIRST_STAGE_L2` for what it does.
+"""
+
+
+def entropy_if_collapsed(metrics: Mapping[str, float]) -> float | None:
+    """Return a checkpoint's validation normalised entropy if the model learned nothing, else None."""
+    entropy = metrics.get("validation_normalised_entropy", 0.0)
+    return entropy if entropy > COLLAPSED_ABOVE else None
