@@ -48,7 +48,9 @@ def train(
     on the way goes to OUT.metrics.jsonl, what --resume needs to OUT.state until the run is done.
     """
     from contextlib import ExitStack
+    from math import isnan
 
+    from tablefold.errors import UsageError
     from tablefold.logs import SplitRule
     from tablefold.logs.terminal import read_splits_with_bar
     from tablefold.trainer.checkpoint.files import require_free
@@ -57,8 +59,11 @@ def train(
     from tablefold.trainer.progress.metrics_log import JsonLines, TensorBoard
     from tablefold.trainer.progress.terminal import Terminal
     from tablefold.trainer.training.callbacks import Callback, Callbacks
+    from tablefold.trainer.training.collapse import entropy_if_collapsed
     from tablefold.trainer.training.run import train as run
 
+    if isnan(checkpoint_every):
+        raise UsageError("--checkpoint-every nan: give a number of minutes")
     Method.parse(config.method)  # a wrong name is refused before the log is read
     import_factory(config.network)
     require_free(out)
@@ -71,18 +76,25 @@ def train(
         config = config.model_copy(update={"batch_size": batch_size})
     console.print(
         f"{data}: {len(splits.train):,} training, {len(splits.validation):,} validation and "
-        f"{len(splits.test):,} test rows",
+        f"{len(splits.test):,} test examples",
     )
     with ExitStack() as stack:
         callbacks: list[Callback] = [JsonLines(out, resume=resume)]
         if tensorboard is not None:
             callbacks.append(stack.enter_context(TensorBoard(tensorboard)))
         callbacks.append(stack.enter_context(Terminal(console)))
-        run(
+        trained = run(
             schema, splits, config, out, callback=Callbacks(callbacks), data=data, resume=resume,
             state_minutes=checkpoint_every,
         )  # fmt: skip
     print_written(console, out)
+    entropy = entropy_if_collapsed(trained.description.metrics)
+    if entropy is not None:
+        console.print(
+            f"it learned next to nothing: its validation normalised entropy is {entropy:.3f}, and 1 is "
+            "always giving the share of clicks",
+            style="yellow",
+        )
 
 
 def compress(
@@ -94,12 +106,19 @@ def compress(
     row_ratio: Annotated[
         float, typer.Option(min=1, help="How many times fewer rows: alike ids then share one.")
     ] = 1,
+    max_logloss_increase: Annotated[
+        float,
+        typer.Option(min=0, help="Refuse what costs more validation logloss than this."),
+    ] = 1e-3,
     network: OwnNetwork = "dlrm",
 ) -> None:
     """Compress a trained model without training it again, and say what that cost.
 
     Fewer bits a row come after this: `tablefold export --row-type`.
     """
+    from math import isfinite
+
+    from rich.markup import escape
     from rich.table import Table
 
     from tablefold.errors import UsageError
@@ -109,16 +128,24 @@ def compress(
 
     if rank is None and row_ratio == 1:
         raise UsageError("nothing to do: give --rank, --row-ratio or both")
+    if not isfinite(row_ratio):
+        raise UsageError(f"--row-ratio {row_ratio}: give a finite number")
     if out.resolve() == checkpoint.resolve():
         raise UsageError(f"--out {out} is the checkpoint itself; give another folder")
     checkpoints.require_free(out)
     console = make_console(stderr=True)
     with console.status("reading the checkpoint") as status:
         trained = checkpoints.load(checkpoint, import_factory(network))
-        done = run(trained, rank=rank, row_ratio=row_ratio, on_step=status.update)
+        done = run(
+            trained,
+            rank=rank,
+            row_ratio=row_ratio,
+            max_logloss_increase=max_logloss_increase,
+            on_step=lambda step: status.update(escape(step)),
+        )
         status.update("writing")
         checkpoints.save(done.checkpoint, out)
-    table = Table("", title=f"{len(trained.validation):,} validation rows")
+    table = Table("", title=f"{len(trained.validation):,} validation examples")
     for column in ("before", "after", "change"):
         table.add_column(column, justify="right")
     before, after = done.before, done.after

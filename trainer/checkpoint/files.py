@@ -42,9 +42,15 @@ REPLAY_TOLERANCE = 1e-4
 
 
 def require_free(folder: Path) -> None:
-    """Nothing but an older checkpoint may stand where one is to be written. Raises UsageError."""
-    occupied = folder.is_file() or (folder.is_dir() and any(folder.iterdir()))
-    if occupied and not (folder / DESCRIPTION).is_file():
+    """Raise UsageError if anything but an older checkpoint stands where one is to be written."""
+    if folder.name in ("", ".."):
+        raise UsageError(f"--out {str(folder)!r} has no name of its own; give the folder to write")
+    try:
+        occupied = (folder.is_dir() and any(folder.iterdir())) or (folder.exists() and not folder.is_dir())
+        is_checkpoint = (folder / DESCRIPTION).is_file()
+    except OSError as error:
+        raise UsageError(f"--out {folder} cannot be used: {error.strerror}") from error
+    if occupied and not is_checkpoint:
         raise UsageError(f"{folder} exists and is not a checkpoint; give another --out, or remove it")
 
 

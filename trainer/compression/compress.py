@@ -15,7 +15,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from tablefold.errors import UsageError
+from tablefold.errors import QualityError, UsageError
 from tablefold.metrics import auc, logloss
 from tablefold.trainer.checkpoint.checkpoint import Checkpoint
 from tablefold.trainer.compression.feature_table import FeatureTable, feature_tables, rebuild
@@ -23,6 +23,8 @@ from tablefold.trainer.methods.clustering import cluster
 from tablefold.trainer.methods.registry import Method
 
 ROWS_AT_ONCE = 1 << 18
+MAX_LOGLOSS_INCREASE = 1e-3
+"""The same default as export's."""
 
 OnStep = Callable[[str], None]
 """Called before each step with what it does."""
@@ -55,26 +57,33 @@ def compress(
     *,
     rank: int | None = None,
     row_ratio: float = 1.0,
+    max_logloss_increase: float = MAX_LOGLOSS_INCREASE,
     on_step: OnStep = lambda step: None,
 ) -> Compressed:
-    """`low_rank`, then `cluster_rows`, judged together against `checkpoint`.
+    """Apply `low_rank`, then `cluster_rows`, and measure what they cost on validation examples.
 
-    The new checkpoint's metrics are its own; `compress_*` among them say what was lost. Raises UsageError for
-    an invalid rank or row ratio.
+    The new checkpoint's metrics are its own. `trained_logloss` among them is that of the model as trained,
+    which all later steps are compared with; `compress_*` say what was lost in this one.
+
+    Raises UsageError for an invalid rank or row ratio, QualityError where the validation logloss is more than
+    `max_logloss_increase` above that of the model as trained.
     """
     on_step("judging the model as it is")
-    log, trained = checkpoint.validation, checkpoint.model.predict(checkpoint.validation)
+    log, before_probability = checkpoint.validation, checkpoint.model.predict(checkpoint.validation)
     small = checkpoint
     if rank is not None:
         small = low_rank(small, rank, on_step=on_step)
     if row_ratio > 1:
         small = cluster_rows(small, row_ratio, on_step=on_step)
     on_step("judging the compressed model")
-    stored = small.model.predict(log)
-    before, after = _quality(checkpoint, trained), _quality(small, stored)
-    largest_change = float(np.abs(stored - trained).max())
+    after_probability = small.model.predict(log)
+    before, after = _quality(checkpoint, before_probability), _quality(small, after_probability)
+    trained_logloss = checkpoint.description.metrics.get("trained_logloss", before.logloss)
+    _require_quality(after.logloss, trained_logloss, len(log), max_logloss_increase)
+    largest_change = float(np.abs(after_probability - before_probability).max())
     metrics = {
         "validation_logloss": after.logloss,
+        "trained_logloss": trained_logloss,
         "compress_logloss_increase": after.logloss - before.logloss,
         "compress_largest_change": largest_change,
     }
@@ -86,6 +95,16 @@ def compress(
         before=before,
         after=after,
         largest_change=largest_change,
+    )
+
+
+def _require_quality(logloss: float, trained_logloss: float, examples: int, most: float) -> None:
+    if logloss - trained_logloss <= most:  # never true of NaN
+        return
+    raise QualityError(
+        f"this costs too much on {examples} validation examples: a logloss of {logloss:.5f}, where the model "
+        f"as trained has {trained_logloss:.5f}; at most {most:g} more is allowed. Nothing was written: give "
+        "a higher --rank or a lower --row-ratio, or allow more with --max-logloss-increase"
     )
 
 

@@ -67,16 +67,17 @@ class JsonLines(Recorder):
 
     def __init__(self, out: Path, *, resume: bool) -> None:
         self.path = out.with_name(f"{out.name}.metrics.jsonl")
-        self.path.parent.mkdir(parents=True, exist_ok=True)
-        if not resume:
-            self.path.unlink(missing_ok=True)
+        self._keep_lines = resume
 
     def on_stage_start(self, stage: StageStart) -> None:
-        """Keep the lines of the steps that are done."""
+        """Keep the lines of the steps that are done, if any are."""
         super().on_stage_start(stage)
-        if self.path.exists():
+        if not self._keep_lines:  # only now: until here another run might have been writing them
+            self.path.unlink(missing_ok=True)
+        elif self.path.exists():
             lines = self.path.read_text().splitlines(keepends=True)
             self.path.write_text("".join(line for line in lines if _is_done(line, stage)))
+        self._keep_lines = True
 
     def write(self, measured: dict[str, float]) -> None:
         """Append a line. A full disk costs lines, not the run."""

@@ -13,7 +13,8 @@ from tablefold.trainer.config import TrainConfig
 from tablefold.trainer.embedding.vocabulary import count_vocabularies
 from tablefold.trainer.methods.registry import require_settings
 from tablefold.trainer.training.callbacks import Callback
-from tablefold.trainer.training.collapse import entropy_if_collapsed
+from tablefold.trainer.training.collapse import tells_ids_apart
+from tablefold.trainer.training.lock import lock_checkpoint
 from tablefold.trainer.training.plan import Stage, make_plan
 from tablefold.trainer.training.resume import STATE_MINUTES
 from tablefold.trainer.training.stage import StageRunner
@@ -40,8 +41,8 @@ def train(
     first stage of given settings is kept, for runs that share it (see `make_plan`).
 
     Test examples are read once, after the best epoch is chosen. Raises UsageError for data that nothing can
-    be learned from, for an `out` that is something else or cannot be written and for a `resume` of another
-    run, TrainingError for a run that cannot go on.
+    be learned from, for an `out` that is something else, cannot be written or is written by another run, and
+    for a `resume` of another run; TrainingError for a run that cannot go on.
     """
     out = Path(out)
     require_free(out)
@@ -59,10 +60,11 @@ def train(
         resume=resume,
         state_minutes=state_minutes,
     )
-    finished = runner.finished(plan.final)
-    if finished is not None:
-        return finished
-    return runner.run(plan.final, _first_stage(runner, plan.first))
+    with lock_checkpoint(out):
+        finished = runner.finished(plan.final)
+        if finished is not None:
+            return finished
+        return runner.run(plan.final, _first_stage(runner, plan.first))
 
 
 def _first_stage(runner: StageRunner, attempts: Sequence[Stage]) -> Checkpoint | None:
@@ -71,13 +73,15 @@ def _first_stage(runner: StageRunner, attempts: Sequence[Stage]) -> Checkpoint |
     Raises TrainingError where all have collapsed: there is nothing to learn a hash from.
     """
     for number, stage in enumerate(attempts, 1):
-        checkpoint = runner.finished(stage) or runner.run(stage)
-        entropy = entropy_if_collapsed(checkpoint.description.metrics)
-        if entropy is None:
+        with lock_checkpoint(stage.out):
+            checkpoint = runner.finished(stage) or runner.run(stage)
+        metrics = checkpoint.description.metrics
+        if tells_ids_apart(metrics, runner.splits.validation.labels):
             return checkpoint
         found = (
             f"the first stage learned nothing with an L2 of {stage.config.l2:g} (validation normalised "
-            f"entropy {entropy:.3f}, and 1 is always giving the share of clicks)"
+            f"entropy {metrics['validation_normalised_entropy']:.3f}, and 1 is always giving the share of "
+            "clicks)"
         )
         if number == len(attempts):
             raise TrainingError(

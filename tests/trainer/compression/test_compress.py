@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from tablefold.bundle import read_manifest
-from tablefold.errors import UsageError
+from tablefold.errors import QualityError, UsageError
 from tablefold.exporter.export import export
 from tablefold.exporter.options import ExportOptions, RowType
 from tablefold.logs import Log
@@ -106,7 +106,7 @@ def test_compressed_models_are_saved_exported_and_verified_like_any_other(
     trained: Trained, tmp_path: Path
 ) -> None:
     checkpoint = trained("full")[0]
-    done = compress(checkpoint, rank=3, row_ratio=4)
+    done = compress(checkpoint, rank=3, row_ratio=4, max_logloss_increase=1)
     checkpoints.save(done.checkpoint, tmp_path / "small")
     again = checkpoints.load(tmp_path / "small")
     log = checkpoint.validation
@@ -128,9 +128,33 @@ def test_compressed_models_are_saved_exported_and_verified_like_any_other(
     assert manifest.metrics["compress_largest_change"] == pytest.approx(done.largest_change)
 
 
+def test_what_costs_too_much_is_refused_and_all_steps_are_judged_against_the_model_as_trained(
+    trained: Trained, tmp_path: Path
+) -> None:
+    checkpoint = trained("full")[0]
+    with pytest.raises(
+        QualityError, match=r"costs too much on 1200 validation examples: .* at most 0\.001 more"
+    ):
+        compress(checkpoint, rank=1, row_ratio=100)
+    once = compress(checkpoint, rank=6, max_logloss_increase=1)
+    increase = once.after.logloss - once.before.logloss
+    assert compress(checkpoint, rank=6, max_logloss_increase=max(0, increase)).after == once.after
+    twice = compress(once.checkpoint, rank=2, max_logloss_increase=1)
+    for step in (once, twice):
+        assert step.checkpoint.description.metrics["trained_logloss"] == once.before.logloss
+    total = twice.after.logloss - once.before.logloss
+    with pytest.raises(QualityError):
+        compress(once.checkpoint, rank=2, max_logloss_increase=total - 1e-9)
+    options = ExportOptions(row_type=RowType.INT8, max_logloss_increase=1)
+    metrics = read_manifest(export(twice.checkpoint, tmp_path, "twice", options=options)).metrics
+    assert metrics["total_logloss_increase"] == pytest.approx(
+        total + metrics["export_logloss_increase"], abs=1e-6
+    )
+
+
 def test_rows_that_were_never_counted_count_one(trained: Trained) -> None:
     checkpoint = replace(trained("mlet")[0], row_counts=None)
-    small = compress(checkpoint, rank=4, row_ratio=2).checkpoint
+    small = compress(checkpoint, rank=4, row_ratio=2, max_logloss_increase=1).checkpoint
     assert small.row_counts is None
     assert all((feature.weights == 1).all() for feature in feature_tables(small))
 

@@ -150,7 +150,7 @@ def test_a_terminal_shows_where_a_run_goes_on(tmp_path: Path) -> None:
     assert "training: a table of" in shown
     assert "resumed after 1,536 examples of epoch 1" in shown
     assert "epoch 1 of 1" in shown
-    assert "test logloss by how frequent a row's ids are, rarest first: 0." in shown
+    assert "test logloss by how frequent an example's ids are, rarest first: 0." in shown
 
 
 def test_the_command_goes_on_with_the_same_settings_only(

@@ -144,7 +144,7 @@ def test_a_damaged_checkpoint_is_refused(
 def test_the_command_reports_bad_input_with_exit_code_2(tmp_path: Path, refused: Callable[..., str]) -> None:
     for arguments, says in [
         (["--data", "synthetic:500", "--method", "magic"], "--method 'magic' is not known"),
-        (["--data", "criteo:/no/such"], "/no/such does not exist"),
+        (["--data", "criteo:/no/such"], "/no/such: there is no such file"),
         (
             ["--data", "synthetic:500", "--embedding-lr", "-1"],
             "--embedding-lr -1.0: Input should be greater than 0",
