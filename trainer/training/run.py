@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from itertools import zip_longest
 from pathlib import Path
 
 from tablefold.errors import TrainingError, UsageError
@@ -13,7 +14,7 @@ from tablefold.trainer.config import TrainConfig
 from tablefold.trainer.embedding.vocabulary import count_vocabularies
 from tablefold.trainer.methods.registry import require_settings
 from tablefold.trainer.training.callbacks import Callback
-from tablefold.trainer.training.collapse import tells_ids_apart
+from tablefold.trainer.training.collapse import ENOUGH_EXAMPLES, entropy_if_collapsed
 from tablefold.trainer.training.lock import lock_checkpoint
 from tablefold.trainer.training.plan import Stage, make_plan
 from tablefold.trainer.training.resume import STATE_MINUTES
@@ -72,23 +73,26 @@ def _first_stage(runner: StageRunner, attempts: Sequence[Stage]) -> Checkpoint |
 
     Raises TrainingError where all have collapsed: there is nothing to learn a hash from.
     """
-    for number, stage in enumerate(attempts, 1):
+    examples = len(runner.splits.validation)
+    for stage, following in zip_longest(attempts, attempts[1:]):
         with lock_checkpoint(stage.out):
             checkpoint = runner.finished(stage) or runner.run(stage)
-        metrics = checkpoint.description.metrics
-        if tells_ids_apart(metrics, runner.splits.validation.labels):
+        entropy = entropy_if_collapsed(checkpoint.description.metrics)
+        if entropy is None:
             return checkpoint
         found = (
             f"the first stage learned nothing with an L2 of {stage.config.l2:g} (validation normalised "
-            f"entropy {metrics['validation_normalised_entropy']:.3f}, and 1 is always giving the share of "
-            "clicks)"
+            f"entropy {entropy:.3f}, and 1 is always giving the share of clicks)"
         )
-        if number == len(attempts):
+        if examples < ENOUGH_EXAMPLES:
+            runner.callback.on_warning(f"{found}, as far as {examples} validation examples can say")
+            return checkpoint
+        if following is None:
             raise TrainingError(
                 f"{found}, so its vectors do not say which ids are alike: give a longer log, or a method "
                 "that needs no first stage, such as hash or lhf-f"
             )
-        runner.callback.on_warning(f"{found}; trying {attempts[number].config.l2:g}")
+        runner.callback.on_warning(f"{found}; trying {following.config.l2:g}")
     return None
 
 

@@ -70,9 +70,16 @@ def test_nothing_is_clustered_where_no_first_stage_learns(tmp_path: Path, warm_s
     watching = Watching()
     config = LEARNED.model_copy(update={"warm_start": warm_start})
     with pytest.raises(TrainingError, match="do not say which ids are alike: give a longer log, or a method"):
-        train(SCHEMA, pairs(0, 1000), config, tmp_path / "m", callback=watching)
+        train(SCHEMA, pairs(0), config, tmp_path / "m", callback=watching)
     assert {stage.name for stage in watching.stages} == {"first stage"}
     assert not (tmp_path / "m").exists()
+
+
+def test_few_validation_examples_judge_no_first_stage(tmp_path: Path) -> None:
+    watching = Watching()
+    train(SCHEMA, pairs(0, 900), LEARNED, tmp_path / "m", callback=watching)
+    assert [stage.name for stage in watching.stages] == ["first stage", "training"]
+    assert watching.warnings[0].endswith("as far as 90 validation examples can say")
 
 
 def test_a_model_that_learned_nothing_is_said_to_in_its_metrics_and_in_the_last_line(
@@ -89,7 +96,9 @@ def test_a_model_that_learned_nothing_is_said_to_in_its_metrics_and_in_the_last_
     )
     arguments = ["--data", str(tmp_path / "chance.toml"), "--split", "random", "--epochs", "1"]
     monkeypatch.setattr("sys.argv", ["tablefold", "train", *arguments, "--out", str(tmp_path / "m")])
-    assert main() == 0
+    with pytest.raises(SystemExit) as ended:
+        main()
+    assert ended.value.code == 0
     assert (
         "it learned next to nothing: its validation normalised entropy is"
         in (capsys.readouterr().err.strip().splitlines()[-1])
