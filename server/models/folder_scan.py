@@ -26,8 +26,14 @@ class ModelFolder:
     misnamed: dict[str, str] = field(default_factory=dict)
     """Entries that look like versions and are none, with the reason."""
     policy: Policy = field(default_factory=Policy)
+    has_policy: bool = False
     error: str = ""
     """What is wrong with the folder or its policy; then nothing changes."""
+
+    @property
+    def is_model(self) -> bool:
+        """Whether it is a model, or should be one; a folder of notes is neither."""
+        return bool(self.stamps or self.misnamed or self.error or self.has_policy)
 
 
 def printable(text: str) -> str:
@@ -39,18 +45,21 @@ def printable(text: str) -> str:
 
 
 def scan_root(root: Path) -> dict[str, Path]:
-    """Return the folders of models by name. Names that start with a dot are half-written and left out.
+    """Return by name what may be a model's folder: all but files, and names that start with a dot.
+
+    Those are half-written.
 
     Raises BundleError where the root is no folder.
     """
     try:
-        names = sorted(os.listdir(root))  # noqa: PTH208 (a name may vanish before it is looked at)
+        with os.scandir(root) as entries:  # which does not touch the folders themselves: one may hang
+            names = sorted(entry.name for entry in entries if not entry.is_file(follow_symlinks=False))
     except OSError as error:
         raise BundleError(
             f"{root} is not a folder that can be read ({error.strerror}): "
             "give --repository a folder of models"
         ) from error
-    return {printable(name): root / name for name in names if name[0] != "." and _is_model(root / name)}
+    return {printable(name): root / name for name in names if name[0] != "."}
 
 
 def scan_model(folder: Path) -> ModelFolder:
@@ -62,6 +71,8 @@ def scan_model(folder: Path) -> ModelFolder:
     except FileNotFoundError:
         dangling = folder.is_symlink()
         return ModelFolder(error=f"{folder} is a link that leads nowhere" if dangling else "")
+    except NotADirectoryError:
+        return ModelFolder() if folder.is_file() else ModelFolder(error=f"{folder} is not a folder")
     except OSError as error:
         return ModelFolder(error=f"{folder} cannot be read: {error.strerror}")
     for name in names:
@@ -72,7 +83,7 @@ def scan_model(folder: Path) -> ModelFolder:
         else:
             stamps[int(name)] = _stamp(folder / name)
     try:
-        return ModelFolder(stamps, misnamed, read_policy(folder))
+        return ModelFolder(stamps, misnamed, read_policy(folder), POLICY in names)
     except BundleError as error:
         return ModelFolder(stamps, misnamed, error=str(error))
 
@@ -81,19 +92,6 @@ def changed_in_place(before: FolderStamp, now: FolderStamp) -> bool:
     """Whether a file is still the same one, with another size or time."""
     times = {inode: rest for _, inode, *rest in now}
     return any(times.get(inode, rest) != rest for _, inode, *rest in before)
-
-
-def _is_model(folder: Path) -> bool:
-    """Whether an entry of the root is a model, or should be one: files and folders of notes are not."""
-    try:
-        mode = folder.stat().st_mode
-        if stat.S_ISREG(mode):
-            return False
-        if not stat.S_ISDIR(mode):
-            return True  # to be refused
-        return any(name.isdecimal() or name == POLICY for name in os.listdir(folder))  # noqa: PTH208
-    except OSError:
-        return os.path.lexists(folder)  # to be refused, unless it has vanished
 
 
 def _fault_of_version(path: Path) -> str:

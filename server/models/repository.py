@@ -24,6 +24,8 @@ log = logging.getLogger(__name__)
 
 START_GRACE_SECONDS = 10.0
 """Once there is something to serve, the start waits so long for models that are still loading."""
+PARALLEL_SCANS = 16
+"""Each is a thread: a folder on a disk that does not answer holds one up."""
 MAX_REASONS = 10
 """In one message; the index has all."""
 
@@ -35,6 +37,7 @@ class Repository:
         self.models: dict[str, ModelVersions] = {}
         self._root, self._loader, self._scan_seconds = root, loader, scan_seconds
         self._in_memory: WeakSet[Model] = WeakSet()
+        self._scans = asyncio.Semaphore(PARALLEL_SCANS)
         self._updates: set[asyncio.Task[None]] = set()
 
     async def open(self) -> None:
@@ -111,18 +114,19 @@ class Repository:
         version that is asked for cannot be served.
         """
         await self._scan()
-        if name not in self.models:
+        versions = self.models.get(name)
+        if versions is not None:
+            versions.unloaded = False
+            await versions.update(again=True)
+        if versions is None or not versions.is_model:
             raise ModelNotFound(f"{self._root} holds no model {name!r}")
-        versions = self.models[name]
-        versions.unloaded = False
-        await versions.update(again=True)
         reasons = [entry.reason for entry in versions.entries() if entry.state == "UNAVAILABLE"]
         if reasons:
             raise LoadFailed(_some(reasons, "; "))
 
     def unload(self, name: str) -> None:
         """Serve no version of a model until it is loaded by call. Raises ModelNotFound."""
-        if name not in self.models:
+        if name not in self.models or not self.models[name].is_model:
             raise self._missing(name, "")
         self.models[name].unload()
 
@@ -159,7 +163,7 @@ class Repository:
             raise BundleError(f"{self._root} cannot be read: its disk does not answer") from None
         for name, folder in found.items():
             if name not in self.models:
-                self.models[name] = ModelVersions(name, folder, self._load, self._scan_seconds)
+                self.models[name] = ModelVersions(name, folder, self._load, self._scans, self._scan_seconds)
         for name in [name for name, versions in self.models.items() if name not in found and versions.empty]:
             del self.models[name]
 
@@ -180,7 +184,7 @@ class Repository:
 
     def _missing(self, name: str, version: str) -> ModelNotFound | Unavailable:
         versions = self.models.get(name)
-        if versions is None:
+        if versions is None or not versions.is_model:
             listing = ", ".join(f"{model.name}:{model.version}" for model in self.served())
             return ModelNotFound(f"there is no model {name!r}; this server has {listing}")
         if versions.loading is not None and (not versions.named or version == str(versions.loading)):

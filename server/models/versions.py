@@ -32,11 +32,15 @@ class ModelVersions:
     once, even if nothing else can be served: its mapped weights have changed with them.
     """
 
-    def __init__(self, name: str, folder: Path, load: Load, scan_seconds: float) -> None:
+    def __init__(
+        self, name: str, folder: Path, load: Load, scans: asyncio.Semaphore, scan_seconds: float
+    ) -> None:
         self.name, self._folder = name, folder
-        self._load, self._scan_seconds = load, scan_seconds
+        self._load, self._scans, self._scan_seconds = load, scans, scan_seconds
         self.named: dict[str, Model] = {}
         """By what a request may give: a version, a label, or nothing ("" or "0")."""
+        self.is_model = False
+        """Whether the folder is one of a model; not known before the first `update`."""
         self.unloaded = False
         self.loading: int | None = None
         self._refusals = Refusals(name)
@@ -67,10 +71,12 @@ class ModelVersions:
         """
         async with self._updating:
             try:
-                folder = await in_background(partial(scan_model, self._folder), self._scan_seconds)
+                async with self._scans:
+                    folder = await in_background(partial(scan_model, self._folder), self._scan_seconds)
             except Exception as error:
                 text = "reading it takes too long" if isinstance(error, TimeoutError) else str(error)
                 folder = ModelFolder(error=f"{self._folder}: {text}")
+            self.is_model = folder.is_model or bool(self.named)
             self._refusals.report(folder)
             if not folder.error and not self.unloaded:
                 self._drop_changed(folder)

@@ -145,7 +145,7 @@ async def test_entries_of_every_kind_beside_the_models_are_refused_or_passed_ove
     async with toy.here(tmp_path) as client:
         lines = index(client)
         assert "leads nowhere" in lines["dangling", ""][1]
-        assert "Not a directory" in lines["pipe", ""][1]
+        assert "is not a folder" in lines["pipe", ""][1]
         for version, word in (("3", "named pipe"), ("4", "file"), ("5", "No such file")):
             assert word in lines["toy", version][1]
         assert lines[r"n\udcff\n\x1b[31m", "1"][0] == "UNAVAILABLE"
