@@ -15,7 +15,7 @@ import numpy as np
 from tablefold.errors import LogError
 from tablefold.logs.tables.compressed import open_bytes
 
-BLOCK_BYTES = 1 << 25
+BLOCK_BYTES = 1 << 24
 """Bytes that are read at a time."""
 MAX_LINE_BYTES = 1 << 27
 """The longest line, or quoted value that spans lines."""
