@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from tablefold.errors import UsageError
 from tablefold.loadtest.compare import compare, other_plan, target_names
 from tablefold.loadtest.figures import LatencyPoint, MemoryPoint, SloResult
+from tablefold.loadtest.generator.coordinator import ClientProcessDied
 from tablefold.loadtest.plan import Plan
 from tablefold.loadtest.report.facts import reasons_for_doubt, step_table
 from tablefold.loadtest.report.page import page
@@ -226,3 +227,34 @@ def test_drift_stands_in_the_verdict_and_on_the_page(example):
 
 def test_a_series_too_short_has_no_trend():
     assert trend("x", 60.0, [1.0], [1.0], 0.1) is None
+
+
+class Breaking(Simulated):
+    """A server whose load test loses its client processes after some runs."""
+
+    def __init__(self, example, capacity, runs):
+        super().__init__(example, capacity)
+        self.runs = runs
+
+    async def run(self, plan, position=None):
+        if len(self.positions) >= self.runs:
+            raise ClientProcessDied("a client process ended")
+        return await super().run(plan, position)
+
+
+def test_a_sweep_that_is_broken_off_keeps_its_steps(example):
+    found = asyncio.run(sweep(Breaking(example, 1000.0, runs=4), PLAN))
+    assert found.broken_off == "a client process ended"
+    assert len(found.steps) == 3  # the first run was the lone caller's
+    assert reasons_for_doubt(found)[0].startswith("it was broken off")
+    assert "broken off" in page(found).render()
+    with pytest.raises(ClientProcessDied):
+        asyncio.run(sweep(Breaking(example, 1000.0, runs=1), PLAN))
+
+
+def test_a_comparison_that_is_broken_off_keeps_its_rounds(example):
+    plans = [replace(PLAN, model=name) for name in ("ours", "theirs")]
+    targets = [Simulated(example, 900.0), Breaking(example, 800.0, runs=3)]
+    found = asyncio.run(compare(targets, plans, 5))
+    assert (len(found.rounds), found.interrupted) == (3, False)
+    assert reasons_for_doubt(found)[0].startswith("it was broken off")
