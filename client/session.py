@@ -78,18 +78,17 @@ class Session:
         Raises InvalidRequest before anything is sent, and whatever the calls raise.
         """
         deadline = self._deadline(timeout)
-        # An iterator gives its values once, and they may be encoded twice.
-        features = {name: list(v) if isinstance(v, Iterator) else v for name, v in features.items()}
-        asked = model, version, label
+        features, context = _by_name("features", features), _by_name("context", context or {})
+        asked = _checked_version(model, version, label)
         fresh = asked not in self._models
         info = self._models.get(asked) or (yield from self._ask_model(asked, deadline))
         for _ in range(ATTEMPTS):
             try:
-                encoded = encode_features(model, info.schema, features, context or {})
+                encoded = encode_features(model, info.schema, features, context)
                 if not encoded.rows:
                     return Prediction(np.empty(0, np.float32), version=str(info.version))
                 message = predict_request(
-                    model, encoded.context, encoded.candidates, version=version or 0, label=label or ""
+                    model, encoded.context, encoded.candidates, version=asked[1] or 0, label=label or ""
                 )
                 reply = yield Call(PREDICT, message, pb.PredictResponse, _seconds_to(deadline))
             except (InvalidRequest, ModelNotFound):
@@ -113,7 +112,7 @@ class Session:
         self, model: str, version: int | None, label: str | None, timeout: float | None
     ) -> Exchange[ModelInfo]:
         """What the version reads and how it was made. Raises ModelNotFound."""
-        return (yield from self._ask_model((model, version, label), self._deadline(timeout)))
+        return (yield from self._ask_model(_checked_version(model, version, label), self._deadline(timeout)))
 
     def models(self, timeout: float | None) -> Exchange[list[ModelStatus]]:
         """Every version in the repository, refused ones too."""
@@ -153,10 +152,6 @@ class Session:
 
     def _ask_model(self, asked: tuple[str, int | None, str | None], deadline: float) -> Exchange[ModelInfo]:
         model, version, label = asked
-        if version is not None and label is not None:
-            raise InvalidRequest(f"version {version} and label {label!r} are given: give one of them")
-        if version is not None and not (isinstance(version, int) and 1 <= version <= LARGEST_VERSION):
-            raise InvalidRequest(f"{version!r} is no version: versions are whole numbers from 1 on")
         request = pb.GetModelRequest(model=model, version=version or 0, label=label or "")
         self._models.pop(asked, None)
         reply = yield Call(GET_MODEL, request, pb.GetModelResponse, _seconds_to(deadline))
@@ -169,8 +164,36 @@ class Session:
         return time.monotonic() + (self._timeout if timeout is None else _checked_timeout(timeout))
 
 
+def _by_name(argument: str, values: Any) -> dict[str, Any]:
+    """The values by feature, of a dictionary or a data frame.
+
+    Iterators become lists: they give their values once, and a request may be encoded twice.
+    """
+    if not hasattr(values, "items") and hasattr(values, "to_dict"):  # as polars has it
+        values = values.to_dict()
+    if not hasattr(values, "items"):
+        raise InvalidRequest(f"`{argument}` is {type(values).__name__}: give a dictionary, feature to values")
+    return {name: list(column) if isinstance(column, Iterator) else column for name, column in values.items()}
+
+
+def _checked_version(
+    model: str, version: int | None, label: str | None
+) -> tuple[str, int | None, str | None]:
+    """What is asked for. Raises InvalidRequest."""
+    for name, text in (("model", model), ("label", label or "")):
+        if not (isinstance(text, str) and text.isprintable()):
+            raise InvalidRequest(f"{text!r} is no {name}'s name: give printable text")
+    if version is None:
+        return model, None, label
+    if label is not None:
+        raise InvalidRequest(f"version {version} and label {label!r} are given: give one of them")
+    if not isinstance(version, (int, np.integer)) or version is True or not 1 <= version <= LARGEST_VERSION:
+        raise InvalidRequest(f"{version!r} is no version: versions are whole numbers from 1 on")
+    return model, int(version), None
+
+
 def _checked_timeout(seconds: float) -> float:
-    if not 0 < seconds <= LONGEST_TIMEOUT_SECONDS:
+    if not isinstance(seconds, (int, float)) or not 0 < seconds <= LONGEST_TIMEOUT_SECONDS:
         raise UsageError(f"timeout must be above 0 and at most 30 days, in seconds, not {seconds}")
     return seconds
 

@@ -16,6 +16,8 @@ class Address(NamedTuple):
     @classmethod
     def parse(cls, text: str) -> Self:
         """From HOST:PORT, [IPv6]:PORT or unix:PATH. Raises UsageError."""
+        if not (isinstance(text, str) and text.isprintable() and " " not in text):
+            raise UsageError(f"server address {text!r} is not HOST:PORT, such as 127.0.0.1:8001")
         if text.startswith(UNIX) and len(text) > len(UNIX):
             return cls(text, 0)
         host, _, port = text.rpartition(":")

@@ -8,6 +8,9 @@ import numpy as np
 from tablefold.errors import InvalidRequest
 from tablefold.schema import MISSING
 
+LONE_VALUES = {str, bytes, int, float, bool, type(None)}
+"""Types that are told from lists at a glance."""
+
 
 class EncodedIds(NamedTuple):
     """Ids that are encoded already, as logs and golden rows hold them: int64 [rows] or [rows, slots]."""
@@ -28,7 +31,7 @@ def one_row(feature_slots: int, value: Any) -> Any:
 
 def is_sequence(value: Any) -> bool:
     """Whether it holds values in an order; text is one value."""
-    if isinstance(value, (str, bytes, Mapping, Set)) or getattr(value, "ndim", 1) == 0:
+    if isinstance(value, (str, bytes, bytearray, Mapping, Set)) or getattr(value, "ndim", 1) == 0:
         return False
     return isinstance(value, Iterable)
 
@@ -61,10 +64,9 @@ def as_array(name: str, values: Any) -> np.ndarray:
 
 def table_of_rows(rows: list[Any]) -> np.ndarray:
     """Objects [rows, the longest row's values]: None where a row is shorter; a lone value is a row of one."""
-    if not any(is_sequence(row) for row in rows):
+    if set(map(type, rows)) <= LONE_VALUES or not any(map(is_sequence, rows)):
         return np.fromiter(rows, object, len(rows))
     lists = [list(row) if is_sequence(row) else [row] for row in rows]
-    table = np.full((len(lists), max(map(len, lists), default=0)), None, object)
-    for row, values in enumerate(lists):
-        table[row, : len(values)] = np.fromiter(values, object, len(values))
-    return table
+    width = max(map(len, lists))
+    filled = [value for values in lists for value in (*values, *[None] * (width - len(values)))]
+    return np.fromiter(filled, object, len(filled)).reshape(len(lists), width)

@@ -10,6 +10,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
+import polars as pl
 import pytest
 
 from tablefold.client import AsyncClient, Client, EncodedIds
@@ -52,6 +53,10 @@ def test_raw_values_are_scored_as_the_schema_has_them(toy: Server) -> None:
         np.testing.assert_allclose(probability, expected(), rtol=1e-5)
         once = {name: iter(values) for name, values in FEATURES.items()}
         np.testing.assert_array_equal(client.predict("toy", once), probability)
+        frame = pl.DataFrame({"age": [31, None], "price": [1, None], "user": [5, 6]}).with_columns(
+            item=pl.Series(["0a", "ffffffff"]), tags=pl.Series([["red", "blue"], ["red"]])
+        )
+        np.testing.assert_allclose(client.predict("toy", frame), expected()[:2], rtol=1e-5)
         details = client.predict_details("toy", FEATURES)
         np.testing.assert_array_equal(details.probability, probability)
         assert details.version == "1"

@@ -164,23 +164,47 @@ def test_a_message_beyond_the_servers_limit_says_the_limit(
         "::1:80",
         "[::1]",
         "unix:",
+        "a b:80",
+        "a\0b:80",
+        "\ud800:80",
+        None,
+        8001,
     ],
 )
-def test_an_address_that_is_none(address: str) -> None:
+def test_an_address_that_is_none(address: Any) -> None:
     with pytest.raises(UsageError, match=r"is not HOST:PORT"):
         Client(address)
 
 
-@pytest.mark.parametrize("timeout", [0, -1, float("nan"), float("inf"), 1e300])
-def test_a_timeout_that_is_none(timeout: float) -> None:
+@pytest.mark.parametrize("timeout", [0, -1, float("nan"), float("inf"), 1e300, "1", [1]])
+def test_a_timeout_that_is_none(timeout: Any) -> None:
     with pytest.raises(UsageError, match="timeout must be above 0"):
         Client("127.0.0.1:1", timeout=timeout)
 
 
-@pytest.mark.parametrize("version", [0, -1, 2**64, "1", 1.0])
+@pytest.mark.parametrize("version", [0, -1, 2**64, "1", 1.0, True])
 def test_a_version_that_is_none(version: Any, nobody: str) -> None:
     with Client(nobody) as client, pytest.raises(InvalidRequest, match="is no version"):
         client.predict("toy", {"a": [1]}, version=version)
+
+
+@pytest.mark.parametrize(
+    "question",
+    [
+        {"features": [1]},
+        {"features": None},
+        {"features": "user"},
+        {"context": ["user"]},
+        {"model": None},
+        {"model": 5},
+        {"model": "\ud800"},
+        {"label": 5},
+        {"label": "\udcff"},
+    ],
+)
+def test_a_question_that_is_none_is_refused_before_it_is_sent(question: Any, nobody: str) -> None:
+    with Client(nobody) as client, pytest.raises(InvalidRequest, match=r"is no \w+'s name|give a dictionary"):
+        client.predict(**({"model": "toy", "features": {"user": [1]}} | question))
 
 
 async def test_a_call_may_be_given_up(start_fake: Callable[..., Any]) -> None:
