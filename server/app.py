@@ -175,7 +175,7 @@ class Server:
             bundle.sizing,
             name=manifest.name,
             max_queue_rows=self._options.max_queue_rows,
-            max_queue_delay_seconds=self._options.max_queue_delay_seconds,
+            max_queue_delay_seconds=self._options.max_queue_delay_ms / 1000,
         )
 
 

@@ -1,85 +1,82 @@
-"""The options of a server. Imports nothing heavy: the supervisor of several processes needs them too."""
+"""The options of a server, declared once: those of the command `serve` are made from them.
 
-import math
+Imports nothing heavy: the supervisor of several processes needs them too.
+"""
+
 import re
-from dataclasses import dataclass, fields
 from pathlib import Path
+from typing import Annotated
 
-from tablefold.errors import UsageError
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
+MAX_ROWS = (1 << 31) - 1
 MAX_MESSAGE_BYTES = (1 << 31) - 1
 """gRPC keeps the limit in 32 bits."""
-ADDRESS = re.compile(r"[A-Za-z0-9_.:%-]{1,253}", re.ASCII)
-"""Of a host: a name, an IPv4 or an IPv6 address."""
-MAX_ROWS = (1 << 31) - 1
-DAY_SECONDS = 86_400.0
+DAY_SECONDS = 86_400
 
-LIMITS: dict[str, tuple[float, float]] = {
-    "port": (0, 65_535),
-    "http_port": (0, 65_535),
-    "workers": (1, 256),
-    "poll_seconds": (0, DAY_SECONDS),
-    "engine_threads": (1, 1024),
-    "max_queue_rows": (1, MAX_ROWS),
-    "max_batch_size": (1, MAX_ROWS),
-    "max_queue_delay_seconds": (0, 60),
-    "max_message_bytes": (1024, MAX_MESSAGE_BYTES),
-    "memory_limit": (1, 1 << 62),
-    "drain_seconds": (0, DAY_SECONDS),
-    "engine_timeout_seconds": (0.1, DAY_SECONDS),
-    "load_timeout_seconds": (1, DAY_SECONDS),
-}
-"""The smallest and the largest value of every option that is a number."""
+Port = Annotated[int, Field(ge=0, le=65_535)]
+Seconds = Annotated[float, Field(ge=0, le=DAY_SECONDS, allow_inf_nan=False)]
+Timeout = Annotated[float, Field(ge=1, le=DAY_SECONDS, allow_inf_nan=False)]
+Rows = Annotated[int, Field(ge=1, le=MAX_ROWS)]
 
 
-@dataclass(frozen=True, kw_only=True)
-class Options:
-    """Raises UsageError for a value that is out of its limits. Port 0: the kernel chooses one."""
+def _address(host: str | None) -> str | None:
+    """Check a name, an IPv4 or an IPv6 address by its characters."""
+    if host is not None and not re.fullmatch(r"[A-Za-z0-9_.:%-]{1,253}", host, re.ASCII):
+        raise ValueError("not an address; give one such as 127.0.0.1, 0.0.0.0 or ::1")
+    return host
+
+
+class ServeOptions(BaseModel):
+    """All but the repository."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
+
+    host: Annotated[str, AfterValidator(_address)] = "127.0.0.1"
+    """Address to listen on; 0.0.0.0: all of the machine."""
+    port: Port = 8001
+    """gRPC; 0: any free port."""
+    http_host: Annotated[str | None, AfterValidator(_address)] = None
+    """Address of the HTTP port; by default that of --host."""
+    http_port: Port = 8002
+    """/metrics, /livez and /readyz; 0: any free port."""
+    poll_seconds: Seconds = 2.0
+    """Look for new versions this often; 0: never, they come by call."""
+    device: str = "cpu"
+    """cpu, cuda or cuda:N."""
+    workers: Annotated[int, Field(ge=1, le=256)] = 1
+    """Processes that share the port and the cores; connections are spread over them."""
+    engine_threads: Annotated[int | None, Field(ge=1, le=1024)] = None
+    """Batches at once in each process; by default one for each core that it has."""
+    max_queue_rows: Rows = 65_536
+    """Rows of a model that may wait in each process; more are refused at once."""
+    max_batch_size: Rows = 65_536
+    """Most rows of a batch; fewer where warm-up finds that more go no faster."""
+    max_queue_delay_ms: Annotated[float, Field(ge=0, le=60_000, allow_inf_nan=False)] = 2.0
+    """How long a small batch waits for calls that usually come together."""
+    max_message_bytes: Annotated[int, Field(ge=1024, le=MAX_MESSAGE_BYTES)] = 16 << 20
+    """Largest request or reply."""
+    tls_cert: Path | None = None
+    """The server's certificate (PEM): turns TLS on."""
+    tls_key: Path | None = None
+    """The private key of --tls-cert (PEM)."""
+    tls_client_ca: Path | None = None
+    """Clients need a certificate of this authority (PEM): mTLS."""
+    token_file: Path | None = None
+    """Calls must carry the token in this file (`authorization: Bearer TOKEN`), but for health. Turns
+    RepositoryModelLoad and Unload on where there is one worker."""
+    memory_limit: Annotated[int | None, Field(ge=1, lt=1 << 63)] = None
+    """Bytes of all processes of the server together; a load beyond it is refused."""
+    drain_seconds: Seconds = 30.0
+    """After SIGTERM, time for calls in flight."""
+    engine_timeout_seconds: Timeout = 10.0
+    """A batch that runs longer hangs: the server drains and exits with 1."""
+    load_timeout_seconds: Timeout = 30.0
+    """A version that takes longer to load and warm up is refused; 20 MB add a second to this."""
+
+
+class Options(ServeOptions):
+    """The options of one server."""
 
     repository: Path
-    host: str = "127.0.0.1"
-    port: int = 8001
-    http_host: str | None = None
-    """None: the same as `host`."""
-    http_port: int = 8002
-    workers: int = 1
-    """Processes that share the port."""
-    poll_seconds: float = 2.0
-    """Between two looks at the repository; 0: none, new versions come by call."""
-    device: str = "cpu"
-    engine_threads: int | None = None
-    """Batches at once in each process. None: as many as there are cores for it."""
-    max_queue_rows: int = 65_536
-    """Of a model, in each process."""
-    max_batch_size: int = 65_536
-    """At most, in rows: where more rows at once go no faster, batches stay smaller."""
-    max_queue_delay_seconds: float = 0.002
-    """How long a small batch may wait for the calls that are usually in flight together."""
-    max_message_bytes: int = 16 << 20
-    tls_cert: Path | None = None
-    tls_key: Path | None = None
-    tls_client_ca: Path | None = None
-    token_file: Path | None = None
-    memory_limit: int | None = None
-    """Bytes of all processes of the server together; a load beyond it is refused."""
-    drain_seconds: float = 30.0
-    engine_timeout_seconds: float = 10.0
-    """A batch that runs longer hangs; then the process leaves, and its supervisor starts another one."""
-    load_timeout_seconds: float = 30.0
-    """A version that takes longer to load and warm up is refused; its size adds to this."""
-
-    def __post_init__(self) -> None:
-        for option in fields(self):
-            value = getattr(self, option.name)
-            if option.name in LIMITS and value is not None:
-                smallest, largest = LIMITS[option.name]
-                if not (math.isfinite(value) and smallest <= value <= largest):
-                    flag = option.name.replace("_", "-")
-                    raise UsageError(
-                        f"--{flag} is {value}; it must lie between {smallest:,g} and {largest:,.0f}"
-                    )
-        for name, host in (("host", self.host), ("http-host", self.http_host)):
-            if host is not None and not ADDRESS.fullmatch(host):
-                raise UsageError(
-                    f"--{name} {host!r} is not an address: give one such as 127.0.0.1, 0.0.0.0 or ::1"
-                )
+    """Folder of models, as `tablefold export` writes it."""

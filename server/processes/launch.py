@@ -1,7 +1,5 @@
 """`tablefold serve`: one process, or several under a supervisor; one port and one line either way."""
 
-from dataclasses import replace
-
 from tablefold.server.cores import available_cores
 from tablefold.server.options import Options
 from tablefold.server.port import Port, address_of
@@ -11,7 +9,8 @@ def serve(options: Options) -> None:
     """Serve until a signal. Raises UsageError and BundleError."""
     with Port(options.host, options.port) as port:
         share = available_cores() // options.workers
-        options = replace(options, port=port.number, engine_threads=options.engine_threads or max(1, share))
+        threads = options.engine_threads or max(1, share)
+        options = options.model_copy(update={"port": port.number, "engine_threads": threads})
 
         def announce(http_port: int, models: str) -> None:
             address = address_of(options.host, port.number)

@@ -18,7 +18,6 @@ import time
 from asyncio.subprocess import PIPE, Process
 from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import replace
 from typing import Any, NoReturn
 
 from tablefold.errors import TablefoldError, UsageError
@@ -61,7 +60,7 @@ class _Supervisor:
     def __init__(self, options: Options) -> None:
         self._options = options
         # Only the supervisor reads the workers' own metrics.
-        self._worker_options = replace(options, http_host="127.0.0.1", http_port=0)
+        self._worker_options = options.model_copy(update={"http_host": "127.0.0.1", "http_port": 0})
         self._leave = asyncio.Event()
         self._processes: set[Process] = set()
         self._metrics = MergedMetrics()
