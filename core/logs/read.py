@@ -5,23 +5,30 @@ that describes any CSV, TSV or Parquet log (see `tablefold.logs.formats.schema_f
 """
 
 import logging
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Literal, NamedTuple
 
 import numpy as np
 import polars as pl
 
-from tablefold.errors import LogError, UsageError
+from tablefold.errors import UsageError
 from tablefold.logs.encoded import cache as caches
 from tablefold.logs.encoded.encode import OnRows
 from tablefold.logs.formats.registry import open_source
 from tablefold.logs.log import Log
 from tablefold.logs.memory import read_log
 from tablefold.logs.parsing.parser import Parser
-from tablefold.logs.parsing.time import read_time
-from tablefold.logs.source import Order, Source, Table
-from tablefold.logs.splits import PARTS, Part, SplitRule, Splits, rows_of_part, split, split_by_files
+from tablefold.logs.parts import (
+    parts_of_rows,
+    read_tables,
+    read_with_parts,
+    require_rows,
+    split_in_words,
+    tables_of,
+    time_of,
+)
+from tablefold.logs.source import Source
+from tablefold.logs.splits import PARTS, Part, SplitRule, Splits, rows_of_part, split
 from tablefold.logs.tables.frame import FrameTable
 from tablefold.schema import FeatureSchema
 
@@ -53,7 +60,7 @@ def read_splits(
     rule = rule or source.rule
     if cache is not None:
         return source.schema, _from_cache(cache, source, rule, seed, on_rows)
-    return source.schema, _split(*_with_parts(source, rule, seed))
+    return source.schema, _split(*read_with_parts(source, rule, seed))
 
 
 class LogPart(NamedTuple):
@@ -78,21 +85,21 @@ def read_part(
     """
     source = open_source(spec)
     if part is not None and part != "all" and part in source.parts:
-        return LogPart(source.schema, _read(source, [source.parts[part]], labelled=False), part)
+        return LogPart(source.schema, read_tables(source, [source.parts[part]], labelled=False), part)
     if part is None and "test" in source.parts:
-        return LogPart(source.schema, _read(source, [source.parts["test"]], labelled=False), "test")
+        return LogPart(source.schema, read_tables(source, [source.parts["test"]], labelled=False), "test")
     if part == "all" and isinstance(source.whole, Log):
         return LogPart(source.schema, source.whole, "all")
     if part == "all":
-        return LogPart(source.schema, _read(source, _tables(source), labelled=False), "all")
+        return LogPart(source.schema, read_tables(source, tables_of(source), labelled=False), "all")
     if part is None and source.whole is not None and not isinstance(source.whole, Log):
-        log = _read(source, [source.whole], labelled=False)
+        log = read_tables(source, [source.whole], labelled=False)
         if source.scored_whole or log.label is None:
             return LogPart(source.schema, log, "all")
         rule = rule or source.rule
-        part_of_row = _part_of_row(source, [len(log)], rule, seed, _time(source, rule))
+        part_of_row = parts_of_rows(source, [len(log)], rule, seed, time_of(source, rule))
     else:
-        log, part_of_row = _with_parts(source, rule or source.rule, seed)
+        log, part_of_row = read_with_parts(source, rule or source.rule, seed)
     part = part or "test"
     return LogPart(source.schema, log.take(rows_of_part(part_of_row, part)), part)
 
@@ -136,91 +143,24 @@ def _split(log: Log, part_of_row: np.ndarray) -> Splits:
     return Splits(train=train, validation=validation, test=test)
 
 
-def _tables(source: Source) -> list[Table]:
-    if source.whole is not None:
-        assert not isinstance(source.whole, Log)
-        return [source.whole]
-    return [source.parts[part] for part in PARTS if part in source.parts]
-
-
-def _read(source: Source, tables: Sequence[Table], *, labelled: bool) -> Log:
-    return read_log(tables, source.schema, source.list_separator, labelled=labelled)
-
-
-def _with_parts(source: Source, rule: SplitRule, seed: int) -> tuple[Log, np.ndarray]:
-    """Return all rows, and the part of each, uint8 [rows]."""
-    if isinstance(source.whole, Log):
-        return source.whole, split(len(source.whole), rule, seed)
-    tables, time = _tables(source), _time(source, rule)
-    logs = [_read(source, [table], labelled=True) for table in tables]
-    for table, log in zip(tables, logs, strict=True):
-        _require_rows(table, len(log))
-    return Log.concatenate(logs), _part_of_row(source, [len(log) for log in logs], rule, seed, time)
-
-
-def _require_rows(table: Table, rows: int) -> None:
-    if not rows:
-        raise LogError("has no rows", file=str(table.files[0]))
-
-
-def _part_of_row(
-    source: Source, rows: Sequence[int], rule: SplitRule, seed: int, time: np.ndarray | None
-) -> np.ndarray:
-    """Return the part of each row of the source's tables, which have so many rows, uint8 [rows of all]."""
-    if source.whole is not None:
-        if rule is SplitRule.ORDER and time is None:
-            _warn_of_order(source)
-        return split(rows[0], rule, seed, time)
-    given = (part for part in PARTS if part in source.parts)
-    return split_by_files(dict(zip(given, rows, strict=True)), time)
-
-
-def _time(source: Source, rule: SplitRule) -> np.ndarray | None:
-    """Return the times by which rows are split, float64 [rows], or None where they are split by others."""
-    table = source.whole if rule is SplitRule.ORDER else None
-    if source.parts and len(source.parts) < len(PARTS):
-        table = source.parts["train"]
-    if source.time is None or table is None or isinstance(table, Log):
-        return None
-    return read_time(table, source.time)
-
-
-def _warn_of_order(source: Source) -> None:
-    if source.order is Order.UNKNOWN:
-        logger.warning(
-            "the log is split by the order of its rows, which is a split by time only if they are in order "
-            "of time; name the column of the time in the schema (`time = ...`), or split at random"
-        )
-    if source.order is Order.NONE:
-        logger.warning("the rows are in no order of time, so a split by their order is no split by time")
-
-
 def _from_cache(folder: Path, source: Source, rule: SplitRule, seed: int, on_rows: OnRows) -> Splits:
     if isinstance(source.whole, Log):
         raise UsageError("--cache is for logs in files; generated rows stay in memory")
-    tables = _tables(source)
+    tables = tables_of(source)
     origin = caches.Origin.of(
-        source, [path for table in tables for path in table.files], _cut(source, rule, seed)
+        source, [path for table in tables for path in table.files], split_in_words(source, rule, seed)
     )
     with caches.alone(folder):
         if not caches.is_cache(folder):
             rows = [table.count() for table in tables]
             for table, number in zip(tables, rows, strict=True):
-                _require_rows(table, number)
-            time = _time(source, rule)
+                require_rows(table, number)
+            time = time_of(source, rule)
             try:
-                part_of_row = _part_of_row(source, rows, rule, seed, time)
+                part_of_row = parts_of_rows(source, rows, rule, seed, time)
             except UsageError:  # too few rows, which is said last of all that is wrong with them
-                _with_parts(source, rule, seed)
+                read_with_parts(source, rule, seed)
                 raise
             parser = Parser(source.schema, source.list_separator)
             caches.write(tables, part_of_row, parser, origin, folder, on_rows)
     return caches.read(folder, origin)
-
-
-def _cut(source: Source, rule: SplitRule, seed: int) -> str:
-    """Say how rows become parts."""
-    if source.whole is not None and rule is SplitRule.RANDOM:
-        return f"at random with seed {seed}"
-    cut = "by files" if source.whole is None else "by order"
-    return cut if source.time is None else f"{cut} of {source.time}"

@@ -14,13 +14,13 @@ import numpy as np
 
 from tablefold.errors import LogError
 from tablefold.logs.tables.compressed import open_bytes
+from tablefold.logs.tables.quotes import NEWLINE, quotes_of, record_ends
 
 BLOCK_BYTES = 1 << 24
 """Bytes that are read at a time."""
 MAX_LINE_BYTES = 1 << 27
 """The longest line, or quoted value that spans lines."""
 BYTE_ORDER_MARK = b"\xef\xbb\xbf"
-NEWLINE, CARRIAGE_RETURN, QUOTE = b'\n\r"'
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -45,7 +45,7 @@ class Block:
     @cached_property
     def ends(self) -> np.ndarray:
         """int64 [rows]: where the newline of each record stands, or would stand after the last one."""
-        return _record_ends(self.content, self.quotes)
+        return record_ends(self.content, self.quotes)
 
     @cached_property
     def separators(self) -> np.ndarray:
@@ -130,7 +130,7 @@ def read_blocks(path: Path, *, separator: str, quoting: bool) -> Iterator[Block]
             content += piece
             piece = file.read(BLOCK_BYTES)
             _require_text(content, path, line, whole=not piece)
-            quotes = _quotes(content, path, line, separator, last=not piece) if quoting else None
+            quotes = quotes_of(content, path, line, separator, last=not piece) if quoting else None
             end = _end_of_records(content, quotes, last=not piece)
             if line == 1:
                 first = content.partition(b"\n")[0].strip(b"\r")
@@ -153,7 +153,7 @@ def _end_of_records(content: bytes, quotes: np.ndarray | None, *, last: bool) ->
         return len(content)
     if quotes is None:
         return content.rfind(b"\n") + 1
-    ends = _record_ends(content, quotes)
+    ends = record_ends(content, quotes)
     return int(ends[ends < len(content)].max(initial=-1)) + 1
 
 
@@ -178,50 +178,3 @@ def _require_text(content: bytes, path: Path, line: int, *, whole: bool) -> None
         raise LogError(problem, file=str(path), line=line)
     if too_long:
         raise LogError(f"does not end within {MAX_LINE_BYTES >> 20} MiB", file=str(path), line=line)
-
-
-def _record_ends(content: bytes, quotes: np.ndarray | None) -> np.ndarray:
-    ends = np.flatnonzero(np.frombuffer(content, np.uint8) == NEWLINE)
-    if content and not content.endswith(b"\n"):
-        ends = np.append(ends, len(content))
-    return ends if quotes is None else ends[np.searchsorted(quotes, ends) % 2 == 0]
-
-
-def _quotes(content: bytes, path: Path, line: int, separator: str, *, last: bool) -> np.ndarray | None:
-    """Return where quotes stand, int64, or None. Raises LogError for quotes that are not well-formed."""
-    if b'"' not in content:
-        return None
-    text = np.frombuffer(content, np.uint8)
-    quotes = np.flatnonzero(text == QUOTE)
-    _require_quotes(text, quotes, path, line, ord(separator))
-    if last and len(quotes) % 2:
-        _refuse_quote(text, int(quotes[-1]), path, line, "opens a quoted value that never closes")
-    return quotes
-
-
-def _require_quotes(text: np.ndarray, quotes: np.ndarray, path: Path, line: int, separator: int) -> None:
-    """Raise LogError for the first quote that does not stand at the edge of a value.
-
-    A doubled quote closes its value and opens it again, so it is well-formed by the same rule.
-    """
-    opening, closing = quotes[::2], quotes[1::2]
-    before = text[np.maximum(opening - 1, 0)]
-    opens = (opening == 0) | (before == separator) | (before == NEWLINE) | (before == QUOTE)
-    after = text[np.minimum(closing + 1, len(text) - 1)]
-    closes = (closing == len(text) - 1) | (after == separator) | (after == NEWLINE) | (after == QUOTE)
-    closes |= after == CARRIAGE_RETURN
-    bad_opening, bad_closing = np.flatnonzero(~opens), np.flatnonzero(~closes)
-    if len(bad_opening) and not (len(bad_closing) and bad_closing[0] < bad_opening[0]):
-        _refuse_quote(text, int(opening[bad_opening[0]]), path, line, "has a quote inside a value")
-    if len(bad_closing):
-        at = int(opening[bad_closing[0]])
-        _refuse_quote(text, at, path, line, "has a quoted value that more text follows")
-
-
-def _refuse_quote(text: np.ndarray, position: int, path: Path, line: int, problem: str) -> NoReturn:
-    line += int(np.count_nonzero(text[:position] == NEWLINE))
-    raise LogError(
-        f"{problem}; quote the value and double the quotes in it, or set `quoting = false` under [files]",
-        file=str(path),
-        line=line,
-    )
