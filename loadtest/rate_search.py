@@ -85,6 +85,8 @@ class RateSearch:
             tries.append(await self._target.run(plan, self._position))
             self.steps.append(tries[-1])
             self._runs_left -= 1
-            if tries[-1].interrupted or (self._rule.kept_up(tries[-1]) and tries[-1].valid):
+            if tries[-1].interrupted:
+                return tries[-1]
+            if self._rule.kept_up(tries[-1]) and tries[-1].valid:
                 break
         return self._rule.best_tries(tries)[0]

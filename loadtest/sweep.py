@@ -115,6 +115,8 @@ def _conclude(search: RateSearch, plan: Plan, rule: KneeRule, broken_off: str | 
 
 
 def _verdict(knee: Result | None, lost: Result | None, rule: KneeRule) -> str:
+    if knee is None and lost is None:
+        return "No step was run to its end."
     if knee is None:
         reason = f": at {lost.offered_rps:,.4g} calls/s {rule.failure(lost)}" if lost is not None else ""
         return f"The server kept up with none of the rates tried{reason}."

@@ -12,7 +12,7 @@ from tablefold.report.latency import RatePoint, rate_against_latency
 
 def sweep_parts(sweep: Sweep) -> PageParts:
     """Return what stands on the page: the rates, then the run at the best of them."""
-    if not sweep.steps:
+    if not sweep.best_steps:
         return "Rate sweep", [], []
     slos = [LatencySlo.parse(slo.objective) for slo in sweep.steps[0].objectives]
     best = next((step for step in reversed(sweep.steps_to_knee)), sweep.best_steps[0])

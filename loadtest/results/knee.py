@@ -75,8 +75,9 @@ class KneeRule(Figures):
         return self.failure(step) is None
 
     def best_tries(self, steps: Sequence[Result]) -> list[Result]:
-        """Return the better try of each rate, ascending; a rate that failed was tried twice."""
+        """Return the better whole try of each rate, ascending; a rate that failed was tried twice."""
         by_rate: dict[float, Result] = {}
-        for step in sorted(steps, key=lambda step: (self.kept_up(step), step.valid)):
+        whole = [step for step in steps if not step.interrupted]
+        for step in sorted(whole, key=lambda step: (self.kept_up(step), step.valid)):
             by_rate[step.offered_rps] = step
         return [by_rate[rate] for rate in sorted(by_rate)]

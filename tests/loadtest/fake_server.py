@@ -50,6 +50,7 @@ class Habits:
         tensors: str = "two",
         serial: float = 0.0,
         token: str = "",
+        port: int = 0,
         tls: tuple[str, str] | None = None,
         client_ca: str = "",
     ) -> None:
@@ -65,6 +66,7 @@ class Habits:
         self.tensors = tensors
         self.serial = serial
         self.token = token
+        self.port = port
         self.tls = tls
         self.client_ca = client_ca
         self.turn = asyncio.Lock()
@@ -223,7 +225,7 @@ async def main() -> None:
     if "tablefold" in habits.speaks:
         own_grpc.add_TablefoldServicer_to_server(Own(habits), server)
     if habits.tls is None:
-        port = server.add_insecure_port("127.0.0.1:0")
+        port = server.add_insecure_port(f"127.0.0.1:{habits.port}")
     else:
         port = server.add_secure_port("127.0.0.1:0", credentials(*habits.tls, habits.client_ca))
     await server.start()

@@ -2,12 +2,14 @@
 drift."""
 
 import asyncio
+import io
 from dataclasses import replace
 
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from rich.console import Console
 
 from tablefold.errors import UsageError
 from tablefold.loadtest.compare import compare, other_plan, target_names
@@ -16,6 +18,8 @@ from tablefold.loadtest.generator.coordinator import ClientProcessDied
 from tablefold.loadtest.plan import Plan
 from tablefold.loadtest.report.facts import reasons_for_doubt, step_table
 from tablefold.loadtest.report.page import page
+from tablefold.loadtest.report.spreadsheet import csv_text
+from tablefold.loadtest.report.terminal import print_summary
 from tablefold.loadtest.results.drift import trend, trends
 from tablefold.loadtest.results.knee import KneeRule
 from tablefold.loadtest.slo import LatencySlo, cost_per_million
@@ -250,6 +254,31 @@ def test_a_sweep_that_is_broken_off_keeps_its_steps(example):
     assert "broken off" in page(found).render()
     with pytest.raises(ClientProcessDied):
         asyncio.run(sweep(Breaking(example, 1000.0, runs=1), PLAN))
+
+
+class Interrupted(Simulated):
+    """A server whose load test is interrupted in a run."""
+
+    def __init__(self, example, capacity, run):
+        super().__init__(example, capacity)
+        self.last = run
+
+    async def run(self, plan, position=None):
+        result = await super().run(plan, position)
+        return result.model_copy(update={"interrupted": len(self.positions) == self.last})
+
+
+@pytest.mark.parametrize("run", [1, 2, 3, 5, 9])
+def test_only_whole_steps_count_in_a_sweep_that_is_interrupted(example, run):
+    found = asyncio.run(sweep(Interrupted(example, 1000.0, run), PLAN))
+    assert found.interrupted
+    assert len(found.steps) == max(1, run - 1)
+    assert not any(step.interrupted for step in found.best_steps)
+    assert len(found.best_steps) < len(found.steps)
+    assert (found.knee_rps is None) == (run <= 2)
+    assert "Interrupted" in page(found).render()
+    assert csv_text(found).count("\n") == len(found.steps) + 1
+    print_summary(found, Console(file=io.StringIO()))
 
 
 def test_a_comparison_that_is_broken_off_keeps_its_rounds(example):

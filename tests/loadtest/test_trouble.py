@@ -3,6 +3,7 @@
 import asyncio
 import os
 import signal
+import time
 from dataclasses import replace
 
 import numpy as np
@@ -73,6 +74,24 @@ async def test_a_server_killed_midway_leaves_partial_results(start_fake):
     assert result.latency_ms.count == result.calls.ok
     assert result.server_memory_bytes.resident_peak > 10e6
     assert not result.interrupted
+
+
+async def test_a_server_that_goes_away_and_comes_back_is_loaded_and_weighed_again(
+    start_fake, unused_tcp_port
+):
+    first, started = start_fake(port=unused_tcp_port), []
+
+    def restart():
+        first.kill()
+        started.append((time.perf_counter(), start_fake(port=unused_tcp_port, change_after=-1)))
+
+    result = await measure(first.address, once(restart), rate=20.0, duration=8.0, timeout=2.0)
+    assert result.errors["UNAVAILABLE"] > 0
+    assert [span.version for span in result.answered_by] == ["10", "11"]
+    assert result.answered_by[1].calls > 20
+    assert result.memory_over_time[-1].second > 7.0
+    assert result.memory_over_time[-1].resident > 10e6
+    assert result.server_cpu is None
 
 
 async def test_a_dead_server_is_not_hammered_by_the_closed_loop(start_fake):
