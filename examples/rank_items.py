@@ -11,6 +11,8 @@ import numpy as np
 
 from tablefold.client import Client
 
+if len(sys.argv) != 3:
+    sys.exit(__doc__)
 server, model = sys.argv[1:]
 with Client(server) as client:
     info = client.model_info(model)

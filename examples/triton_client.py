@@ -9,6 +9,8 @@ import numpy as np
 import tritonclient.grpc as triton
 
 ROWS = 3
+if len(sys.argv) != 3:
+    sys.exit(__doc__)
 server, model = sys.argv[1:]
 rng = np.random.default_rng(0)
 with triton.InferenceServerClient(server) as client:

@@ -9,7 +9,7 @@ from tablefold.errors import InvalidRequest
 from tablefold.schema import MISSING
 
 LONE_VALUES = {str, bytes, int, float, bool, type(None)}
-"""Types that are told from lists at a glance."""
+"""Types that never are a list of values."""
 
 
 class EncodedIds(NamedTuple):
