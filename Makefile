@@ -11,9 +11,10 @@ demo: .venv/.installed
 	$(BIN)/python examples/demo.py --data $(DATA) --out demo-out
 
 # Side by side what only computes, then one after the other what keeps time.
+KEEP_TIME := tests/server tests/client tests/loadtest
 test: .venv/.installed
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses=auto --dist=loadfile tests/core tests/trainer tests/exporter tests/study tests/path tests/formats tests/bench tests/installs tests/docs
-	$(BIN)/python -m pytest tests/server tests/loadtest
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses=auto --dist=loadfile tests $(KEEP_TIME:%=--ignore=%)
+	$(BIN)/python -m pytest $(KEEP_TIME)
 
 check: .venv/.installed
 	$(BIN)/ruff check .
