@@ -85,7 +85,7 @@ class Study(BaseModel):
 def read_study(file: Path) -> Study:
     """Return the study that a TOML file describes. Raises UsageError for any other file."""
     try:
-        return Study.model_validate(tomllib.loads(file.read_text()))
+        return Study.model_validate(tomllib.loads(file.read_text(encoding="utf-8")))
     except ValidationError as error:
         first = error.errors()[0]
         field = ".".join(map(str, first["loc"]))

@@ -98,7 +98,8 @@ def _write(checkpoint: Checkpoint, draft: Path) -> None:
         },
         draft / VALIDATION,
     )
-    (draft / DESCRIPTION).write_text(checkpoint.description.model_dump_json(indent=2) + "\n")
+    text = checkpoint.description.model_dump_json(indent=2) + "\n"
+    (draft / DESCRIPTION).write_text(text, encoding="utf-8")
 
 
 def load(folder: Path | str, network: NetworkFactory | None = None) -> Checkpoint:

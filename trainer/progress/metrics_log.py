@@ -75,15 +75,15 @@ class JsonLines(Recorder):
         if not self._keep_lines:  # only now: until here another run might have been writing them
             self.path.unlink(missing_ok=True)
         elif self.path.exists():
-            lines = self.path.read_text().splitlines(keepends=True)
-            self.path.write_text("".join(line for line in lines if _is_done(line, stage)))
+            lines = self.path.read_text(encoding="utf-8").splitlines(keepends=True)
+            self.path.write_text("".join(line for line in lines if _is_done(line, stage)), encoding="utf-8")
         self._keep_lines = True
 
     def write(self, measured: dict[str, float]) -> None:
         """Append a line. A full disk costs lines, not the run."""
         line = {"stage": self.stage, "step": self.steps, **measured}
         try:
-            with self.path.open("a") as file:
+            with self.path.open("a", encoding="utf-8") as file:
                 file.write(json.dumps(line) + "\n")
         except OSError as error:
             logger.warning("a line of %s is lost: %s", self.path, error.strerror)

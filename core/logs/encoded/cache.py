@@ -131,7 +131,7 @@ def write(
                 ),
                 checksums={path.name: _checksum(path) for path in paths},
             )
-            (draft / DESCRIPTION).write_text(description.model_dump_json(indent=1) + "\n")
+            (draft / DESCRIPTION).write_text(description.model_dump_json(indent=1) + "\n", encoding="utf-8")
     except OSError as error:
         raise CacheError(
             f"{folder} could not be written ({error}); make room, or give another --cache"
