@@ -1,1 +1,1 @@
-"""Turns requests into probabilities, in batches, within its memory and its deadlines. Knows no torch."""
+"""Turns requests into probabilities, in batches, within its memory and its deadlines."""

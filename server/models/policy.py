@@ -19,7 +19,9 @@ from tablefold.errors import BundleError
 from tablefold.regular_file import read_regular_file
 
 POLICY = "serving.toml"
-MAX_POLICY_BYTES = 1 << 20
+MAX_POLICY_BYTES = 64 << 10
+MAX_ENTRIES = 1000
+"""Of versions and of labels: the index has a line for each."""
 
 STABLE = "stable"
 """The label that answers a request which names no version."""
@@ -34,8 +36,8 @@ class Policy(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    versions: Literal["latest", "all"] | list[Number] = "latest"
-    labels: dict[Label, Number] = {}
+    versions: Literal["latest", "all"] | Annotated[list[Number], Field(max_length=MAX_ENTRIES)] = "latest"
+    labels: Annotated[dict[Label, Number], Field(max_length=MAX_ENTRIES)] = {}
 
     def requested(self, on_disk: Iterable[int]) -> list[int]:
         """Return the versions to serve, without those of labels, newest first, as they are tried."""
@@ -59,6 +61,6 @@ def read_policy(folder: Path) -> Policy:
         first = error.errors()[0]
         where = ".".join(str(part) for part in first["loc"])
         raise BundleError(
-            f'{path}: {where}: {first["msg"]}; it takes versions = "latest", "all" or a list of numbers, '
-            "and [labels] with one number for each label"
+            f'{path}: {where}: {first["msg"]}; it takes versions = "latest", "all" or a list of at most '
+            f"{MAX_ENTRIES:,} numbers, and [labels] with one number for each label"
         ) from error

@@ -10,7 +10,7 @@ from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 from prometheus_client.core import GaugeMetricFamily
 from prometheus_client.registry import Collector
 
-from tablefold.errors import RequestError, Unimplemented
+from tablefold.errors import RequestError, UnexpectedStatus, Unimplemented
 from tablefold.model_size import Parts
 from tablefold.server.telemetry.memory import process_memory
 
@@ -22,7 +22,11 @@ ROWS_BUCKETS = (1, 4, 16, 64, 128, 256, 512, 1024, 2048, 4096, 16384)
 CANCELLED = "cancelled"
 NOT_RECEIVED = "not_received"
 """gRPC ended the call before its message was there: too large, cut off, or the client left."""
-REASONS = (*(error.reason for error in RequestError.__subclasses__()), CANCELLED, NOT_RECEIVED)
+REASONS = (
+    *(error.reason for error in RequestError.__subclasses__() if error is not UnexpectedStatus),
+    CANCELLED,
+    NOT_RECEIVED,
+)
 """Why a call got no probabilities."""
 UNKNOWN_METHOD = "unknown"
 """The label of all methods that the server does not have."""

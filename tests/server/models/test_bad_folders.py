@@ -69,6 +69,9 @@ BAD = {
     **FILES,
     **POLICIES,
     "a huge policy": (lambda folder: say(folder, "versions = [" + "1," * 15_500_000 + "]"), ["larger than"]),
+    "a policy of many versions": (
+        lambda folder: say(folder, f"versions = {list(range(1, 10_000))}"), ["at most 1,000 numbers"],
+    ),
     "a deep policy": (lambda folder: say(folder, "versions = " + "[" * 10_000), ["not TOML"]),
     "a policy that is no text": (
         lambda folder: (folder.parent / "serving.toml").write_bytes(b"\xff\xfe\x00"), ["not TOML"],
