@@ -48,11 +48,14 @@ async def measure(
 
 
 def check_success(report: Result | Sweep | Comparison) -> None:
-    """Raise UsageError if calls were due, and none of a target's succeeded."""
+    """Raise UsageError if no call to a target succeeded, unless it was interrupted before there was one."""
     for target, runs in report.runs_by_target.items():
-        due = sum(run.calls.due for run in runs)
-        if due and not any(run.calls.ok for run in runs):
-            raise UsageError(f"no call to {target} succeeded: {runs[-1].errors_with_examples}")
+        failed = [run for run in runs if run.calls.failed]
+        if any(run.calls.ok for run in runs) or (report.interrupted and not failed):
+            continue
+        if failed:
+            raise UsageError(f"no call to {target} succeeded: {failed[-1].errors_with_examples}")
+        raise UsageError(f"no call to {target} was due in so short a time; raise --duration")
 
 
 def write_reports(

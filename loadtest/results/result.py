@@ -125,8 +125,10 @@ class Result(Figures):
     def verdict(self) -> str:
         """The run in a few sentences."""
         failed, due, figures = self.calls.failed, self.calls.due, self.latency_ms
-        if not due:
+        if not due and self.interrupted:
             return "Nothing was measured: the run ended in its warm-up."
+        if not due:
+            return "Nothing was measured: no call was due in so short a time. Raise --duration."
         codes = ", ".join(f"{code} {count:,}" for code, count in self.errors.items())
         if not self.calls.ok:
             return f"None of {due:,} calls succeeded: {self.errors_with_examples}."

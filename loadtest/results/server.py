@@ -50,7 +50,7 @@ def server_cpu(samples: list[Sample], seconds: float, rows_per_second: float) ->
     if not timed:
         return None
     first, last = (min(timed, key=lambda sample: abs(sample.second - edge)) for edge in (0.0, seconds))
-    if first is last or first.pids != last.pids:
+    if last.second <= first.second or first.pids != last.pids:
         return None
     assert first.cpu_seconds is not None
     assert last.cpu_seconds is not None

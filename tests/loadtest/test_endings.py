@@ -61,6 +61,13 @@ def test_when_no_call_succeeds_the_reason_is_told_with_exit_code_2_and_reports_a
     assert json.loads((tmp_path / "r.json").read_text())["kind"] == mode
 
 
+@pytest.mark.parametrize("mode", [[], ["--sweep"]])
+def test_a_run_too_short_for_a_call_says_so(quick, mode):
+    code, _, problems = finish(start(quick, "--duration", "1e-9", "--warmup", "0", *mode))
+    assert code == 2
+    assert "raise --duration" in problems
+
+
 def test_a_sweep_says_beforehand_how_long_it_takes_and_what_is_left(quick):
     process = start(quick, "--sweep", "--duration", "0.3", "--warmup", "0.1", "--slo", "p50=2s")
     code, output, problems = finish(process)
