@@ -49,9 +49,13 @@ def as_array(name: str, values: Any) -> np.ndarray:
         return objects
     if hasattr(values, "__array__"):
         try:
-            return np.asarray(values)
+            array = np.asarray(values)
         except Exception as error:  # a library's own: a tensor on a GPU, or one that needs a gradient
             raise InvalidRequest(f"feature {name!r} cannot be read as an array: {error}") from error
+        if array.dtype.kind != "U" or not hasattr(values, "to_list"):
+            return array
+        # A data frame's texts: numpy's own would lose NUL characters at their ends.
+        values = values.to_list()
     listed = list(values)
     # Left to itself numpy would turn [1, "a"] into texts, and [True, 2] into numbers.
     types = set(map(type, listed))

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import polars as pl
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from tablefold.client.values import EncodedIds, categorical_ids, dense_numbers, one_row
@@ -43,6 +43,7 @@ def test_whole_numbers_are_one_id_in_every_form(numbers: list[int]) -> None:
 
 
 @given(TEXTS)
+@example(["\0", "a\0"])
 def test_texts_are_one_id_in_every_form(texts: list[str]) -> None:
     ids = encode(texts, Encoding.STRING).tolist()
     assert column(TEXT, texts) == ids
