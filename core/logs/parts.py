@@ -8,6 +8,7 @@ import numpy as np
 from tablefold.errors import LogError
 from tablefold.logs.log import Log
 from tablefold.logs.memory import read_log
+from tablefold.logs.parsing.parser import Parser
 from tablefold.logs.parsing.time import read_time
 from tablefold.logs.source import Order, Source, Table
 from tablefold.logs.splits import PARTS, SplitRule, split, split_by_files
@@ -37,6 +38,16 @@ def read_with_parts(source: Source, rule: SplitRule, seed: int) -> tuple[Log, np
     for table, log in zip(tables, logs, strict=True):
         require_rows(table, len(log))
     return Log.concatenate(logs), parts_of_rows(source, [len(log) for log in logs], rule, seed, time)
+
+
+def require_readable(source: Source, rule: SplitRule) -> None:
+    """Raise the LogError that `read_with_parts` raises, in memory that does not grow with the rows."""
+    time_of(source, rule)
+    for table in tables_of(source):
+        parser = Parser(source.schema, source.list_separator)
+        for _ in parser.batches(table, labelled=True):
+            pass
+        parser.ids()
 
 
 def require_rows(table: Table, rows: int) -> None:

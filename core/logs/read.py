@@ -11,7 +11,7 @@ from typing import Literal, NamedTuple
 import numpy as np
 import polars as pl
 
-from tablefold.errors import UsageError
+from tablefold.errors import CacheError, UsageError
 from tablefold.logs.encoded import cache as caches
 from tablefold.logs.encoded.encode import OnRows
 from tablefold.logs.formats.registry import open_source
@@ -22,6 +22,7 @@ from tablefold.logs.parts import (
     parts_of_rows,
     read_tables,
     read_with_parts,
+    require_readable,
     require_rows,
     split_in_words,
     tables_of,
@@ -146,21 +147,25 @@ def _split(log: Log, part_of_row: np.ndarray) -> Splits:
 def _from_cache(folder: Path, source: Source, rule: SplitRule, seed: int, on_rows: OnRows) -> Splits:
     if isinstance(source.whole, Log):
         raise UsageError("--cache is for logs in files; generated rows stay in memory")
+    try:
+        return _read_or_write_cache(folder, source, rule, seed, on_rows)
+    except CacheError:
+        raise
+    except UsageError:  # one pass counts rows and another one reads them: which fault is the log's first?
+        require_readable(source, rule)
+        raise
+
+
+def _read_or_write_cache(folder: Path, source: Source, rule: SplitRule, seed: int, on_rows: OnRows) -> Splits:
     tables = tables_of(source)
-    origin = caches.Origin.of(
-        source, [path for table in tables for path in table.files], split_in_words(source, rule, seed)
-    )
+    files = [path for table in tables for path in table.files]
+    origin = caches.Origin.of(source, files, split_in_words(source, rule, seed))
     with caches.alone(folder):
         if not caches.is_cache(folder):
             rows = [table.count() for table in tables]
             for table, number in zip(tables, rows, strict=True):
                 require_rows(table, number)
-            time = time_of(source, rule)
-            try:
-                part_of_row = parts_of_rows(source, rows, rule, seed, time)
-            except UsageError:  # too few rows, which is said last of all that is wrong with them
-                read_with_parts(source, rule, seed)
-                raise
+            part_of_row = parts_of_rows(source, rows, rule, seed, time_of(source, rule))
             parser = Parser(source.schema, source.list_separator)
             caches.write(tables, part_of_row, parser, origin, folder, on_rows)
     return caches.read(folder, origin)

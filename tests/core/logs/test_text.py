@@ -232,3 +232,10 @@ def test_a_value_that_looks_like_the_start_of_a_file_is_a_value(tmp_path: Path, 
     table = TextTable(path=tmp_path / "log.csv", separator="\t", columns=columns)
     values = [value for batch in table.batches(columns) for value in batch.frame["query"]]
     assert values == [f"{start}{i}" for i in range(9)]
+
+
+@pytest.mark.parametrize("later", ['1,3,tv 55" oled', '1,3,"tv', "1,3,a\0b", "1,3", "1,3,\xff", "2,3,a"])
+@pytest.mark.parametrize("first", ["1,x,a", "1", "3,3,a", ",3,a"])
+def test_of_two_faults_both_ways_of_reading_name_the_same(tmp_path: Path, first: str, later: str) -> None:
+    content = HEADER + "\n".join([*lines(4), first, *lines(20), later, *lines(9)])
+    assert refusal(tmp_path, content.encode("latin-1")).startswith("line ")
