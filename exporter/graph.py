@@ -50,6 +50,15 @@ def take(tape: Tape, array: ir.Value, indices: ir.Value) -> ir.Value:
     return tape.op("GatherElements", [array, flat])
 
 
+def has_value(model: ir.Model, name: str) -> bool:
+    """Return whether an input or a node's output has that name."""
+    try:
+        value_named(model, name)
+    except KeyError:
+        return False
+    return True
+
+
 def value_named(model: ir.Model, name: str) -> ir.Value:
     """Return an input or a node's output by its name. Raises KeyError if there is none."""
     for value in model.graph.inputs:

@@ -40,6 +40,10 @@ def require_destination(repository: Path, name: str, version: int | None) -> Non
     if version is not None:
         parse_version(str(version))
     for folder in (repository, repository / name):
+        if folder.is_symlink() and not folder.exists():
+            raise UsageError(
+                f"{folder} is a link to nothing; mend it, or give another --repository or --name"
+            )
         if folder.exists() and not folder.is_dir():
             raise UsageError(f"{folder} is a file; give a folder as --repository, or another --name")
     if version is not None and (repository / name / str(version)).exists():

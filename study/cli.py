@@ -35,7 +35,7 @@ def study(
     from tablefold.study.results import lock_folder
     from tablefold.study.runner import StudyRunner
     from tablefold.study.settings import read_study
-    from tablefold.study.summary import summarise, verdict
+    from tablefold.study.summary import describe_collapses, summarise, verdict
     from tablefold.trainer.progress.terminal import Terminal
 
     settings = read_study(file)
@@ -54,7 +54,8 @@ def study(
         for result in StudyRunner(settings, schema, splits, out, evaluate_stored, terminal).results():
             results.append(result)
             if result.row_type == settings.row_types[0]:
-                console.print(f"{result.arm}, seed {result.seed}: test AUC {result.auc:.4f}")
+                note = "; it has collapsed and learned nothing" if result.collapsed else ""
+                console.print(f"{result.arm}, seed {result.seed}: test AUC {result.auc:.4f}{note}")
     summaries = summarise(results)
     repeat = f"tablefold study {file} --out {out}" + (f" --data {data}" if data else "")
     records = [result.model_dump(mode="json") for result in results]
@@ -71,4 +72,6 @@ def study(
         table.add_row(*cells(summary))
     Console(width=None if Console().is_terminal else 160, markup=False, emoji=False).print(table)
     print(verdict(summaries))
+    if collapses := describe_collapses(summaries):
+        print(collapses)
     print_written(console, out / "study.html")

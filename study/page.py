@@ -7,7 +7,13 @@ from tablefold.report import Page, Picture, Section, Table
 from tablefold.report.quality import QualityPoint, auc_curves
 from tablefold.study.curves import auc_at, budgets, fronts, width_saved
 from tablefold.study.results import Result
-from tablefold.study.summary import EQUAL_WITHIN_AUC, Summary, verdict
+from tablefold.study.summary import (
+    EQUAL_WITHIN_AUC,
+    Summary,
+    collapsed_seeds,
+    describe_collapses,
+    verdict,
+)
 
 HEADER = (
     "arm", "rows", "bytes", "without network", "fp32 table /", "test AUC", "AUC lost +- s.e.", "logloss",
@@ -29,7 +35,13 @@ def cells(summary: Summary) -> tuple[str, ...]:
 def page(summaries: Sequence[Summary], results: Sequence[Result], data: str, repeat: str) -> Page:
     """Return the page of a study; `repeat` is its command."""
     drawing = Section("AUC per byte", [picture(summaries)])
-    sections = [drawing, _arms(summaries), *_equal_bytes(summaries), *_equal_auc(results)]
+    sections = [
+        drawing,
+        *_collapsed(summaries),
+        _arms(summaries),
+        *_equal_bytes(summaries),
+        *_equal_auc(results),
+    ]
     return Page(
         title=f"Study: {data}",
         verdict=verdict(summaries),
@@ -62,6 +74,12 @@ def _arms(summaries: Sequence[Summary]) -> Section:
         "seed by seed. A star: the best setting is at the edge of its grid."
     )
     return Section("Every arm", [Table(HEADER, [cells(summary) for summary in summaries], caption=caption)])
+
+
+def _collapsed(summaries: Sequence[Summary]) -> list[Section]:
+    rows = [(arm, ", ".join(map(str, seeds))) for arm, seeds in collapsed_seeds(summaries).items()]
+    caption = describe_collapses(summaries)
+    return [Section("Collapsed runs", [Table(("arm", "seeds"), rows, caption=caption)])] if rows else []
 
 
 def _equal_bytes(summaries: Sequence[Summary]) -> list[Section]:

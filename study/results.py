@@ -19,6 +19,10 @@ from tablefold.trainer.config import TrainConfig
 __all__ = ["EvaluatedModel", "JsonLines", "Result", "TrainingRun", "lock_folder"]
 
 
+COLLAPSED_ENTROPY = 0.99
+"""A validation normalised entropy above this means that a run has learned nothing."""
+
+
 class TrainingRun(BaseModel):
     """A training run that ended."""
 
@@ -34,6 +38,11 @@ class TrainingRun(BaseModel):
     def loss(self) -> float:
         """The validation logloss, which tuning minimises; infinite for a run that failed."""
         return self.metrics.get("validation_logloss", inf)
+
+    @property
+    def collapsed(self) -> bool:
+        """Whether the model is hardly better than one that always gives the share of clicks."""
+        return self.metrics.get("validation_normalised_entropy", 0) > COLLAPSED_ENTROPY
 
 
 class EvaluatedModel(BaseModel):
@@ -60,6 +69,8 @@ class Result(EvaluatedModel):
     at_edge: tuple[str, ...] = ()
     """Tuned settings at the end of their axis: a wider grid may do better."""
     validation_logloss: float
+    collapsed: bool = False
+    """Whether its run has learned nothing (see `TrainingRun.collapsed`)."""
 
 
 Record = TypeVar("Record", bound=BaseModel)

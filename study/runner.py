@@ -86,7 +86,7 @@ class StudyRunner:
         results = [
             Result(
                 **dict(model), arm=arm.title, seed=seed, tuned=point, at_edge=at_edge,
-                validation_logloss=run.loss,
+                validation_logloss=run.loss, collapsed=run.collapsed,
             )
             for model in self._evaluate_model(checkpoints.load(self._folder(run.config)), self._test)
         ]  # fmt: skip

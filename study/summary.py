@@ -5,7 +5,7 @@ from itertools import groupby
 from statistics import fmean, stdev
 from typing import Any, NamedTuple
 
-from tablefold.study.results import Result
+from tablefold.study.results import COLLAPSED_ENTROPY, Result
 from tablefold.trainer.methods.registry import Method
 
 EQUAL_WITHIN_AUC = 0.001
@@ -49,6 +49,8 @@ class Summary(NamedTuple):
     """Logloss minus that of the best full fp32 table on each tenth of the test rows, rarest ids first."""
     tuned: dict[str, Any]
     at_edge: tuple[str, ...]
+    collapsed: tuple[int, ...]
+    """The seeds whose runs have learned nothing; they count in the means."""
 
     @property
     def title(self) -> str:
@@ -105,6 +107,7 @@ def _summary(group: Sequence[Result], reference: Sequence[Result], bare: int) ->
         ),
         tuned=first.tuned,
         at_edge=first.at_edge,
+        collapsed=tuple(result.seed for result in group if result.collapsed),
     )
 
 
@@ -122,4 +125,24 @@ def verdict(summaries: Sequence[Summary]) -> str:
         f"Within {EQUAL_WITHIN_AUC} AUC of the best full fp32 table, the smallest is {best.title}: "
         f"{best.without_network:,} bytes without the network, {best.compression:.1f}x fewer than the bare "
         f"fp32 table of the narrowest full model that is; AUC {best.auc.mean:.4f} over {seeds}."
+    )
+
+
+def collapsed_seeds(summaries: Sequence[Summary]) -> dict[str, tuple[int, ...]]:
+    """Return the seeds of each arm whose runs have learned nothing; arms without any are left out."""
+    return {summary.arm: summary.collapsed for summary in summaries if summary.collapsed}
+
+
+def describe_collapses(summaries: Sequence[Summary]) -> str:
+    """Return a sentence that names every collapsed seed, or an empty text."""
+    arms = [
+        f"{arm}: {'seed' if len(seeds) == 1 else 'seeds'} {', '.join(map(str, seeds))}"
+        for arm, seeds in collapsed_seeds(summaries).items()
+    ]
+    if not arms:
+        return ""
+    return (
+        f"Collapsed, with a validation normalised entropy above {COLLAPSED_ENTROPY} (hardly better than "
+        f"always giving the share of clicks): {'; '.join(arms)}. They count in the means above: tune these "
+        "arms again, with a smaller L2 or another learning rate."
     )

@@ -15,7 +15,7 @@ from tablefold.exporter.dictionaries import graph_hash
 from tablefold.exporter.dictionaries.compact import CompactDictionary
 from tablefold.exporter.dictionaries.dictionary import Dictionary, per_column
 from tablefold.exporter.dictionaries.exact import ExactDictionary
-from tablefold.exporter.graph import constant, value_named
+from tablefold.exporter.graph import constant, has_value, value_named
 from tablefold.exporter.options import DictionaryKind
 from tablefold.trainer.embedding.lookup_columns import LookupColumns
 from tablefold.trainer.embedding.row_map import RowMap
@@ -63,7 +63,7 @@ class BuildLookup(InPlacePass):
 
     def ensures(self, model: ir.Model) -> None:
         """Check that the value `rows` is there."""
-        if value_named(model, ROWS).producer() is None:
+        if not has_value(model, ROWS):
             raise PostconditionError("nothing makes `rows`")
 
     def _looked_up(self, tape: Tape, ids: ir.Value) -> ir.Value:

@@ -9,7 +9,7 @@ import onnx_ir as ir
 from onnx_ir.passes import InPlacePass, PassResult, PostconditionError, PreconditionError
 from onnx_ir.tape import Tape
 
-from tablefold.exporter.graph import value_named
+from tablefold.exporter.graph import has_value, value_named
 from tablefold.exporter.passes.rows import VECTORS
 
 PROBABILITY = "probability"
@@ -27,10 +27,9 @@ class AttachNetwork(InPlacePass):
 
     def requires(self, model: ir.Model) -> None:
         """Check that the value `vectors` is there, of the shape that the network takes."""
-        try:
-            vectors = value_named(model, VECTORS)
-        except KeyError:
-            raise PreconditionError("the graph has no `vectors`: attach the rows first") from None
+        if not has_value(model, VECTORS):
+            raise PreconditionError("the graph has no `vectors`: attach the rows first")
+        vectors = value_named(model, VECTORS)
         takes = self.network.graph.inputs[-1]
         assert vectors.shape is not None
         assert takes.shape is not None

@@ -9,7 +9,7 @@ import onnx_ir as ir
 from onnx_ir.passes import InPlacePass, PassResult, PostconditionError, PreconditionError
 from onnx_ir.tape import Tape
 
-from tablefold.exporter.graph import cast, constant, value_named
+from tablefold.exporter.graph import cast, constant, has_value, value_named
 from tablefold.exporter.passes.lookup import ROWS
 from tablefold.exporter.tables.stored_table import StoredTable
 from tablefold.trainer.embedding.lookup_columns import LookupColumns
@@ -36,10 +36,8 @@ class AttachRows(InPlacePass):
 
     def requires(self, model: ir.Model) -> None:
         """Check that the value `rows` is there."""
-        try:
-            value_named(model, ROWS)
-        except KeyError:
-            raise PreconditionError("the graph has no `rows`: build the lookup first") from None
+        if not has_value(model, ROWS):
+            raise PreconditionError("the graph has no `rows`: build the lookup first")
 
     def call(self, model: ir.Model) -> PassResult:
         """Append the nodes."""
@@ -66,7 +64,7 @@ class AttachRows(InPlacePass):
 
     def ensures(self, model: ir.Model) -> None:
         """Check that the value `vectors` is there, and that `rows` is read."""
-        if value_named(model, VECTORS).producer() is None or not value_named(model, ROWS).uses():
+        if not has_value(model, VECTORS) or not value_named(model, ROWS).uses():
             raise PostconditionError("nothing makes `vectors` out of `rows`")
 
     def _looked_up(self, tape: Tape, rows: ir.Value) -> tuple[ir.Value, np.ndarray]:

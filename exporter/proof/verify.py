@@ -132,6 +132,10 @@ def require_equal(
 
 
 def _compare(expected: np.ndarray, actual: np.ndarray, log: Log, check: str, tolerance: float) -> None:
+    if actual.dtype != np.float32:
+        raise VerificationError(f"{check}: probabilities are {actual.dtype}, not float32")
+    if not (np.isfinite(actual).all() and np.isfinite(expected).all()):
+        raise VerificationError(f"{check}: a probability is not a number")
     if expected.shape != actual.shape:
         raise VerificationError(f"{check}: {actual.shape} probabilities for {expected.shape} rows")
     wrong = np.flatnonzero(~(np.abs(expected - actual) <= tolerance))

@@ -2,8 +2,8 @@
 
     python concurrent_exports.py CHECKPOINT REPOSITORY ROUNDS
 
-After every round each version is whole and those of earlier rounds are untouched. Prints one line of JSON, and its figures
-after every round to stderr.
+After every round each version is whole and those of earlier rounds are untouched. Prints one line of JSON,
+and its figures after every round to stderr.
 """
 
 import json

@@ -259,6 +259,20 @@ def test_a_graph_made_for_one_batch_size_fails_verification(trained: Trained) ->
         require_equal(right, lambda log: right[: len(log) if len(log) != 2 else 1], log, "graph")
 
 
+def test_probabilities_of_another_type_or_that_are_no_numbers_fail_verification(trained: Trained) -> None:
+    log = trained("hash")[0].validation
+    right = np.full(len(log), 0.5, np.float32)
+    for dtype in (np.float64, np.float16):
+        with pytest.raises(VerificationError, match=f"probabilities are {np.dtype(dtype)}, not float32"):
+            require_equal(right, lambda log, dtype=dtype: right[: len(log)].astype(dtype), log, "graph")
+
+    def alone_wrong(log: Log) -> np.ndarray:
+        return np.full(len(log), np.nan if len(log) == 1 else 0.5, np.float32)
+
+    with pytest.raises(VerificationError, match="graph, batch of 1: a probability is not a number"):
+        require_equal(right, alone_wrong, log, "graph")
+
+
 def test_weights_that_are_not_numbers_are_refused(trained: Trained, tmp_path: Path) -> None:
     checkpoints.save(trained("hash")[0], tmp_path / "bad")
     checkpoint = checkpoints.load(tmp_path / "bad")

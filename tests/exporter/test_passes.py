@@ -7,13 +7,21 @@ import onnx_ir as ir
 import onnxruntime
 import pytest
 import torch
-from onnx_ir.passes import PreconditionError
+from onnx_ir.passes import PostconditionError, PreconditionError
 from torch import Tensor, nn
 
+from tablefold.exporter.graph import empty_model
 from tablefold.exporter.network_graph import export_network, half
+from tablefold.exporter.options import DictionaryKind, RowType
 from tablefold.exporter.passes.element_gathers import QuickenElementGathers
+from tablefold.exporter.passes.lookup import BuildLookup, build_dictionary
+from tablefold.exporter.passes.network import AttachNetwork
 from tablefold.exporter.passes.quantise_network import QuantiseNetwork
+from tablefold.exporter.passes.rows import AttachRows
+from tablefold.exporter.tables.stored_table import StoredTable
 from tablefold.logs.formats.synthetic import SCHEMA
+from tablefold.trainer.embedding.lookup_columns import LookupColumns
+from tablefold.trainer.embedding.row_map import RowMap
 from tablefold.trainer.networks.ctr_model import Network
 from tablefold.trainer.networks.dcn_v2 import DCNv2
 from tablefold.trainer.networks.deepfm import DeepFM
@@ -118,6 +126,24 @@ def test_a_network_in_half_precision_is_near(name: str) -> None:
     np.testing.assert_allclose(
         logits(network_of(half(trained)), 50), in_torch(trained, 50), atol=0.02, rtol=0.02
     )
+
+
+def test_every_pass_finds_out_that_its_work_is_missing() -> None:
+    none = np.zeros(0, np.int64)
+    row_map = RowMap(keys=none, rows=none, hashed_first=1, hashed_rows=1)
+    columns = LookupColumns.of(SCHEMA, [[row_map]] * FEATURES)
+    table = StoredTable.of(np.ones((2, DIM), np.float32), [1], [RowType.FP32])
+    dictionary = build_dictionary(DictionaryKind.EXACT, [row_map], columns)
+    network, empty = network_of(trained_network("dlrm")), empty_model(SCHEMA)
+    for undone, model in [
+        (BuildLookup([row_map] * FEATURES, columns, dictionary), empty),
+        (AttachRows(table, columns), empty),
+        (AttachNetwork(network), empty),
+        (QuickenElementGathers(), network),
+        (QuantiseNetwork(*inputs(10)), network),
+    ]:
+        with pytest.raises(PostconditionError):
+            undone.ensures(model)
 
 
 def test_a_network_without_products_cannot_be_quantised() -> None:

@@ -16,10 +16,11 @@ from tablefold.logs.formats import synthetic
 from tablefold.model_size import Parts
 from tablefold.study import runner as runners
 from tablefold.study.curves import auc_at, budgets, family, fronts, width_saved
-from tablefold.study.results import EvaluatedModel, Result
+from tablefold.study.page import page
+from tablefold.study.results import EvaluatedModel, Result, lock_folder
 from tablefold.study.runner import StudyRunner
 from tablefold.study.settings import Study, read_study
-from tablefold.study.summary import summarise, verdict
+from tablefold.study.summary import describe_collapses, summarise, verdict
 from tablefold.trainer.config import TrainConfig
 from tablefold.trainer.training.callbacks import Callback
 
@@ -38,6 +39,8 @@ class Trainer:
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self.configs: list[TrainConfig] = []
+        self.collapsed: set[tuple[str, int]] = set()
+        """Methods and seeds whose runs learn nothing."""
         self.lucky: tuple[float, int] | None = None
         """A learning rate that does best with one seed, and worst with any other."""
         monkeypatch.setattr(runners, "train", self.train)
@@ -51,7 +54,10 @@ class Trainer:
         loss = abs(config.embedding_lr - 0.01) + config.dim / 1000
         if self.lucky is not None and config.embedding_lr == self.lucky[0]:
             loss = 0.0 if config.seed == self.lucky[1] else 1.0
-        metrics = {"validation_logloss": loss, "test_auc": 0.5}
+        entropy = 0.995 if (config.method, config.seed) in self.collapsed else 0.8
+        metrics = {
+            "validation_logloss": loss, "validation_normalised_entropy": entropy, "test_auc": 0.5
+        }  # fmt: skip
         return SimpleNamespace(description=SimpleNamespace(metrics=metrics))
 
 
@@ -121,6 +127,51 @@ def test_the_best_at_the_end_of_its_grid_is_told(tmp_path: Path, monkeypatch: py
         update={"tune": {"embedding_lr": [0.01, 0.1, 0.2]}, "arms": ({"method": "full"},)}
     )
     assert {result.at_edge for result in run(wide, tmp_path)} == {("embedding_lr",)}
+
+
+def test_collapsed_seeds_are_named_in_results_summary_and_page(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    Trainer(monkeypatch).collapsed = {("hash", 1)}
+    results = run(STUDY, tmp_path)
+    collapsed = {(item.arm, item.seed) for item in results if item.collapsed}
+    assert collapsed == {("hash", 1)}
+    lines = [json.loads(line) for line in (tmp_path / "results.jsonl").read_text().splitlines()]
+    assert {(line["arm"], line["seed"]) for line in lines if line["collapsed"]} == collapsed
+    summaries = summarise(results)
+    assert "hash: seed 1. They count in the means" in describe_collapses(summaries)
+    sizes = [result("full", "fp32", 0, 0.72, 800), result("hash", "fp32", 0, 0.71, 100)]
+    sizes[1] = sizes[1].model_copy(update={"collapsed": True})
+    page(summarise(sizes), sizes, "synthetic:200", "again").write(tmp_path / "study.html")
+    assert "Collapsed runs" in (tmp_path / "study.html").read_text()
+    healthy = [item for item in results if not item.collapsed]
+    assert describe_collapses(summarise(healthy)) == ""
+
+
+def test_what_a_kill_cut_off_is_written_over(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    Trainer(monkeypatch)
+    one = STUDY.model_copy(update={"arms": ({"method": "full"},), "seeds": 1})
+    done = run(one, tmp_path)
+    for file in ("runs.jsonl", "results.jsonl"):
+        with (tmp_path / file).open("a") as lines:
+            lines.write('{"config": {"met')
+    more = run(one.model_copy(update={"seeds": 2}), tmp_path)
+    assert more[: len(done)] == done
+    assert run(one.model_copy(update={"seeds": 2}), tmp_path) == more  # every line is whole again
+
+
+def test_one_study_at_a_time_runs_in_a_folder(tmp_path: Path) -> None:
+    with (
+        lock_folder(tmp_path / "out"),
+        pytest.raises(UsageError, match="another study runs in"),
+        lock_folder(tmp_path / "out"),
+    ):
+        pass
+    with lock_folder(tmp_path / "out"):
+        pass
+    (tmp_path / "file").touch()
+    with pytest.raises(UsageError, match="cannot be written"), lock_folder(tmp_path / "file"):
+        pass
 
 
 def test_an_arm_that_cannot_be_trained_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
