@@ -14,6 +14,8 @@ import shutil
 import subprocess
 import sys
 import time
+import tomllib
+import zipfile
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager, contextmanager
@@ -117,7 +119,23 @@ def build_wheel(folder: Path) -> Path:
     (archive,) = folder.glob("*.tar.gz")
     pip(sys.executable, "wheel", "--no-deps", "--no-build-isolation", "-w", folder, archive)
     (wheel,) = folder.glob("*.whl")
+    require_data_files(wheel)
     return wheel
+
+
+def require_data_files(wheel: Path) -> None:
+    """Raise SystemExit unless the wheel has every typed marker, stub, template and .proto of the folders."""
+    setuptools = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["setuptools"]
+    expected = {
+        (Path(*package.split(".")) / file.relative_to(ROOT / folder)).as_posix()
+        for package, folder in setuptools["package-dir"].items()
+        for pattern in setuptools["package-data"]["*"]
+        for file in (ROOT / folder).rglob(pattern)
+    }
+    with zipfile.ZipFile(wheel) as archive:
+        missing = expected - set(archive.namelist())
+    if missing:
+        raise SystemExit(f"the wheel lacks {', '.join(sorted(missing))}")
 
 
 def pip(python: Path | str, command: str, *arguments: object) -> None:
