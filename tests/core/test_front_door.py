@@ -91,7 +91,7 @@ frame = pl.DataFrame({
 splits = tablefold.split_log(tablefold.read_frame(frame, schema), rule="random")
 config = tablefold.TrainConfig(method="mlet", dim=4, epochs=1, bottom=[8], top=[8])
 checkpoint = tablefold.train(schema, splits, config, "checkpoint")
-small = tablefold.compress(tablefold.load_checkpoint("checkpoint"), rank=2).checkpoint
+small = tablefold.compress(tablefold.load_checkpoint("checkpoint"), rank=2, max_logloss_increase=1).checkpoint
 tablefold.save_checkpoint(small, "small")
 options = tablefold.ExportOptions(row_type="int8", row_type_of={"user": "fp16"}, max_logloss_increase=1)
 folder = tablefold.export(checkpoint, "repository", "shop", options=options)
