@@ -10,15 +10,18 @@ from tablefold.trainer.checkpoint.formats import FORMAT
 from tablefold.trainer.config import TrainConfig
 from tablefold.trainer.embedding.row_map import RowMap
 
+MOST_ROWS = 2**31
+"""Rows are numbers of 32 bits while a model trains."""
+
 
 class RowMapRecord(BaseModel):
     """A row map without its arrays."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    hashed_first: Annotated[int, Field(ge=0)]
-    hashed_rows: Annotated[int, Field(ge=1)]
-    salt: int
+    hashed_first: Annotated[int, Field(ge=0, lt=MOST_ROWS)]
+    hashed_rows: Annotated[int, Field(ge=1, lt=MOST_ROWS)]
+    salt: Annotated[int, Field(ge=-(2**63), lt=2**63)]
 
     @classmethod
     def of(cls, row_map: RowMap) -> Self:
@@ -31,7 +34,7 @@ class FeatureRecord(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    distinct_ids: Annotated[int, Field(ge=0)]
+    distinct_ids: Annotated[int, Field(ge=0, lt=2**63)]
     """Distinct ids in the training examples."""
     row_maps: Annotated[tuple[RowMapRecord, ...], Field(min_length=1)]
 

@@ -116,6 +116,8 @@ def load(folder: Path | str, network: NetworkFactory | None = None) -> Checkpoin
         raise CheckpointError(
             f"{folder} is not a checkpoint: {error.filename or error} is missing"
         ) from error
+    except CheckpointError as error:
+        raise CheckpointError(f"{folder}: {error}") from error
     except (ValueError, SafetensorError, OSError) as error:
         raise CheckpointError(f"the checkpoint {folder} is damaged: {error}") from error
     try:
@@ -130,9 +132,10 @@ def load(folder: Path | str, network: NetworkFactory | None = None) -> Checkpoin
         model = build_model(
             description.feature_schema, description.config, row_maps, network=network, table_device="meta"
         )
+        _require_types(model, tensors)
         model.load_state_dict(tensors, assign=True)
-        if row_counts is not None and row_counts.shape != (model.collection.table.vectors.num_embeddings,):
-            raise ValueError(f"{tuple(row_counts.shape)} {ROW_COUNTS}, not one a row")
+        if row_counts is not None:
+            _require_counts(row_counts, model.collection.table.vectors.num_embeddings)
         require_examples(description.feature_schema, validation)
     except (KeyError, IndexError, ValueError, RuntimeError) as error:
         raise CheckpointError(f"the checkpoint {folder} does not fit its description: {error}") from error
@@ -142,7 +145,7 @@ def load(folder: Path | str, network: NetworkFactory | None = None) -> Checkpoin
         if not all(torch.isfinite(extreme) for extreme in tensor.aminmax()):  # one is NaN if any value is
             raise CheckpointError(f"the checkpoint {folder} holds values that are not numbers in {name}")
     if "probability" in sample:
-        _replay(model, validation, sample["probability"], folder)
+        _require_replay(model, validation, sample["probability"], folder)
     return Checkpoint(
         description=description,
         row_maps=row_maps,
@@ -160,9 +163,32 @@ def _read(folder: Path) -> tuple[Description, dict[str, torch.Tensor], dict[str,
     return description, tensors, load_file(folder / VALIDATION)
 
 
-def _replay(model: CTRModel, validation: Log, probability: np.ndarray, folder: Path) -> None:
-    """Weights fit a network of the same shapes that computes something else; its probabilities do not."""
-    off = np.abs(model.predict(validation.take(slice(0, REPLAYED_ROWS))) - probability[:REPLAYED_ROWS])
+def _require_types(model: CTRModel, tensors: dict[str, torch.Tensor]) -> None:
+    """Raise ValueError for weights of another type than the model's: loading would keep theirs."""
+    for name, tensor in model.state_dict().items():
+        if name in tensors and tensors[name].dtype != tensor.dtype:
+            raise ValueError(f"{name} is {tensors[name].dtype}, and must be {tensor.dtype}")
+
+
+def _require_counts(row_counts: torch.Tensor, rows: int) -> None:
+    if row_counts.dtype != torch.int64 or row_counts.shape != (rows,) or (row_counts < 0).any():
+        raise ValueError(
+            f"{ROW_COUNTS} is {row_counts.dtype} {list(row_counts.shape)}, not a count for each row"
+        )
+
+
+def _require_replay(model: CTRModel, validation: Log, probability: np.ndarray, folder: Path) -> None:
+    """Raise CheckpointError unless the model gives the probabilities that it was saved with.
+
+    Weights also fit a network of the same shapes that computes something else.
+    """
+    replayed = model.predict(validation.take(slice(0, REPLAYED_ROWS)))
+    if probability.shape != replayed.shape:
+        raise CheckpointError(
+            f"the checkpoint {folder} is damaged: it has {list(probability.shape)} probabilities, and needs "
+            f"{list(replayed.shape)}"
+        )
+    off = np.abs(replayed - probability)
     if not off.max(initial=0) <= REPLAY_TOLERANCE:
         raise CheckpointError(
             f"the checkpoint {folder} no longer gives the probabilities it was saved with (off by "

@@ -25,11 +25,14 @@ def read_description(text: bytes) -> tuple[dict[str, Any], int]:
     Raises ValueError for what is no JSON object, CheckpointError naming a format that this Tablefold does not
     read.
     """
-    content = json.loads(text)
-    if not isinstance(content, dict) or not isinstance(content.get("config", {}), dict):
+    try:
+        content = json.loads(text)
+    except RecursionError as error:
+        raise ValueError("its description is nested too deep") from error
+    if not isinstance(content, dict) or not isinstance(content.get("config"), dict):
         raise ValueError("its description is no JSON object with a `config` object")
     written = content.get("format", FORMAT)
-    if written not in range(OLDEST, FORMAT + 1):
+    if type(written) is not int or not OLDEST <= written <= FORMAT:
         raise CheckpointError(
             f"the checkpoint has format {written!r}, and this Tablefold reads {OLDEST} to {FORMAT}: use the "
             "Tablefold that wrote it, or a newer one"

@@ -21,8 +21,10 @@ def row_map_arrays(row_maps: Sequence[Sequence[RowMap]]) -> dict[str, torch.Tens
     for feature, maps in enumerate(row_maps):
         for index, row_map in enumerate(maps):
             name = f"row_maps.{feature}.{index}"
-            tensors[f"{name}.keys"] = torch.tensor(row_map.keys)  # a copy: others may hold the same array
-            tensors[f"{name}.rows"] = torch.from_numpy(np.ascontiguousarray(row_map.rows))
+            tensors[f"{name}.keys"] = torch.tensor(
+                row_map.keys.astype(np.int64)
+            )  # a copy: others may hold the same array
+            tensors[f"{name}.rows"] = torch.from_numpy(np.ascontiguousarray(row_map.rows, np.int64))
     return tensors
 
 
@@ -40,13 +42,13 @@ def take_row_maps(
 ) -> tuple[RowMap, ...]:
     """Take the row maps of the feature of that number and name out of a checkpoint's tensors.
 
-    Raises KeyError where one is missing, CheckpointError naming the feature for an invalid one.
+    Raises KeyError where one is missing, ValueError or CheckpointError for an invalid one.
     """
     try:
         return tuple(
             RowMap(
-                keys=tensors.pop(f"row_maps.{feature}.{index}.keys").numpy(),
-                rows=tensors.pop(f"row_maps.{feature}.{index}.rows").numpy(),
+                keys=_take(tensors, f"row_maps.{feature}.{index}.keys"),
+                rows=_take(tensors, f"row_maps.{feature}.{index}.rows"),
                 hashed_first=entry.hashed_first,
                 hashed_rows=entry.hashed_rows,
                 salt=entry.salt,
@@ -62,17 +64,24 @@ def take_vocabularies(
 ) -> tuple[Vocabulary, ...] | None:
     """Take all features' vocabularies out of a checkpoint's tensors; None where it has none.
 
-    Raises KeyError where one of them is missing.
+    Raises KeyError where one of them is missing, ValueError for an invalid one.
     """
     if "vocabularies.0.ids" not in tensors:
         return None
     features = zip(description.feature_schema.categorical, description.features, strict=True)
-    return tuple(
-        Vocabulary(
-            feature=feature,
-            ids=tensors.pop(f"vocabularies.{index}.ids").numpy(),
-            counts=tensors.pop(f"vocabularies.{index}.counts").numpy(),
-            distinct=record.distinct_ids,
-        )
-        for index, (feature, record) in enumerate(features)
-    )
+    vocabularies = []
+    for index, (feature, record) in enumerate(features):
+        ids = _take(tensors, f"vocabularies.{index}.ids")
+        counts = _take(tensors, f"vocabularies.{index}.counts")
+        if ids.shape != counts.shape or (ids[1:] <= ids[:-1]).any() or (counts < 0).any():
+            raise ValueError(f"the vocabulary of {feature.name} needs ascending ids, each with a count")
+        distinct = record.distinct_ids
+        vocabularies.append(Vocabulary(feature=feature, ids=ids, counts=counts, distinct=distinct))
+    return tuple(vocabularies)
+
+
+def _take(tensors: dict[str, torch.Tensor], name: str) -> np.ndarray:
+    tensor = tensors.pop(name)
+    if tensor.dtype != torch.int64 or tensor.ndim != 1:
+        raise ValueError(f"{name} is {tensor.dtype} {list(tensor.shape)}, and must be torch.int64 [n]")
+    return tensor.numpy()
