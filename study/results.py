@@ -15,12 +15,9 @@ from tablefold.exporter.options import RowType
 from tablefold.model_size import Parts
 from tablefold.study.settings import Settings
 from tablefold.trainer.config import TrainConfig
+from tablefold.trainer.training.collapse import entropy_if_collapsed
 
 __all__ = ["EvaluatedModel", "JsonLines", "Result", "TrainingRun", "lock_folder"]
-
-
-COLLAPSED_ENTROPY = 0.99
-"""A validation normalised entropy above this means that a run has learned nothing."""
 
 
 class TrainingRun(BaseModel):
@@ -42,7 +39,7 @@ class TrainingRun(BaseModel):
     @property
     def collapsed(self) -> bool:
         """Whether the model is hardly better than one that always gives the share of clicks."""
-        return self.metrics.get("validation_normalised_entropy", 0) > COLLAPSED_ENTROPY
+        return entropy_if_collapsed(self.metrics) is not None
 
 
 class EvaluatedModel(BaseModel):

@@ -5,8 +5,9 @@ from itertools import groupby
 from statistics import fmean, stdev
 from typing import Any, NamedTuple
 
-from tablefold.study.results import COLLAPSED_ENTROPY, Result
+from tablefold.study.results import Result
 from tablefold.trainer.methods.registry import Method
+from tablefold.trainer.training.collapse import COLLAPSED_ABOVE
 
 EQUAL_WITHIN_AUC = 0.001
 """The AUC that a smaller model may lose and still count as equal."""
@@ -142,7 +143,7 @@ def describe_collapses(summaries: Sequence[Summary]) -> str:
     if not arms:
         return ""
     return (
-        f"Collapsed, with a validation normalised entropy above {COLLAPSED_ENTROPY} (hardly better than "
+        f"Collapsed, with a validation normalised entropy above {COLLAPSED_ABOVE} (hardly better than "
         f"always giving the share of clicks): {'; '.join(arms)}. They count in the means above: tune these "
         "arms again, with a smaller L2 or another learning rate."
     )
