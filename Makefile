@@ -5,7 +5,7 @@ BIN := .venv/bin
 FOLDERS := core trainer exporter study server client protos loadtest
 PROTOS := inference tablefold
 
-.PHONY: demo test check check-installs docs reference bench bench-server gpu-check generate constraints clean
+.PHONY: demo test cases check check-installs docs reference bench bench-server gpu-check generate constraints clean
 
 demo: .venv/.installed
 	$(BIN)/python examples/demo.py --data $(DATA) --out demo-out
@@ -15,6 +15,11 @@ KEEP_TIME := tests/server tests/client tests/loadtest
 test: .venv/.installed
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses=auto --dist=loadfile tests $(KEEP_TIME:%=--ignore=%)
 	$(BIN)/python -m pytest $(KEEP_TIME)
+
+# Inputs that once went wrong, each with what it gives now; then the tests of those that need a server.
+cases: .venv/.installed
+	$(BIN)/python -m pytest -q tests/test_cases.py $$($(BIN)/python -c "from tests.test_cases import ELSEWHERE; \
+	    print(*(f'{file}::{name}' for file, names in ELSEWHERE.values() for name in names))")
 
 check: .venv/.installed
 	$(BIN)/ruff check .

@@ -184,6 +184,12 @@ def main() -> None:
         app()
     except TablefoldError as error:
         _fail(str(error), code=2 if isinstance(error, UsageError) else 1)
+    except UnicodeEncodeError as error:
+        _fail(f"{error.object[:100]!a} is not UTF-8: it cannot be sent, nor be a name", code=2)
+    except OSError as error:
+        if error.filename is None:
+            raise
+        _fail(f"{error.filename}: {error.strerror}", code=1)
     except ModuleNotFoundError as error:
         if error.name is None or error.name.split(".")[0] == "tablefold":
             raise

@@ -34,17 +34,17 @@ class TrainConfig(BaseModel):
     """At most this many passes over the training examples."""
     patience: Annotated[int, Field(ge=1)] = 1
     """Stop after this many epochs without a better validation logloss. The best epoch is kept."""
-    batch_size: Annotated[int, Field(ge=1)] = 2048
+    batch_size: Annotated[int, Field(ge=1, le=(1 << 31) - 1)] = 2048
     """Examples of a training step. The command takes less for a small log: 1 % of it, but at least 32."""
     optimizer: Literal["adam", "sgd"] = "adam"
     """Optimizer of the network and of the table. It touches only the rows that a step looks up."""
-    lr: Annotated[float, Field(gt=0)] = 1e-3
+    lr: Annotated[float, Field(gt=0, le=1e38)] = 1e-3
     """Learning rate of the network and of MLET's projections."""
-    embedding_lr: Annotated[float, Field(gt=0)] = 1e-2
+    embedding_lr: Annotated[float, Field(gt=0, le=1e38)] = 1e-2
     """Learning rate of the table's rows."""
     final_rate: Annotated[float, Field(gt=0, le=1)] = 0.1
     """Share of both learning rates that is left at the end. They fall linearly."""
-    l2: Annotated[float, Field(ge=0)] = 0.0
+    l2: Annotated[float, Field(ge=0, le=1e38)] = 0.0
     """Penalty on the squared length of looked-up vectors. Try 1e-2 on small logs."""
     seed: Annotated[int, Field(ge=0, le=(1 << 63) - 1)] = 0
     """The same seed repeats a run."""

@@ -1,0 +1,160 @@
+"""Inputs that once went wrong, row by row, each with what it gives now: `make cases`.
+
+The inputs are made by `../shared/cases/make.py`, beside the checkout; its README says what is right. Rows
+that need a server are tested where servers are tested; ELSEWHERE names the test of each.
+"""
+
+import ast
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tablefold.errors import TablefoldError
+from tablefold.logs import read_splits
+
+ROOT = Path(__file__).parents[1]
+MAKE = ROOT.parent / "shared" / "cases" / "make.py"
+
+LOGS = {
+    "quotes": "200 examples",
+    "inch": "200 examples",
+    "linebreak": "60 examples",
+    "one_feature": "4000 examples",
+    "fractions": r"fractions\.parquet, row \d+, feature 'sku': \S+ is not ",
+    "list_ids": "list_ids.parquet, feature 'sku': the column's type is ",
+    "struct_ids": "struct_ids.parquet, feature 'sku': the column's type is ",
+    "binary_ids": "binary_ids.parquet, feature 'sku': the column's type is ",
+    "null_ids": "400 examples",
+    "category_texts": "400 examples",
+    "cut": "cut.csv.gz: .*cut off",
+    "brackets": "20000 examples",
+    "two_a": "3000 examples",
+    "pairs": "60000 examples",
+}
+"""What reading gives, as a number of examples or as a pattern of the message."""
+
+COMMANDS = {
+    "seed": (["--seed", "-1", "--method", "double"], "--seed -1: "),
+    "row-ratio": (["--row-ratio", "inf"], "--row-ratio inf: "),
+    "one feature": (["--data", "{cases}/one_feature.toml", "--epochs", "3"], "test AUC 0.8"),
+    "brackets": (["--out", "o[/b]"], "wrote o[/b]"),
+}
+"""Options of `train`, and what is printed."""
+
+ELSEWHERE = {
+    "two_a trained and served, predict --data two_b.toml": (
+        "tests/client/test_right_rows.py",
+        [
+            "test_another_order_of_the_features_changes_nothing",
+            "test_a_log_that_does_not_fit_is_refused_by_name",
+        ],
+    ),
+    "pairs.toml --method lhf": (
+        "tests/trainer/training/test_collapse.py",
+        [
+            "test_a_first_stage_that_collapsed_is_tried_again_with_a_smaller_l2",
+            "test_nothing_is_clustered_where_no_first_stage_learns",
+        ],
+    ),
+    "two exports at once": (
+        "tests/exporter/test_concurrent.py",
+        ["test_exports_at_once_get_a_number_each_and_a_kill_harms_nobody"],
+    ),
+    "export --version 20240611120000": (
+        "tests/server/models/test_bad_folders.py",
+        ["test_a_version_of_63_bits_is_served_by_both_protocols"],
+    ),
+    "bad folders, endless loads, graphs of other kinds, float64 and fixed batches": (
+        "tests/server/models/test_bad_folders.py",
+        [
+            "test_whatever_is_wrong_with_a_model_is_its_own_refusal",
+            "test_a_version_that_loads_without_end_holds_up_no_other_model_and_not_the_end",
+        ],
+    ),
+    "loadtest --rows 70000": (
+        "tests/loadtest/test_trouble.py",
+        ["test_requests_of_a_size_that_is_refused_are_refused_at_once"],
+    ),
+    "a promised batch fits into a message; shared memory and classification": (
+        "tests/server/wire/test_oip.py",
+        [
+            "test_the_largest_batch_that_is_promised_fits_into_a_message",
+            "test_shared_memory_and_classification_are_not_offered_and_said_so",
+        ],
+    ),
+    "a model without dense values": (
+        "tests/exporter/test_no_dense.py",
+        ["test_graph_and_configuration_have_no_dense_input"],
+    ),
+    "tritonclient and tablefold.client in one process": (
+        "tests/server/wire/test_triton.py",
+        ["test_tritonclient_and_our_modules_live_in_one_process_in_any_order"],
+    ),
+    "SIGTERM while the first model loads; a silent connection while draining": (
+        "tests/server/processes/test_signals.py",
+        [
+            "test_while_the_first_model_loads_without_end_it_leaves_at_once_with_0",
+            "test_connections_without_a_call_do_not_hold_up_the_drain",
+        ],
+    ),
+}
+
+
+@pytest.fixture(scope="module")
+def cases(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with the inputs."""
+    if not MAKE.is_file():
+        pytest.skip(f"the inputs are made by {MAKE}, which is not there")
+    folder = tmp_path_factory.mktemp("cases")
+    subprocess.run([sys.executable, str(MAKE), str(folder)], check=True)
+    return folder
+
+
+def outcome(schema: Path, cache: Path | None) -> str:
+    """The number of examples that are read, or the message."""
+    try:
+        splits = read_splits(str(schema), cache=cache)[1]
+    except TablefoldError as error:
+        return str(error)
+    return f"{sum(len(part) for part in (splits.train, splits.validation, splits.test))} examples"
+
+
+@pytest.mark.parametrize("case", LOGS)
+def test_a_log_gives_the_same_in_memory_and_in_a_cache(
+    case: str, cases: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    in_memory = outcome(cases / f"{case}.toml", None)
+    cached = outcome(cases / f"{case}.toml", tmp_path / "cache")
+    with capsys.disabled():
+        print(f"\n{case}: {in_memory}")
+    assert in_memory == cached
+    assert re.search(LOGS[case], in_memory)
+
+
+@pytest.mark.parametrize("case", COMMANDS)
+def test_train_says_what_it_should(
+    case: str, cases: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    given, wanted = COMMANDS[case]
+    arguments = ["--data", "synthetic:100", "--epochs", "1", "--out", "m", "--bottom", "8", "--top", "8"]
+    arguments += [text.format(cases=cases) for text in given]
+    command = [sys.executable, "-m", "tablefold", "train", *arguments]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
+    shown = next((line for line in done.stderr.splitlines() if wanted in line), done.stderr)
+    with capsys.disabled():
+        print(f"\ntrain {' '.join(given)}: {shown.strip()}")
+    assert wanted in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize("row", ELSEWHERE)
+def test_rows_that_are_tested_elsewhere_are(row: str, capsys: pytest.CaptureFixture[str]) -> None:
+    file, names = ELSEWHERE[row]
+    tree = ast.parse((ROOT / file).read_text())
+    found = {node.name for node in ast.walk(tree) if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)}
+    with capsys.disabled():
+        print(f"\n{row}: {file}: {', '.join(names)}")
+    assert not set(names) - found
