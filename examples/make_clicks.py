@@ -20,11 +20,11 @@ label = "click"                # 0 or 1
 format = "csv"
 path = "clicks.csv"            # the last tenth of its lines is kept for testing
 
-[[dense]]
+[[dense]]                      # a number
 name = "price"
 transform = "log1p"
 
-[[categorical]]
+[[categorical]]                # an id
 name = "user"
 encoding = "string"            # or "int", "hex32"
 
@@ -33,7 +33,7 @@ name = "item"
 encoding = "int"
 
 [[categorical]]
-name = "tags"                  # several values, such as sale|red
+name = "tags"                  # a list such as sale|red: at most three values
 encoding = "string"
 slots = 3
 """
