@@ -83,7 +83,7 @@ build/protos: .venv/.installed
 	    --plugin=protoc-gen-mypy_grpc=$(BIN)/protoc-gen-mypy_grpc --mypy_grpc_out=quiet:$@ \
 	    $(PROTOS:%=tablefold/protos/%.proto)
 	# Triton's own client registers the protocol's names in the default pool: ours are in a pool of their own.
-	perl -pi -e 's/_descriptor_pool.Default()/_descriptor_pool.DescriptorPool()/' $@/tablefold/protos/inference_pb2.py
+	perl -pi -e 's{_descriptor_pool\.Default\(\)}{_descriptor_pool.DescriptorPool()}' $@/tablefold/protos/inference_pb2.py
 
 # Pin every dependency of every extra, for all Python versions and platforms we support.
 constraints:
