@@ -100,6 +100,28 @@ def test_a_checkpoint_loads_and_exports_to_the_same_probabilities(
     np.testing.assert_allclose(answers(bundle, dense, stored.ids), expected, atol=TOLERANCE)
 
 
+def test_a_checkpoint_with_fields_of_a_newer_tablefold_loads(stored: StoredModel, tmp_path: Path) -> None:
+    folder = tmp_path / "checkpoint"
+    shutil.copytree(stored.checkpoint, folder)
+    description = folder / "checkpoint.json"
+    content = json.loads(description.read_text(encoding="utf-8"))
+    for part in (content, content["config"], content["features"][0], content["feature_schema"]):
+        part["of_tomorrow"] = True
+    description.write_text(json.dumps(content), encoding="utf-8")
+    assert load(folder).description == load(stored.checkpoint).description
+
+
+def test_a_checkpoint_whose_seed_was_below_zero_loads(stored: StoredModel, tmp_path: Path) -> None:
+    folder = tmp_path / "checkpoint"
+    shutil.copytree(stored.checkpoint, folder)
+    description = folder / "checkpoint.json"
+    content = json.loads(description.read_text(encoding="utf-8"))
+    content["config"]["seed"] = -1
+    description.write_text(json.dumps(content), encoding="utf-8")
+    if content["format"] == 2:
+        assert load(folder).description.config.seed == (1 << 63) - 1
+
+
 @pytest.mark.parametrize("version", ["1", "2"])
 def test_a_bundle_verifies_and_its_graph_gives_the_same_probabilities(
     stored: StoredModel, version: str

@@ -158,7 +158,7 @@ def load(folder: Path | str, network: NetworkFactory | None = None) -> Checkpoin
 
 def _read(folder: Path) -> tuple[Description, dict[str, torch.Tensor], dict[str, np.ndarray]]:
     content, written_format = read_description((folder / DESCRIPTION).read_bytes())
-    description = Description.model_validate(content)
+    description = Description.model_validate(content, extra="ignore")  # fields of a newer Tablefold
     tensors = upgrade_weights(load_tensors(folder / ARRAYS), written_format)
     return description, tensors, load_file(folder / VALIDATION)
 

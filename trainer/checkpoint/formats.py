@@ -39,6 +39,9 @@ def read_description(text: bytes) -> tuple[dict[str, Any], int]:
         )
     if written < 3:
         config = {RENAMED_SETTINGS.get(name, name): value for name, value in content["config"].items()}
+        seed = config.get("seed", 0)
+        if type(seed) is int:
+            config["seed"] = seed % (1 << 63)  # seeds below 0 were settings then
         content = content | {"config": config | {"vectors_without_dense": False}}
     return content | {"format": FORMAT}, written
 
