@@ -46,7 +46,7 @@ def random_checkpoint(
     dense, columns = drawn.rows(VALIDATION_ROWS, rng)
     labels = rng.integers(0, 2, VALIDATION_ROWS).astype(np.float32)
     config = TrainConfig(method=method, dim=DIM, seed=seed)
-    records = tuple(FeatureRecord.of(its, size) for its, size in zip(maps, sizes, strict=True))
+    records = tuple(FeatureRecord.of(row_maps, size) for row_maps, size in zip(maps, sizes, strict=True))
     checkpoint = Checkpoint(
         description=Description(feature_schema=SCHEMA, config=config, features=records),
         row_maps=maps,

@@ -47,7 +47,7 @@ def write(path: Path, rows: int) -> None:
             columns = [pl.Series(log.labels.astype(np.int8))]
             columns += [pl.Series(values).fill_nan(None).cast(pl.Int64) for values in log.dense.T]
             columns += [hexadecimal(ids) for ids in log.ids.T]
-            named = [each.alias(name) for each, name in zip(columns, criteo.COLUMNS, strict=True)]
+            named = [column.alias(name) for column, name in zip(columns, criteo.COLUMNS, strict=True)]
             pl.DataFrame(named).write_csv(file, separator="\t", include_header=False)
 
 
@@ -100,7 +100,7 @@ def rows_a_second(
         {"batch_size": batch_size, "full_below": 0, "method": "hash"} | settings
     )
     vocabularies = count_vocabularies(schema, log)
-    maps = [make_row_maps(config, each, lambda _: np.zeros(0)) for each in vocabularies]
+    maps = [make_row_maps(config, vocabulary, lambda _: np.zeros(0)) for vocabulary in vocabularies]
     model = build_model(schema, config, maps)
     columns, order = model.collection.columns, torch.Generator().manual_seed(0)
     rows = ShuffledRows(log, columns, columns.row_indices(model.collection.rows_of, log.ids), batch_size)
@@ -141,9 +141,9 @@ def main() -> None:
     if given.only != "read":
         rounds = [{name: timed(name, path) for name in ("scan", "encode")} for _ in range(given.rounds)]
         for name in ("scan", "encode"):
-            seconds = median(each[name][0] for each in rounds)
-            ratio = median(each["scan"][0] / each[name][0] for each in rounds)
-            peak = max(each[name][1] for each in rounds)
+            seconds = median(timings[name][0] for timings in rounds)
+            ratio = median(timings["scan"][0] / timings[name][0] for timings in rounds)
+            peak = max(timings[name][1] for timings in rounds)
             results[name] = {"seconds": seconds, "speed": ratio, "gb": peak}
             encoding.add_row(
                 name, f"{seconds:.1f}", f"{given.rows / seconds:,.0f}", f"{ratio:.2f}", f"{peak:.2f}"

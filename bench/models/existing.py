@@ -109,17 +109,17 @@ def main(seeds: int) -> None:
         table.add_column(column, justify="right")
     lines = []
     for index, arm in enumerate(ARMS):
-        its, originals = [scored[index] for scored in runs], [scored[0] for scored in runs]
+        scores, originals = [scored[index] for scored in runs], [scored[0] for scored in runs]
         line: dict[str, object] = {"arm": label(*arm)}
         cells = []
         for part in ("rows", "lookup", "total"):
-            size = np.mean([getattr(each, part) for each in its])
-            share = np.mean([getattr(each, part) for each in originals]) / size
+            size = np.mean([getattr(scored, part) for scored in scores])
+            share = np.mean([getattr(scored, part) for scored in originals]) / size
             line |= {part: round(float(size)), f"{part}_ratio": round(float(share), 2)}
             cells += [f"{size:,.0f}", f"{share:.2f}x"]
         for metric in ("auc", "logloss"):
-            values = np.array([getattr(each, metric) for each in its])
-            change = values - [getattr(each, metric) for each in originals]
+            values = np.array([getattr(scored, metric) for scored in scores])
+            change = values - [getattr(scored, metric) for scored in originals]
             line |= {metric: round(values.mean(), 4), f"{metric}_change": change.round(5).tolist()}
             cells += [f"{values.mean():.4f}", f"{change.mean():+.4f} +- {np.ptp(change) / 2:.4f}"]
         table.add_row(label(*arm), *cells)

@@ -142,7 +142,7 @@ def main() -> None:
     parser.add_argument("--make", help=argparse.SUPPRESS)
     given = parser.parse_args()
     if given.make:  # in a process of its own, so that its memory is nobody else's
-        (wanted,) = (each for each in CONTENDERS if each.title == given.make)
+        (wanted,) = (contender for contender in CONTENDERS if contender.title == given.make)
         most = None if wanted.method == "full" else ROWS_A_FEATURE
         made, _ = random_checkpoint(
             given.ids, method=wanted.method, known=wanted.dictionary_share, rows_a_feature=most
@@ -151,7 +151,9 @@ def main() -> None:
         return
     console = Console(stderr=True)
     with TemporaryDirectory(dir=given.work) as work:
-        results = {each.title: measure(each, given.ids, Path(work), console) for each in CONTENDERS}
+        results = {
+            contender.title: measure(contender, given.ids, Path(work), console) for contender in CONTENDERS
+        }
     shown = Table(title=f"{given.ids:,} distinct ids, d = {DIM}, DLRM of Criteo's shape")
     shown.add_column("")
     for title in results:

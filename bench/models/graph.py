@@ -64,7 +64,7 @@ def session(model: bytes) -> Run:
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads, options.log_severity_level = 1, 3
     opened = onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
-    names = {each.name for each in opened.get_inputs()}
+    names = {tensor.name for tensor in opened.get_inputs()}
     return lambda inputs: opened.run(None, {name: inputs[name] for name in names})
 
 

@@ -70,12 +70,12 @@ def main() -> None:
             "Cast to 16 bits": microseconds("Cast", places, None, {"to": ir.DataType.UINT16}),
         },
     }
-    table = Table("what", "how", title=f"{ROWS:,} rows x {COLUMNS} ids, {entries:,} entries")
+    table = Table("task", "operator", title=f"{ROWS:,} rows x {COLUMNS} ids, {entries:,} entries")
     table.add_column("us a row", justify="right")
     table.add_column("/ the best", justify="right")
-    for what, ways in cases.items():
-        for how, spent in ways.items():
-            table.add_row(what, how, f"{spent:.3f}", f"{spent / min(ways.values()):.1f}x")
+    for task, ways in cases.items():
+        for operator, spent in ways.items():
+            table.add_row(task, operator, f"{spent:.3f}", f"{spent / min(ways.values()):.1f}x")
     Console().print(table)
 
 

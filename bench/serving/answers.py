@@ -93,11 +93,15 @@ async def main() -> None:
             dense, ids = known.rows(ROWS, np.random.default_rng(0))
             check = Check(server.address, dense, ids, await row_by_row(server.address, dense, ids))
             began = time.perf_counter()
-            each = given.calls // CLIENTS
-            await asyncio.gather(*(check.client(seed, each) for seed in range(CLIENTS)))
+            calls_a_client = given.calls // CLIENTS
+            await asyncio.gather(*(check.client(seed, calls_a_client) for seed in range(CLIENTS)))
             seconds = time.perf_counter() - began
     found = dict(check.outcomes)
-    print(json.dumps({"calls": each * CLIENTS, "seconds": round(seconds), "worst": check.worst, **found}))
+    print(
+        json.dumps(
+            {"calls": calls_a_client * CLIENTS, "seconds": round(seconds), "worst": check.worst, **found}
+        )
+    )
     allowed = {"right", "cancelled by the client", "DEADLINE_EXCEEDED", "RESOURCE_EXHAUSTED"}
     if not set(found) <= allowed:
         raise SystemExit(f"not allowed: {set(found) - allowed}")

@@ -112,7 +112,7 @@ async def main() -> None:
             await asyncio.gather(*(sender() for _ in range(IN_FLIGHT)))
             for method, message in seeds:
                 await sends[method](message, timeout=10)  # and it still answers sound ones
-    print(json.dumps({"statuses": statuses, "resident_mb": [round(each, 1) for each in resident]}))
+    print(json.dumps({"statuses": statuses, "resident_mb": [round(megabytes, 1) for megabytes in resident]}))
     if not set(statuses) <= ALLOWED:
         raise SystemExit(f"not allowed: {set(statuses) - ALLOWED}")
 

@@ -27,8 +27,8 @@ CALLS, ROWS, IN_FLIGHT = 200, 1000, 8
 
 def kernel(served: Served) -> int:
     """Proportional bytes of all processes."""
-    lines = [Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines() for pid in served.pids]
-    return sum(int(line.split()[1]) * 1024 for each in lines for line in each if line.startswith("Pss:"))
+    rollups = [Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines() for pid in served.pids]
+    return sum(int(line.split()[1]) * 1024 for lines in rollups for line in lines if line.startswith("Pss:"))
 
 
 async def measure(repository: Path, model: str, ids: Ids, workers: int) -> dict[str, int]:

@@ -67,9 +67,9 @@ def main() -> None:
                 ],
                 "achieved_of_offered": {
                     f"{share:g}": [
-                        round(each.achieved_rps / each.offered_rps, 4)
-                        for each in steps
-                        if each.load == steps[index].load
+                        round(step.achieved_rps / step.offered_rps, 4)
+                        for step in steps
+                        if step.load == steps[index].load
                     ]
                     for index, share in enumerate(SHARES)
                 },

@@ -38,7 +38,7 @@ def free_ports(count: int) -> list[int]:
     """Ports that nobody listens on now."""
     with ExitStack() as stack:
         sockets = [stack.enter_context(socket.create_server(("127.0.0.1", 0))) for _ in range(count)]
-        return [each.getsockname()[1] for each in sockets]
+        return [listener.getsockname()[1] for listener in sockets]
 
 
 def make_bundle(folder: Path) -> Path:
@@ -159,7 +159,7 @@ def main() -> None:
         with ours(bundle) as one, mlserver(bundle, python, folder / "mlserver") as other:
             for rows in ROWS:
                 found = compare(one, other, bundle, rows, options.repeats, options.out / f"{rows}.json")
-                failed = sum(run["calls"]["failed"] for each in found["rounds"] for run in each)
+                failed = sum(run["calls"]["failed"] for runs in found["rounds"] for run in runs)
                 for ratio in found["ratios"]:
                     mine, theirs = found["medians"][ratio["figure"]]
                     table.add_row(

@@ -159,7 +159,7 @@ async def during(work: Callable[[], Awaitable[list[Outcome]]], server: Served) -
 def percentiles(outcomes: list[Outcome]) -> list[float]:
     """p50, p99 and the longest of the answered, in milliseconds."""
     taken = [seconds * 1e3 for _, seconds, status in outcomes if status == "OK"]
-    return [round(float(each), 1) for each in np.percentile(taken, [50, 99, 100])]
+    return [round(float(milliseconds), 1) for milliseconds in np.percentile(taken, [50, 99, 100])]
 
 
 def good(outcomes: list[Outcome]) -> int:

@@ -85,7 +85,7 @@ async def learn(repository: Path, requests: list[pb.ModelInferRequest]) -> list[
     """What the one version in the repository answers, alone and at rest."""
     async with serving(repository) as served, grpc.aio.insecure_channel(served.address) as channel:
         stub = inference_pb2_grpc.GRPCInferenceServiceStub(channel)
-        replies = [await stub.ModelInfer(each) for each in requests]
+        replies = [await stub.ModelInfer(message) for message in requests]
     return [np.frombuffer(reply.raw_output_contents[0], np.float32) for reply in replies]
 
 

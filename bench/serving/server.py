@@ -60,7 +60,7 @@ class Server(NamedTuple):
     def cpu_seconds(self) -> float:
         """User and system, with its children's."""
         family = [self.process, *self.process.children(recursive=True)]
-        return sum(sum(each.cpu_times()[:2]) for each in family)
+        return sum(sum(process.cpu_times()[:2]) for process in family)
 
 
 @contextmanager
@@ -177,7 +177,7 @@ def in_turn(
         for name, run in runs.items():
             found[name].append(run(rows, in_flight))
     return {
-        name: {field: median(getattr(each, field) for each in figures) for field in Figures._fields}
+        name: {field: median(getattr(measured, field) for measured in figures) for field in Figures._fields}
         for name, figures in found.items()
     }
 
@@ -190,16 +190,16 @@ def show(results: dict[str, dict[str, dict[str, float]]]) -> None:
         for title in ("calls/s", "/ plain", "/ bare", "p50 ms", "p99 ms", "CPU us a row", "/ bare"):
             shown.add_column(title, justify="right")
         plain, alone = contenders[PLAIN], contenders[BARE]
-        for name, each in contenders.items():
+        for name, figures in contenders.items():
             shown.add_row(
                 name,
-                f"{each['calls']:,.0f}",
-                f"{each['calls'] / plain['calls']:.2f}",
-                f"{each['calls'] / alone['calls']:.2f}",
-                f"{each['p50']:.2f}",
-                f"{each['p99']:.2f}",
-                f"{each['cpu']:.1f}",
-                f"{each['cpu'] / alone['cpu']:.2f}",
+                f"{figures['calls']:,.0f}",
+                f"{figures['calls'] / plain['calls']:.2f}",
+                f"{figures['calls'] / alone['calls']:.2f}",
+                f"{figures['p50']:.2f}",
+                f"{figures['p99']:.2f}",
+                f"{figures['cpu']:.1f}",
+                f"{figures['cpu'] / alone['cpu']:.2f}",
             )
         Console(width=110).print(shown)
 

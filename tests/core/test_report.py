@@ -137,14 +137,14 @@ def test_names_of_lines_find_room_in_the_picture(length):
     names = [f"{number}, optimizer sgd, inner_dim 64, and no more"[:length] for number in range(5)]
     drawing = ET.fromstring(latency_cdf(dict.fromkeys(names, CURVE)))
     width = float(drawing.get("viewBox").split()[2])
-    places = {each.text: float(each.get("x")) for each in drawing.iter() if each.text in names}
+    places = {element.text: float(element.get("x")) for element in drawing.iter() if element.text in names}
     assert set(places) == set(names)
     assert all(x + 5.5 * length < width for x in places.values())
     assert len(set(places.values())) > 1 or length == 40
 
 
 def test_bytes_as_people_read_them():
-    assert [size(each) for each in (0, 12, 1234, 999_960, 2_494_856, 3e12)] == [
+    assert [size(count) for count in (0, 12, 1234, 999_960, 2_494_856, 3e12)] == [
         "0 B", "12 B", "1.234 kB", "1 MB", "2.495 MB", "3000 GB",
     ]  # fmt: skip
 
@@ -158,7 +158,7 @@ def test_a_page_is_written_whole_or_not_at_all(tmp_path, monkeypatch):
     )
     with pytest.raises(UsageError, match="No space left"):
         write_text(file, "other")
-    assert [each.name for each in tmp_path.iterdir()] == ["r.html"]
+    assert [path.name for path in tmp_path.iterdir()] == ["r.html"]
     assert file.read_text() == page().render()
 
 

@@ -69,7 +69,7 @@ def test_both_protocols_carry_the_rows_unchanged(data, rows):
     assert two.raw_input_contents[1] == ids.tobytes()
     named = own.PredictRequest.FromString(TablefoldCodec(INFO).encode(dense, ids))
     price, age, user, tags = named.candidates
-    assert [each.name for each in named.candidates] == ["price", "age", "user", "tags"]
+    assert [feature.name for feature in named.candidates] == ["price", "age", "user", "tags"]
     assert np.array_equal(price.numbers.values, dense[:, 0], equal_nan=True)
     assert np.array_equal(age.numbers.values, dense[:, 1], equal_nan=True)
     assert user.ids.values == ids[:, 0].tolist()
@@ -143,7 +143,7 @@ def test_what_is_given_once_stands_in_the_context_and_the_rest_with_the_candidat
     age, user = request.context
     assert (age.name, list(age.numbers.values)) == ("age", [1.0])
     assert (user.name, list(user.ids.values)) == ("user", [0])
-    assert [each.name for each in request.candidates] == ["price", "tags"]
+    assert [feature.name for feature in request.candidates] == ["price", "tags"]
     assert list(request.candidates[1].ids.values) == ids[:, 1:].ravel().tolist()
     with pytest.raises(UsageError, match="no such feature; it reads price, age, user, tags"):
         codec.set_context(["colour"])

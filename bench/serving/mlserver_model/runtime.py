@@ -18,7 +18,7 @@ class OnnxModel(MLModel):
 
     async def predict(self, payload: InferenceRequest) -> InferenceResponse:
         """One run of the session for one request."""
-        arrays = {each.name: NumpyCodec.decode_input(each) for each in payload.inputs}
+        arrays = {tensor.name: NumpyCodec.decode_input(tensor) for tensor in payload.inputs}
         (probability,) = self.session.run(["probability"], arrays)
         output = NumpyCodec.encode_output("probability", probability)
         return InferenceResponse(model_name=self.name, outputs=[output])
