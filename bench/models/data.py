@@ -25,7 +25,7 @@ import torch
 from rich.console import Console
 from rich.table import Table
 
-from tablefold.logs import read_splits
+from tablefold.logs import EncodedLog, read_splits
 from tablefold.logs.formats import criteo, synthetic
 from tablefold.schema import MISSING
 from tablefold.trainer.checkpoint.checkpoint import build_model
@@ -96,11 +96,12 @@ def rows_a_second(
     """Of reading shuffled batches, an epoch of them, and of training."""
     schema, splits = read_splits(f"criteo:{path}", cache=path.with_name("cache"))
     log = splits.train
+    assert isinstance(log, EncodedLog)  # as every log is that comes from a cache
     config = TrainConfig.model_validate(
         {"batch_size": batch_size, "full_below": 0, "method": "hash"} | settings
     )
     vocabularies = count_vocabularies(schema, log)
-    maps = [make_row_maps(config, vocabulary, lambda _: np.zeros(0)) for vocabulary in vocabularies]
+    maps = [make_row_maps(config, vocabulary) for vocabulary in vocabularies]
     model = build_model(schema, config, maps)
     columns, order = model.collection.columns, torch.Generator().manual_seed(0)
     rows = ShuffledRows(log, columns, columns.row_indices(model.collection.rows_of, log.ids), batch_size)

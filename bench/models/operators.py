@@ -66,7 +66,7 @@ def main() -> None:
             "Add, Add": 2 * microseconds("Add", places, places),
         },
         "take a sum modulo 2^16": {
-            "Mod, 64 bits": microseconds("Mod", words[:IDS], np.int64(65_536)),
+            "Mod, 64 bits": microseconds("Mod", words[:IDS], np.array(65_536)),
             "Cast to 16 bits": microseconds("Cast", places, None, {"to": ir.DataType.UINT16}),
         },
     }
