@@ -34,7 +34,7 @@ def section(name: str, command: TyperCommand) -> str:
     context = command.context_class(command, info_name=f"tablefold {name}")
     tables: dict[str, list[str]] = {}
     for parameter in command.params:
-        record = parameter.get_help_record(context)  # type: ignore[attr-defined]
+        record = parameter.get_help_record(context)
         if record is None or parameter.name == "help":
             continue
         names, meaning = record

@@ -216,7 +216,7 @@ def check_serve(serve: Environment, wheel: Path) -> None:
 @contextmanager
 def serving(serve: Environment, repository: Path) -> Iterator[str]:
     """The address of `tablefold serve` in its environment; it must end with 0."""
-    command = [
+    command: list[str | Path] = [
         serve.bin / "tablefold",
         "serve",
         "--repository",
