@@ -1,4 +1,4 @@
-"""Says of a SCHEMA.toml that is not valid which feature it is, what was found and what may stand there."""
+"""Errors of a SCHEMA.toml in words: which feature, what was found, what may stand there."""
 
 from collections.abc import Mapping
 from difflib import get_close_matches
@@ -6,12 +6,9 @@ from typing import Any
 
 from pydantic import ValidationError
 
-KEYS = {
-    "": ("name", "label", "time", "files", "dense", "categorical"),
-    "files": ("format", "path", "train", "validation", "test", "list_separator", "quoting"),
-    "dense": ("name", "transform"),
-    "categorical": ("name", "encoding", "min_count", "slots", "pooling"),
-}
+Keys = Mapping[str, tuple[str, ...]]
+"""The keys of each table of a SCHEMA.toml; those outside of all tables are under the empty name."""
+
 VALUES = {
     "files": "a table [files] with `format` and `path`",
     "dense": "each dense feature as a table [[dense]]",
@@ -27,11 +24,14 @@ VALUES = {
     "time": "the name of a column",
     "list_separator": "a text of at least one character",
     "quoting": "true or false",
+    "optional": "true or false",
     "path": "a path or a list of paths",
     "train": "a path or a list of paths",
     "validation": "a path or a list of paths",
     "test": "a path or a list of paths",
 }
+TOP_VALUES = {"format": "1 or leave it out; the format of the log is `format` under [files]"}
+"""Of keys that mean something else outside of all tables."""
 OTHER_WORDS = {
     "dev": "validation", "valid": "validation", "val": "validation", "data": "path", "file": "path",
     "files": "path", "paths": "path", "target": "label", "label_column": "label", "type": "encoding",
@@ -43,24 +43,25 @@ OTHER_WORDS = {
 """Keys that other tools know these by."""
 
 
-def explain(error: ValidationError, content: Mapping[str, Any]) -> str:
+def explain(error: ValidationError, content: Mapping[str, Any], keys: Keys) -> str:
     """Return the first fault in words. `content` is the parsed TOML."""
     first = error.errors()[0]
     place = [part for part in first["loc"] if part != "feature_schema"]
     key = next((str(part) for part in reversed(place) if isinstance(part, str)), "")
-    where, table = _where(place, content)
+    where, table = _where(place, content, keys)
+    values = VALUES if table else VALUES | TOP_VALUES
     if first["type"] == "value_error":
         return f"{'[files]: ' if place == ['files'] else where}{first['ctx']['error']}"
     if first["type"] == "extra_forbidden":
-        return f"{where}unknown key `{key}`; {_right_key(key, table)}"
+        return f"{where}unknown key `{key}`; {_right_key(key, table, keys)}"
     if first["type"] == "missing":
-        return f"{where}`{key}` is missing; give {VALUES[key]}"
-    return f"{where}`{key}` is {first['input']!r}; give {VALUES[key]}"
+        return f"{where}`{key}` is missing; give {values[key]}"
+    return f"{where}`{key}` is {first['input']!r}; give {values[key]}"
 
 
-def _where(place: list[Any], content: Mapping[str, Any]) -> tuple[str, str]:
+def _where(place: list[Any], content: Mapping[str, Any], keys: Keys) -> tuple[str, str]:
     """Return the words for a place, and the table of TOML that it is in."""
-    if not place or place[0] not in KEYS:
+    if not place or place[0] not in keys:
         return "", ""
     table = str(place[0])
     if len(place) == 1:
@@ -74,13 +75,13 @@ def _where(place: list[Any], content: Mapping[str, Any]) -> tuple[str, str]:
     return f"[[{table}]], {named}: ", table
 
 
-def _right_key(key: str, table: str) -> str:
+def _right_key(key: str, table: str, keys: Keys) -> str:
     """Say which key was meant, or which ones there are."""
-    everywhere = [known for keys in KEYS.values() for known in keys]
-    close = get_close_matches(key.lower(), KEYS[table]) or [OTHER_WORDS.get(key.lower(), "")]
+    everywhere = [known for names in keys.values() for known in names]
+    close = get_close_matches(key.lower(), keys[table]) or [OTHER_WORDS.get(key.lower(), "")]
     close += get_close_matches(key.lower(), everywhere)
     for name in close:
-        for where, keys in sorted(KEYS.items(), key=lambda item: item[0] != table):
-            if name in keys:
+        for where, names in sorted(keys.items(), key=lambda item: item[0] != table):
+            if name in names:
                 return f"did you mean `{name}`" + (f" under [{where}]?" if where != table else "?")
-    return f"the keys here are {', '.join(KEYS[table])}"
+    return f"the keys here are {', '.join(keys[table])}"

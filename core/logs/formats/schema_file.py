@@ -15,6 +15,7 @@ quoting = true             # csv only: false if `"` is a character like any othe
 [[dense]]
 name = "price"
 transform = "log1p"        # or "none"
+optional = true            # of any feature: a request may leave it out
 
 [[categorical]]
 name = "user"
@@ -43,13 +44,13 @@ from pydantic import (
 )
 
 from tablefold.errors import SchemaError
-from tablefold.logs.formats.schema_errors import explain
+from tablefold.logs.formats.schema_errors import Keys, explain
 from tablefold.logs.source import Source, Table
 from tablefold.logs.splits import Part
 from tablefold.logs.tables.parquet import ParquetTable
 from tablefold.logs.tables.several import open_paths
 from tablefold.logs.tables.text import TextTable
-from tablefold.schema import FeatureSchema
+from tablefold.schema import CategoricalFeature, DenseFeature, FeatureSchema
 
 FileFormat = Literal["csv", "tsv", "parquet"]
 SEPARATORS: Mapping[FileFormat, str] = {"csv": ",", "tsv": "\t"}
@@ -104,6 +105,15 @@ class SchemaFile(BaseModel):
     time: Annotated[str, Field(min_length=1)] | None = None
 
 
+OUTSIDE_SCHEMA = tuple(key for key in SchemaFile.model_fields if key != "feature_schema")
+KEYS: Keys = {
+    "": (*FeatureSchema.model_fields, *OUTSIDE_SCHEMA),
+    "files": tuple(Files.model_fields),
+    "dense": tuple(DenseFeature.model_fields),
+    "categorical": tuple(CategoricalFeature.model_fields),
+}
+
+
 def read_schema(path: Path) -> SchemaFile:
     """Read a SCHEMA.toml. Raises SchemaError that says what to mend."""
     try:
@@ -116,11 +126,11 @@ def read_schema(path: Path) -> SchemaFile:
         raise SchemaError(f"{path}: not TOML: {error}") from error
     except RecursionError:
         raise SchemaError(f"{path}: not TOML that can be read: it is nested too deep") from None
-    others = {key: content.pop(key) for key in ("files", "time") if key in content}
+    others = {key: content.pop(key) for key in OUTSIDE_SCHEMA if key in content}
     try:
         return SchemaFile.model_validate({"feature_schema": content} | others)
     except ValidationError as error:
-        raise SchemaError(f"{path}: {explain(error, content | others)}") from None
+        raise SchemaError(f"{path}: {explain(error, content | others, KEYS)}") from None
 
 
 def open_source(path: Path) -> Source:

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from tablefold.errors import SchemaError
-from tablefold.logs.formats.schema_file import read_schema
+from tablefold.logs.formats.schema_file import KEYS, read_schema
 
 TOML = """
 name = "shop"
@@ -40,7 +40,10 @@ TAGS = "[[categorical]], feature 'tags': "
         ("slots = 4", "slot = 4", TAGS + "unknown key `slot`; did you mean `slots`?"),
         ("slots = 4", "max_len = 4", TAGS + "unknown key `max_len`; did you mean `slots`?"),
         ("slots = 4", "mincount = 4", TAGS + "unknown key `mincount`; did you mean `min_count`?"),
-        ("slots = 4", "zzz = 4", TAGS + "unknown key `zzz`; the keys here are name, encoding, min_count, slots, pooling"),
+        ("slots = 4", "zzz = 4", TAGS + "unknown key `zzz`; the keys here are name, encoding, min_count, slots, pooling, optional"),
+        ("slots = 4", "optionl = true", TAGS + "unknown key `optionl`; did you mean `optional`?"),
+        ("slots = 4", 'optional = "maybe"', TAGS + "`optional` is 'maybe'; give true or false"),
+        ('name = "shop"', 'name = "shop"\nformat = "csv"', "`format` is 'csv'; give 1 or leave it out; the format of the log is `format` under [files]"),
         ("slots = 4", 'pooling = "max"', TAGS + "`pooling` is 'max'; give \"sum\" or \"mean\""),
         ("slots = 4", "min_count = -1", TAGS + "`min_count` is -1; give a whole number of at least 1"),
         ('name = "tags"\n', "", "[[categorical]], feature number 2: `name` is missing"),
@@ -83,6 +86,30 @@ def test_a_schema_file_that_is_not_valid_says_what_to_mend(
     assert str(error.value).startswith(f"{path}: {says}")
     assert "pydantic" not in str(error.value)
     assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize(("table", "key"), [(table, key) for table, keys in KEYS.items() for key in keys])
+def test_a_wrong_value_of_any_key_says_what_may_stand_there(tmp_path: Path, table: str, key: str) -> None:
+    tables = {
+        "": {"name": '"shop"'},
+        "files": {"format": '"csv"', "path": '"log.csv"'},
+        "dense": {"name": '"price"'},
+        "categorical": {"name": '"user"', "encoding": '"int"'},
+    }
+    tables[table][key] = "1979-05-27"  # of no key's type
+    if not table:
+        tables.pop(key, None)
+    lines = []
+    for name, values in tables.items():
+        lines += [f"[{name}]" if name == "files" else f"[[{name}]]"] * bool(name)
+        lines += [f"{value_key} = {value}" for value_key, value in values.items()]
+    path = tmp_path / "shop.toml"
+    path.write_text("\n".join(lines))
+    with pytest.raises(SchemaError) as error:
+        read_schema(path)
+    place, _, values = str(error.value).partition(f"`{key}` is datetime.date(1979, 5, 27); give ")
+    assert values
+    assert table in place
 
 
 def test_features_and_files_that_are_missing(tmp_path: Path) -> None:
