@@ -1,4 +1,7 @@
-"""Quality of click probabilities, as the field measures it."""
+"""Metrics of click probabilities.
+
+Labels are float32 [B], 1 for a click and 0 for none; probabilities are float [B].
+"""
 
 import numpy as np
 
@@ -6,10 +9,10 @@ DECILES = 10
 
 
 def auc(label: np.ndarray, probability: np.ndarray) -> float | None:
-    """Area under the ROC curve of [rows]; None where all labels are the same and it has no meaning.
+    """Return the area under the ROC curve, or None where all labels are the same.
 
-    The share of pairs of a click and a non-click that are in the right order, ties counted as half
-    (Mann-Whitney). Raises ValueError where a probability is not a number.
+    This is the share of (click, non-click) pairs in the right order; a tie counts as half (Mann-Whitney).
+    Raises ValueError where a probability is NaN.
     """
     require_numbers(probability)
     clicks = label == 1
@@ -24,7 +27,7 @@ def auc(label: np.ndarray, probability: np.ndarray) -> float | None:
 
 
 def logloss(label: np.ndarray, probability: np.ndarray) -> float:
-    """Mean binary cross entropy of [rows] in nats. Raises ValueError where a probability is not a number."""
+    """Return the mean binary cross entropy in nats. Raises ValueError where a probability is NaN."""
     require_numbers(probability)
     epsilon = np.finfo(np.float64).eps
     clipped = np.clip(probability.astype(np.float64), epsilon, 1 - epsilon)
@@ -38,8 +41,10 @@ def require_numbers(probability: np.ndarray) -> None:
 
 
 def normalised_entropy(label: np.ndarray, probability: np.ndarray) -> float | None:
-    """Logloss over the entropy of the share of clicks (He et al., ADKDD 2014): 1 for always giving that
-    share, less is better; None where all labels are the same."""
+    """Return the logloss over the entropy of the click rate (He et al., ADKDD 2014); less is better.
+
+    A model that always predicts the click rate has 1. Returns None where all labels are the same.
+    """
     clicks = label.mean(dtype=np.float64)
     if not 0 < clicks < 1:
         return None
@@ -48,14 +53,17 @@ def normalised_entropy(label: np.ndarray, probability: np.ndarray) -> float | No
 
 
 def calibration(label: np.ndarray, probability: np.ndarray) -> float | None:
-    """Predicted clicks over observed ones of [rows]; 1 is exact, None where nothing was clicked."""
+    """Return predicted clicks over observed clicks: 1 is exact. Returns None where nothing was clicked."""
     clicks = label.sum(dtype=np.float64)
     return float(probability.sum(dtype=np.float64) / clicks) if clicks else None
 
 
 def quality(label: np.ndarray, probability: np.ndarray, frequency: np.ndarray) -> dict[str, float]:
-    """All of them by name, without those that have no meaning; and the logloss of each decile of the rows
-    ordered by `frequency` [rows], from `logloss_decile_1` (the rarest ids) to `logloss_decile_10`."""
+    """Return every metric by name, without those that are None, and the logloss of each decile.
+
+    Deciles order the examples by `frequency` [B]: `logloss_decile_1` holds the rarest ids,
+    `logloss_decile_10` the most frequent. An empty decile is left out.
+    """
     deciles = np.array_split(np.argsort(frequency, kind="stable"), DECILES)
     measured = {
         "auc": auc(label, probability),

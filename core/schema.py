@@ -1,7 +1,4 @@
-"""The feature schema: which values a model reads, and how raw values become 64-bit ids.
-
-Knows names, encodings and widths. Does not know where logs come from or what a model does with them.
-"""
+"""The feature schema: which values a model reads, and how raw values become 64-bit ids."""
 
 from enum import StrEnum
 from functools import cached_property
@@ -11,7 +8,7 @@ import numpy as np
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 MISSING = int(np.iinfo(np.int64).min)
-"""The raw id of a missing value. In a multi-valued feature it also fills the unused slots."""
+"""The raw id of a missing value. It also fills the unused slots of a multi-valued feature."""
 
 Name = Annotated[str, Field(min_length=1, max_length=200)]
 
@@ -25,49 +22,49 @@ class Encoding(StrEnum):
 
 
 class Transform(StrEnum):
-    """What the model does with a dense value before the network; a missing one (NaN) becomes 0."""
+    """How a dense value is changed before the network. A missing value (NaN) becomes 0."""
 
     NONE = "none"
     LOG1P = "log1p"
-    """log(x + 1), negatives to 0: the DLRM convention for Criteo's counts."""
+    """log(max(x, 0) + 1), the DLRM convention for Criteo's counts."""
 
 
 class Pooling(StrEnum):
-    """How the vectors of a multi-valued feature become one; a missing value has none."""
+    """How the vectors of a multi-valued feature become one. Missing values have no vector."""
 
     SUM = "sum"
     MEAN = "mean"
-    """Of the values that are there; the zero vector where none is."""
+    """The mean over the values that are present. Without any, the zero vector."""
 
 
 class DenseFeature(BaseModel):
-    """One real number a row."""
+    """A feature with one real number per row."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     name: Name
     transform: Transform = Transform.NONE
     optional: bool = False
-    """A request may leave it out: it is missing then, in every row."""
+    """Whether a request may leave the feature out. It is then missing in every row."""
 
 
 class CategoricalFeature(BaseModel):
-    """One raw id a row, or up to `slots` of them (multi-valued; their vectors are pooled)."""
+    """A feature with one raw id per row, or with up to `slots` ids whose vectors are pooled."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     name: Name
     encoding: Encoding
     min_count: Annotated[int, Field(ge=1)] = 1
-    """An id enters the vocabulary when training rows show it at least this often."""
+    """The vocabulary holds the ids that occur at least this often in the training examples."""
     slots: Annotated[int, Field(ge=1, le=1024)] = 1
     pooling: Pooling = Pooling.SUM
     optional: bool = False
-    """A request may leave it out: it is missing then, in every row."""
+    """Whether a request may leave the feature out. It is then missing in every row."""
 
 
 class FeatureSchema(BaseModel):
-    """A model's features, in the order of the columns of `dense` [B, N] and `ids` [B, C]."""
+    """The features of a model, in the order of the columns of `dense` [B, N] and `ids` [B, C]."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -88,16 +85,16 @@ class FeatureSchema(BaseModel):
 
     @cached_property
     def feature_names(self) -> tuple[str, ...]:
-        """The names of all features, dense ones first."""
+        """Return the names of all features, dense ones first."""
         return (*(feature.name for feature in self.dense), *(feature.name for feature in self.categorical))
 
     @cached_property
     def id_columns(self) -> int:
-        """C: the columns of `ids`, one for each slot of each categorical feature."""
+        """Return C, the number of columns of `ids`: one for each slot of each categorical feature."""
         return sum(feature.slots for feature in self.categorical)
 
     @property
     def feature_of_column(self) -> np.ndarray:
-        """int64 [C]: the index of the categorical feature each column of `ids` belongs to."""
+        """Return int64 [C]: the index of the categorical feature that each column of `ids` belongs to."""
         slots = [feature.slots for feature in self.categorical]
         return np.repeat(np.arange(len(slots)), slots)
