@@ -13,6 +13,7 @@ import time
 from collections import Counter
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import TypeAlias
 
 import grpc.aio
 import numpy as np
@@ -23,6 +24,7 @@ from bench.serving.served import request, serving
 from tablefold.protos import inference_pb2 as pb
 from tablefold.protos import inference_pb2_grpc
 
+Stub: TypeAlias = "inference_pb2_grpc.GRPCInferenceServiceAsyncStub"
 CLIENTS, ROWS = 64, 4000
 TOLERANCE = 2e-6
 """Of a probability: a float32 matrix product depends a little on how many rows it has."""
@@ -45,7 +47,7 @@ class Check:
             for _ in range(calls):
                 await self._one(stub, rng)
 
-    async def _one(self, stub: inference_pb2_grpc.GRPCInferenceServiceStub, rng: np.random.Generator) -> None:
+    async def _one(self, stub: Stub, rng: np.random.Generator) -> None:
         rows = int(2 ** rng.uniform(0, np.log2(2000)))
         start = int(rng.integers(0, ROWS - rows + 1))
         some = slice(start, start + rows)

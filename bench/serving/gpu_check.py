@@ -55,7 +55,7 @@ def rows_of(log: Log, count: int) -> Log:
 
 def seconds(engine: OnnxEngine, log: Log) -> float:
     """Median time of a call."""
-    taken = []
+    taken: list[float] = []
     end = time.perf_counter() + SECONDS
     while time.perf_counter() < end or len(taken) < 3:
         started = time.perf_counter()

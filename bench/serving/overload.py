@@ -47,8 +47,8 @@ def one_user(ids: Ids, rows: int, rng: np.random.Generator) -> pb.PredictRequest
     message = pb.PredictRequest(model="ads")
     for feature, value in zip(SCHEMA.dense, dense[0].tolist(), strict=True):
         message.context.add(name=feature.name).numbers.values.append(value)
-    for feature, column in zip(SCHEMA.categorical[1:], known[0, 1:].tolist(), strict=True):
-        message.context.add(name=feature.name).ids.values.append(column)
+    for categorical, id_ in zip(SCHEMA.categorical[1:], known[0, 1:].tolist(), strict=True):
+        message.context.add(name=categorical.name).ids.values.append(id_)
     message.candidates.add(name=SCHEMA.categorical[0].name).ids.values.extend(known[:, 0].tolist())
     return message
 
@@ -134,7 +134,8 @@ async def watch(server: Served, seen: list[tuple[float, float]]) -> None:
 
 async def during(work: Callable[[], Awaitable[list[Outcome]]], server: Served) -> dict[str, object]:
     """Do it, watched."""
-    before, seen = await asyncio.to_thread(figures_of, server), []
+    seen: list[tuple[float, float]] = []
+    before = await asyncio.to_thread(figures_of, server)
     watching = asyncio.create_task(watch(server, seen))
     outcomes = await work()
     watching.cancel()
