@@ -1,8 +1,9 @@
 """The feature schema: which values a model reads, and how raw values become 64-bit ids."""
 
+from collections.abc import Mapping
 from enum import StrEnum
 from functools import cached_property
-from typing import Annotated, Literal, Self
+from typing import Annotated, Any, Literal, Self
 
 import numpy as np
 from pydantic import BaseModel, ConfigDict, Field, model_validator
@@ -82,6 +83,13 @@ class FeatureSchema(BaseModel):
                 raise ValueError(f"the name {name!r} is used twice; every feature needs its own")
             seen.add(name)
         return self
+
+    def model_copy(self, *, update: Mapping[str, Any] | None = None, deep: bool = False) -> Self:
+        """Return a copy with other fields. What this schema has computed from its own does not go with it."""
+        copy = super().model_copy(update=update, deep=deep)
+        for name in ("feature_names", "id_columns"):
+            copy.__dict__.pop(name, None)
+        return copy
 
     @cached_property
     def feature_names(self) -> tuple[str, ...]:

@@ -39,6 +39,12 @@ def require_destination(repository: Path, name: str, version: int | None) -> Non
         )
     if version is not None:
         parse_version(str(version))
+    try:
+        str(repository).encode()
+    except UnicodeEncodeError as error:
+        raise UsageError(
+            f"--repository {str(repository)!r} is not UTF-8; no engine opens it"
+        ) from error
     for folder in (repository, repository / name):
         if folder.is_symlink() and not folder.exists():
             raise UsageError(

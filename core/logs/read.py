@@ -108,7 +108,7 @@ def read_part(
 def read_rows(
     spec: str, *, part: Part | Literal["all"] | None = None, rule: SplitRule | None = None, seed: int = 0
 ) -> tuple[FeatureSchema, Log]:
-    """Read what `read_part` does, without saying which part it is."""
+    """Read rows to be scored, as `read_part` does. Raises UsageError and LogError as it does."""
     schema, log, _ = read_part(spec, part=part, rule=rule, seed=seed)
     return schema, log
 

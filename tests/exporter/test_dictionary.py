@@ -72,7 +72,7 @@ def test_unknown_ids_pass_as_often_as_stated(rows: int, bits: int, bytes_an_id: 
     dictionary = CompactDictionary([row_map], COLUMNS.row_map)
     unknown = np.random.default_rng(5).integers(2**33, 2**62, 400_000)
     passed = (dictionary.row_maps[0](unknown) != row_map.hashed_first).mean()
-    assert dictionary.false_hit_rate == pytest.approx(rows / 2**bits)
+    assert dictionary.false_hit_rate == pytest.approx(rows / 2**bits, rel=1e-4)  # a few slots are shared
     assert passed == pytest.approx(dictionary.false_hit_rate, rel=0.1)
     assert np.array_equal(dictionary.row_maps[0](row_map.keys), row_map.rows)
     model = empty_model(SCHEMA)

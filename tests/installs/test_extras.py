@@ -105,7 +105,7 @@ sys.meta_path.insert(0, Blocker())
 for module in modules:
     importlib.import_module(module)
 """
-READS_LOGS = {"client/scoring/log_part.py", "client/scoring/score_log.py", "exporter/prediction.py"}
+READS_LOGS = {"client/scoring/log_part.py", "client/scoring/score_log.py", "exporter/id_counts.py"}
 """Modules of `predict` and of `footprint --data`, which need the extra `logs` too."""
 ALONE = {
     "client": "client",

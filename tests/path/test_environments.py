@@ -17,7 +17,7 @@ UNWRITABLE = Path("/proc")
 BARE = {
     "PATH": os.environ["PATH"],
     "PYTHONPATH": os.environ.get("PYTHONPATH", ""),
-    "HOME": "/no/such/home",
+    "HOME": "/dev/null/home",
     "LC_ALL": "C",
     "PYTHONCOERCECLOCALE": "0",
     "PYTHONUTF8": "0",
