@@ -42,9 +42,7 @@ def require_destination(repository: Path, name: str, version: int | None) -> Non
     try:
         str(repository).encode()
     except UnicodeEncodeError as error:
-        raise UsageError(
-            f"--repository {str(repository)!r} is not UTF-8; no engine opens it"
-        ) from error
+        raise UsageError(f"--repository {str(repository)!r} is not UTF-8; no engine opens it") from error
     for folder in (repository, repository / name):
         if folder.is_symlink() and not folder.exists():
             raise UsageError(
