@@ -48,15 +48,17 @@ seeds = 0
 
 @pytest.fixture
 def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
-    """A working folder with things that are no models."""
-    shutil.copytree(FORMATS / "checkpoints" / "sparse", tmp_path / "checkpoint")
-    (tmp_path / "folder").mkdir()
-    (tmp_path / "file").write_text("text\n")
-    (tmp_path / "folder" / "file").write_text("text\n")
-    (tmp_path / "study.toml").write_text(STUDY)
-    monkeypatch.chdir(tmp_path)
+    """A working folder with things that are no models. Nor is one in `../..`: a server would serve it."""
+    working = tmp_path / "home" / "user"
+    working.mkdir(parents=True)
+    shutil.copytree(FORMATS / "checkpoints" / "sparse", working / "checkpoint")
+    (working / "folder").mkdir()
+    (working / "file").write_text("text\n")
+    (working / "folder" / "file").write_text("text\n")
+    (working / "study.toml").write_text(STUDY)
+    monkeypatch.chdir(working)
     level = logging.getLogger("tablefold").level
-    yield tmp_path
+    yield working
     logging.getLogger("tablefold").setLevel(level)
 
 
