@@ -11,7 +11,7 @@ demo: .venv/.installed
 	$(BIN)/python examples/demo.py --data $(DATA) --out demo-out
 
 # Side by side what only computes, then one after the other what keeps time.
-KEEP_TIME := tests/server tests/client tests/loadtest
+KEEP_TIME := tests/server tests/loadtest
 test: .venv/.installed
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses=auto --dist=loadfile tests $(KEEP_TIME:%=--ignore=%)
 	$(BIN)/python -m pytest $(KEEP_TIME)
