@@ -96,8 +96,8 @@ tablefold.save_checkpoint(small, "small")
 options = tablefold.ExportOptions(row_type="int8", row_type_of={"user": "fp16"}, max_logloss_increase=1)
 folder = tablefold.export(checkpoint, "repository", "shop", options=options)
 manifest = tablefold.read_manifest(folder)
-told = tablefold.footprint(schema, {"user": 20, "item": 20}, config, options)
-print(manifest.row_type, manifest.row_type_of["user"], told.baseline_fp32 == manifest.footprint.baseline_fp32)
+size = tablefold.footprint(schema, {"user": 20, "item": 20}, config, options)
+print(manifest.row_type, manifest.row_type_of["user"], size.baseline_fp32 == manifest.footprint.baseline_fp32)
 """
 
 
