@@ -42,12 +42,14 @@ def options_of(
     *,
     only: Collection[str] = (),
     leave_out: Collection[str] = (),
+    chosen: Collection[str] = (),
     panel: str | None = None,
 ) -> Callable[[Callable[..., None]], Callable[..., None]]:
     """Replace a command's parameter by one option for each field of a configuration class.
 
-    The fields are those in `only`, by default all that are not in `leave_out`; `panel` is their heading in
-    the help. The command is called with the configuration, or UsageError names the option that is wrong.
+    The fields are those in `only`, by default all that are not in `leave_out`; the log decides the default of
+    those in `chosen`; `panel` is their heading in the help. The command is called with the configuration, or
+    UsageError names the option that is wrong.
     """
     fields = {
         name: field
@@ -57,7 +59,7 @@ def options_of(
 
     def decorate(command: Callable[..., None]) -> Callable[..., None]:
         signature = inspect.signature(command)
-        made = [_option(name, field, panel) for name, field in fields.items()]
+        made = [_option(name, field, panel, chosen=name in chosen) for name, field in fields.items()]
 
         @wraps(command)
         def run(**given: Any) -> None:
@@ -106,9 +108,9 @@ def option_name(field: str) -> str:
     return "--" + field.replace("_", "-")
 
 
-def _option(name: str, field: FieldInfo, panel: str | None) -> inspect.Parameter:
+def _option(name: str, field: FieldInfo, panel: str | None, *, chosen: bool) -> inspect.Parameter:
     text = inspect.cleandoc(field.description or "").replace("\n", " ")
-    bounds = ", ".join(_bounds(field))
+    bounds = ", ".join(_bounds(field, chosen=chosen))
     information: dict[str, Any] = {
         "help": f"{text} ({bounds})" if bounds else text,
         "rich_help_panel": panel,
@@ -133,10 +135,12 @@ def _is_mapping(field: FieldInfo) -> bool:
     return get_origin(field.annotation) is dict
 
 
-def _bounds(field: FieldInfo) -> Iterator[str]:
+def _bounds(field: FieldInfo, *, chosen: bool) -> Iterator[str]:
     """Say what the default is, and in which range a number must be."""
     default = field.get_default(call_default_factory=True)
-    if default is not False and default not in ({}, None):
+    if chosen:
+        yield "default by the log"
+    elif default is not False and default not in ({}, None):
         text = ",".join(map(str, default)) if isinstance(default, tuple) else f"{default}"
         yield f"default {text.removesuffix('.0')}"
     words = {"ge": "at least", "gt": "more than", "le": "at most", "lt": "less than"}

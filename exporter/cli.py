@@ -97,11 +97,14 @@ def forecast_footprint(
     from tablefold.exporter import footprint_forecast
     from tablefold.exporter.id_counts import parse_sizes, schema_named
     from tablefold.logs.terminal import read_splits_with_bar
-    from tablefold.trainer.embedding.vocabulary import count_vocabularies
+    from tablefold.trainer.defaults.by_log import by_log
+    from tablefold.trainer.embedding.vocabulary import count_vocabularies, with_known_from
     from tablefold.trainer.methods.builder import FeatureSize
 
     if data is not None:
         described, splits = read_splits_with_bar(Console(stderr=True), data, cache=cache)
+        config = by_log(config, described, len(splits.train))
+        described = with_known_from(described, config.known_from)
         sizes = [FeatureSize.of(vocabulary) for vocabulary in count_vocabularies(described, splits.train)]
     else:
         described, usual = schema_named(str(schema))

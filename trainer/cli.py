@@ -7,10 +7,7 @@ import typer
 
 from tablefold.console import make_console, print_written
 from tablefold.options import Cache, Data, options_of
-from tablefold.trainer.config import TrainConfig
-
-LARGEST_DEFAULT_BATCH = 2048
-SMALLEST_DEFAULT_BATCH = 32
+from tablefold.trainer.config import CHOSEN, TrainConfig
 
 OwnNetwork = Annotated[
     str,
@@ -22,7 +19,7 @@ OwnNetwork = Annotated[
 ]
 
 
-@options_of("config", TrainConfig, leave_out=("vectors_without_dense",))
+@options_of("config", TrainConfig, leave_out=("vectors_without_dense",), chosen=CHOSEN)
 def train(
     data: Data,
     out: Annotated[Path, typer.Option(help="The checkpoint folder to write.", show_default=False)],
@@ -44,6 +41,7 @@ def train(
 ) -> None:
     """Train a model on a log and write a checkpoint.
 
+    Settings that are not given are chosen for the log: by its schema and size, then by a few short trials.
     The epoch with the best validation logloss is kept; test rows are read once, at the end. What is measured
     on the way goes to OUT.metrics.jsonl, what --resume needs to OUT.state until the run is done.
     """
@@ -54,12 +52,16 @@ def train(
     from tablefold.logs import SplitRule
     from tablefold.logs.terminal import read_splits_with_bar
     from tablefold.trainer.checkpoint.files import require_free
+    from tablefold.trainer.defaults.by_log import describe_chosen, with_open
+    from tablefold.trainer.defaults.outweighed import advice_if_outweighed
+    from tablefold.trainer.defaults.trials import choose_settings
     from tablefold.trainer.methods.registry import Method
     from tablefold.trainer.networks.registry import import_factory
     from tablefold.trainer.progress.metrics_log import JsonLines, TensorBoard
     from tablefold.trainer.progress.terminal import Terminal
     from tablefold.trainer.training.callbacks import Callback, Callbacks
     from tablefold.trainer.training.collapse import entropy_if_collapsed
+    from tablefold.trainer.training.resume import settings_of_run
     from tablefold.trainer.training.run import train as run
 
     if isnan(checkpoint_every):
@@ -70,10 +72,6 @@ def train(
     console = make_console(stderr=True)
     rule = SplitRule(split) if split else None
     schema, splits = read_splits_with_bar(console, data, rule=rule, seed=config.seed, cache=cache)
-    if "batch_size" not in config.model_fields_set:
-        hundredth = len(splits.train) // 100
-        batch_size = min(LARGEST_DEFAULT_BATCH, max(SMALLEST_DEFAULT_BATCH, hundredth))
-        config = config.model_copy(update={"batch_size": batch_size})
     console.print(
         f"{data}: {len(splits.train):,} training, {len(splits.validation):,} validation and "
         f"{len(splits.test):,} test examples",
@@ -82,12 +80,21 @@ def train(
         callbacks: list[Callback] = [JsonLines(out, resume=resume)]
         if tensorboard is not None:
             callbacks.append(stack.enter_context(TensorBoard(tensorboard)))
-        callbacks.append(stack.enter_context(Terminal(console)))
+        terminal = stack.enter_context(Terminal(console))
+        callbacks.append(terminal)
+        begun = settings_of_run(out) if resume else None
+        if begun is None:
+            config = choose_settings(schema, splits, config, out.parent, callback=terminal)
+        else:
+            config = with_open(config, {name: getattr(begun, name) for name in CHOSEN})
+        console.print(f"chosen: {describe_chosen(config)}", soft_wrap=True)
         trained = run(
             schema, splits, config, out, callback=Callbacks(callbacks), data=data, resume=resume,
             state_minutes=checkpoint_every,
         )  # fmt: skip
     print_written(console, out)
+    if (advice := advice_if_outweighed(trained)) is not None:
+        console.print(advice, soft_wrap=True)
     entropy = entropy_if_collapsed(trained.description.metrics)
     if entropy is not None:
         console.print(

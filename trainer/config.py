@@ -28,6 +28,9 @@ class TrainConfig(BaseModel):
     """How ids of one feature share rows, such as user_id=hash, whatever its size. Repeatable."""
     row_ratio_of: dict[str, Annotated[float, Field(ge=1)]] = {}
     """The row ratio of one feature. Repeatable."""
+    known_from: Annotated[int | None, Field(ge=1)] = None
+    """Ids that training values are at least this often are known; rarer ones share the row of unknown ids.
+    Without it, each feature's min_count in the schema says so."""
     warm_start: bool = False
     """With lhf: train a full table first, merge its similar rows, then fine-tune."""
     epochs: Annotated[int, Field(ge=1)] = 3
@@ -35,7 +38,7 @@ class TrainConfig(BaseModel):
     patience: Annotated[int, Field(ge=1)] = 1
     """Stop after this many epochs without a better validation logloss. The best epoch is kept."""
     batch_size: Annotated[int, Field(ge=1, le=(1 << 31) - 1)] = 2048
-    """Examples of a training step. The command takes less for a small log: 1 % of it, but at least 32."""
+    """Examples of a training step."""
     optimizer: Literal["adam", "sgd"] = "adam"
     """Optimizer of the network and of the table. It touches only the rows that a step looks up."""
     lr: Annotated[float, Field(gt=0, le=1e38)] = 1e-3
@@ -45,7 +48,10 @@ class TrainConfig(BaseModel):
     final_rate: Annotated[float, Field(gt=0, le=1)] = 0.1
     """Share of both learning rates that is left at the end. They fall linearly."""
     l2: Annotated[float, Field(ge=0, le=1e38)] = 0.0
-    """Penalty on the squared length of looked-up vectors. Try 1e-2 on small logs."""
+    """Penalty on the squared length of looked-up vectors."""
+    first_stage_l2: Annotated[float, Field(ge=0, le=1e38)] = 1e-2
+    """The same of a learned hash's first stage. Without it rare ids stay about where they were drawn, and are
+    clustered by that."""
     seed: Annotated[int, Field(ge=0, le=(1 << 63) - 1)] = 0
     """The same seed repeats a run."""
     network: str = "dlrm"
@@ -59,11 +65,13 @@ class TrainConfig(BaseModel):
     formats do not."""
 
 
+CHOSEN = (
+    "known_from", "epochs", "batch_size", "embedding_lr", "l2", "first_stage_l2", "network", "bottom", "top",
+)  # fmt: skip
+"""Fields that `train` chooses for the log where they are not given (see `defaults`)."""
 FIRST_STAGE_DIM = 2
 FIRST_STAGE_INNER_DIM = 16
 FIRST_STAGE_EPOCHS = 3
-FIRST_STAGE_L2 = 1e-2
-"""Without it ids that are seldom seen stay about where they were drawn, and are clustered by that."""
 
 
 def cheap_stage(config: TrainConfig) -> TrainConfig:
@@ -76,11 +84,12 @@ def cheap_stage(config: TrainConfig) -> TrainConfig:
         dim=FIRST_STAGE_DIM,
         inner_dim=FIRST_STAGE_INNER_DIM,
         epochs=FIRST_STAGE_EPOCHS,
-        l2=FIRST_STAGE_L2,
+        l2=config.first_stage_l2,
         batch_size=config.batch_size,
         lr=config.lr,
         seed=config.seed,
         network=config.network,
+        known_from=config.known_from,
         bottom=config.bottom,
         top=config.top,
         vectors_without_dense=config.vectors_without_dense,

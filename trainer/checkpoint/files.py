@@ -30,6 +30,7 @@ from tablefold.trainer.checkpoint.id_arrays import (
     take_vocabularies,
     vocabulary_arrays,
 )
+from tablefold.trainer.config import TrainConfig
 from tablefold.trainer.networks.ctr_model import CTRModel
 from tablefold.trainer.networks.registry import NetworkFactory
 
@@ -156,9 +157,21 @@ def load(folder: Path | str, network: NetworkFactory | None = None) -> Checkpoin
     )
 
 
-def _read(folder: Path) -> tuple[Description, dict[str, torch.Tensor], dict[str, np.ndarray]]:
+def read_settings(folder: Path) -> TrainConfig:
+    """Return the settings that a checkpoint was trained with. Raises CheckpointError for a damaged one."""
+    try:
+        return _read_description(folder)[0].config
+    except (ValueError, OSError) as error:
+        raise CheckpointError(f"the checkpoint {folder} is damaged: {error}") from error
+
+
+def _read_description(folder: Path) -> tuple[Description, int]:
     content, written_format = read_description((folder / DESCRIPTION).read_bytes())
-    description = Description.model_validate(content, extra="ignore")  # fields of a newer Tablefold
+    return Description.model_validate(content, extra="ignore"), written_format  # fields of a newer Tablefold
+
+
+def _read(folder: Path) -> tuple[Description, dict[str, torch.Tensor], dict[str, np.ndarray]]:
+    description, written_format = _read_description(folder)
     tensors = upgrade_weights(load_tensors(folder / ARRAYS), written_format)
     return description, tensors, load_file(folder / VALIDATION)
 

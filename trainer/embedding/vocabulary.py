@@ -33,6 +33,14 @@ class Vocabulary:
         return cls(feature=feature, ids=ids[often], counts=counts[often], distinct=int(seen.sum()))
 
 
+def with_known_from(schema: FeatureSchema, count: int | None) -> FeatureSchema:
+    """Return the schema with this minimum count in every categorical feature; as it is for None."""
+    if count is None:
+        return schema
+    features = tuple(feature.model_copy(update={"min_count": count}) for feature in schema.categorical)
+    return schema.model_copy(update={"categorical": features})
+
+
 def count_vocabularies(schema: FeatureSchema, log: Log | EncodedLog) -> list[Vocabulary]:
     """Return one vocabulary for each categorical feature."""
     encoded = EncodedLog.of(schema, log)

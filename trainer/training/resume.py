@@ -17,6 +17,7 @@ from tablefold.errors import UsageError
 from tablefold.logs import EncodedLog, Log, Splits
 from tablefold.logs.encoded_log import digest
 from tablefold.schema import FeatureSchema
+from tablefold.trainer.checkpoint import files as checkpoints
 from tablefold.trainer.config import TrainConfig
 from tablefold.trainer.embedding.row_map import RowMap
 from tablefold.trainer.training.callbacks import Callback
@@ -56,11 +57,24 @@ def digest_splits(splits: Splits) -> dict[str, str]:
     return {f"{name}_rows": _digest(log) for name, log in parts.items()}
 
 
+def settings_of_run(out: Path) -> TrainConfig | None:
+    """Return the settings of the run that left a state or a checkpoint at `out`; None where there is neither.
+
+    Raises UsageError for a damaged state, CheckpointError for a damaged checkpoint.
+    """
+    state = _state_of(out)
+    if state.exists():
+        return _read_state(state)[1].config
+    if (out / checkpoints.DESCRIPTION).is_file():
+        return checkpoints.read_settings(out)
+    return None
+
+
 class RunState:
     """The file that holds the state of one run, written at most every `minutes` and when asked."""
 
     def __init__(self, out: Path, identity: Identity, callback: Callback, minutes: float) -> None:
-        self.path = out.with_name(f"{out.name}.state")
+        self.path = _state_of(out)
         self._identity, self._callback, self._seconds = identity, callback, 60 * minutes
         self._written = time.monotonic()
 
@@ -78,11 +92,7 @@ class RunState:
         """
         if not self.path.exists():
             return None
-        try:
-            content: dict[str, Any] = torch.load(self.path, weights_only=True, mmap=True)
-            found = Identity.model_validate_json(content["identity"])
-        except (OSError, RuntimeError, UnpicklingError, EOFError, KeyError, ValueError) as error:
-            raise UsageError(f"{self.path} is damaged; without --resume the run starts anew") from error
+        content, found = _read_state(self.path)
         self._identity.require(found, self.path)
         return content
 
@@ -114,6 +124,18 @@ class RunState:
     def remove(self) -> None:
         """Remove the file: the run is done."""
         self.path.unlink(missing_ok=True)
+
+
+def _state_of(out: Path) -> Path:
+    return out.with_name(f"{out.name}.state")
+
+
+def _read_state(path: Path) -> tuple[dict[str, Any], Identity]:
+    try:
+        content: dict[str, Any] = torch.load(path, weights_only=True, mmap=True)
+        return content, Identity.model_validate_json(content["identity"])
+    except (OSError, RuntimeError, UnpicklingError, EOFError, KeyError, ValueError) as error:
+        raise UsageError(f"{path} is damaged; without --resume the run starts anew") from error
 
 
 def _another_run(path: Path, difference: str) -> UsageError:

@@ -11,7 +11,7 @@ from tablefold.schema import FeatureSchema
 from tablefold.trainer.checkpoint.checkpoint import Checkpoint
 from tablefold.trainer.checkpoint.files import require_free
 from tablefold.trainer.config import TrainConfig
-from tablefold.trainer.embedding.vocabulary import count_vocabularies
+from tablefold.trainer.embedding.vocabulary import count_vocabularies, with_known_from
 from tablefold.trainer.methods.registry import require_settings
 from tablefold.trainer.training.callbacks import Callback
 from tablefold.trainer.training.collapse import ENOUGH_EXAMPLES, entropy_if_collapsed
@@ -49,6 +49,7 @@ def train(
     require_free(out)
     _require_learnable(splits)
     require_settings(config, schema)
+    schema = with_known_from(schema, config.known_from)
     splits = replace(splits, train=EncodedLog.of(schema, splits.train))
     vocabularies = count_vocabularies(schema, splits.train)
     plan = make_plan(config, vocabularies, out, stage, first_stage_at)

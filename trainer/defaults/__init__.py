@@ -1,0 +1,1 @@
+"""Settings that the user left open, chosen by the schema, by the size of the log and by trials."""
