@@ -7,7 +7,9 @@ import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
+from resource import RLIMIT_NOFILE, setrlimit
 
 import grpc.aio
 import numpy as np
@@ -30,13 +32,14 @@ class Served:
 
 
 @asynccontextmanager
-async def serving(repository: Path, *options: str) -> AsyncIterator[Served]:
-    """From ready to SIGTERM. Raises RuntimeError with its log where it does not start."""
+async def serving(repository: Path, *options: str, descriptors: int | None = None) -> AsyncIterator[Served]:
+    """From ready to SIGTERM, with so many `descriptors`. Raises RuntimeError where it does not start."""
     process = await asyncio.create_subprocess_exec(
         *(sys.executable, "-m", "tablefold", "serve", "--repository", str(repository)),
         *("--port", "0", "--http-port", "0", *options),
         stdout=asyncio.subprocess.PIPE,
         stderr=asyncio.subprocess.DEVNULL,
+        preexec_fn=None if descriptors is None else partial(setrlimit, RLIMIT_NOFILE, (descriptors,) * 2),
     )
     assert process.stdout is not None
     try:

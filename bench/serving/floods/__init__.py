@@ -1,0 +1,1 @@
+"""Clients that mean ill: what they get, and what it costs everybody else."""
