@@ -20,6 +20,7 @@ from tablefold.errors import BundleError
 from tablefold.model_size import Footprint
 from tablefold.regular_file import read_regular_file
 from tablefold.schema import FeatureSchema
+from tablefold.validation import first_fault
 
 MANIFEST = "manifest.json"
 GRAPH = "model.onnx"
@@ -136,9 +137,7 @@ class Manifest(BaseModel):
         try:
             return cls.model_validate_json(text, extra="ignore")
         except ValidationError as error:
-            first = error.errors()[0]
-            place = ".".join(str(part) for part in first["loc"]) or "the file"
-            raise BundleError(f"the manifest is damaged: {place}: {first['msg']}") from error
+            raise BundleError(f"the manifest is damaged: {first_fault(error)}") from error
 
     @model_validator(mode="before")
     @classmethod

@@ -18,7 +18,7 @@ from tablefold import __version__
 from tablefold.bundle import read_manifest
 from tablefold.client.cli import predict, show_footprint
 from tablefold.client.options import TlsCa, TlsCert, TlsKey, TokenFile
-from tablefold.console import make_console, print_error
+from tablefold.console import PlainFormatter, make_console, print_error
 from tablefold.errors import TablefoldError, UsageError
 from tablefold.exporter.cli import RowTypes, export, forecast_footprint, with_row_types
 from tablefold.exporter.options import ExportOptions
@@ -178,7 +178,9 @@ def main() -> None:
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, TextIOWrapper):  # a file's name may be no UTF-8
             stream.reconfigure(errors="backslashreplace")
-    logging.basicConfig(format="%(asctime)s %(levelname)s %(name)s: %(message)s")
+    handler = logging.StreamHandler()
+    handler.setFormatter(PlainFormatter("%(asctime)s %(levelname)s %(name)s: %(message)s"))
+    logging.basicConfig(handlers=[handler])
     logging.getLogger("tablefold").setLevel(logging.INFO)
     try:
         app()

@@ -1,9 +1,12 @@
 """The console of the commands: plain text, so that a path or a name may hold brackets and colons."""
 
+import logging
 from pathlib import Path
 
 from rich.console import Console
 from rich.text import Text
+
+from tablefold.printable import printable, shortened
 
 
 def make_console(*, stderr: bool = False) -> Console:
@@ -20,5 +23,17 @@ def print_written(console: Console, path: Path, more: str = "") -> None:
 
 
 def print_error(message: str) -> None:
-    """Print one line to stderr."""
-    make_console(stderr=True).print(Text(f"error: {message}", style="red"))
+    """Print one line to stderr; several where the message has line breaks of its own."""
+    make_console(stderr=True).print(Text(f"error: {_plain(message)}", style="red"))
+
+
+class PlainFormatter(logging.Formatter):
+    """Names and values in a line of the log are shown, not obeyed."""
+
+    def formatMessage(self, record: logging.LogRecord) -> str:  # noqa: N802
+        """Return the line without the traceback, if it has one."""
+        return _plain(super().formatMessage(record))
+
+
+def _plain(text: str) -> str:
+    return "\n".join(printable(shortened(line)) for line in text.split("\n"))

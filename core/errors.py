@@ -32,6 +32,8 @@ exits with 1; the server answers INTERNAL with a fixed text and logs the traceba
 
 from typing import ClassVar
 
+from tablefold.printable import printable
+
 
 class TablefoldError(Exception):
     """Base class of every error that is raised on purpose."""
@@ -69,7 +71,7 @@ class LogError(UsageError):
         row: int | None = None,
         feature: str | None = None,
     ) -> None:
-        place = file if line is None else f"{file}, line {line}"
+        place = printable(file) if line is None else f"{printable(file)}, line {line}"
         if row is not None:
             place += f", row {row}"
         if feature is not None:

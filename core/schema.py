@@ -6,12 +6,13 @@ from functools import cached_property
 from typing import Annotated, Any, Literal, Self
 
 import numpy as np
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, ConfigDict, Field, StrictBool, model_validator
 
 MISSING = int(np.iinfo(np.int64).min)
 """The raw id of a missing value. It also fills the unused slots of a multi-valued feature."""
 
-Name = Annotated[str, Field(min_length=1, max_length=200)]
+Name = Annotated[str, Field(min_length=1, max_length=200, pattern=r"^[^\x00-\x1f\x7f-\x9f]+$")]
+"""Control characters are no part of it: names stand in logs, reports and metrics."""
 
 
 class Encoding(StrEnum):
@@ -45,7 +46,7 @@ class DenseFeature(BaseModel):
 
     name: Name
     transform: Transform = Transform.NONE
-    optional: bool = False
+    optional: StrictBool = False
     """Whether a request may leave the feature out. It is then missing in every row."""
 
 
@@ -56,11 +57,11 @@ class CategoricalFeature(BaseModel):
 
     name: Name
     encoding: Encoding
-    min_count: Annotated[int, Field(ge=1)] = 1
+    min_count: Annotated[int, Field(ge=1, lt=1 << 63, strict=True)] = 1
     """The vocabulary holds the ids that occur at least this often in the training examples."""
-    slots: Annotated[int, Field(ge=1, le=1024)] = 1
+    slots: Annotated[int, Field(ge=1, le=1024, strict=True)] = 1
     pooling: Pooling = Pooling.SUM
-    optional: bool = False
+    optional: StrictBool = False
     """Whether a request may leave the feature out. It is then missing in every row."""
 
 

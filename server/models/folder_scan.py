@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from tablefold.errors import BundleError
+from tablefold.printable import printable
 from tablefold.regular_file import KINDS
 from tablefold.server.models.policy import POLICY, Policy, read_policy
 
@@ -34,14 +35,6 @@ class ModelFolder:
     def is_model(self) -> bool:
         """Whether it is a model, or should be one; a folder of notes is neither."""
         return bool(self.stamps or self.misnamed or self.error or self.has_policy)
-
-
-def printable(text: str) -> str:
-    """Return the text with all characters escaped that a message or a log must not contain.
-
-    Names on disk may hold bytes that are no UTF-8, line breaks and control characters.
-    """
-    return "".join(letter if letter.isprintable() else ascii(letter)[1:-1] for letter in text)
 
 
 def scan_root(root: Path) -> dict[str, Path]:

@@ -17,6 +17,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from tablefold.errors import BundleError
 from tablefold.regular_file import read_regular_file
+from tablefold.validation import first_fault
 
 POLICY = "serving.toml"
 MAX_POLICY_BYTES = 64 << 10
@@ -55,12 +56,10 @@ def read_policy(folder: Path) -> Policy:
         return Policy()
     except OSError as error:
         raise BundleError(f"{path} cannot be read: {error.strerror}") from error
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError, RecursionError) as error:
-        raise BundleError(f"{path} is not TOML: {error}") from error
     except ValidationError as error:
-        first = error.errors()[0]
-        where = ".".join(str(part) for part in first["loc"])
         raise BundleError(
-            f'{path}: {where}: {first["msg"]}; it takes versions = "latest", "all" or a list of at most '
+            f'{path}: {first_fault(error)}; it takes versions = "latest", "all" or a list of at most '
             f"{MAX_ENTRIES:,} numbers, and [labels] with one number for each label"
         ) from error
+    except (ValueError, RecursionError) as error:
+        raise BundleError(f"{path} is not TOML: {error}") from error

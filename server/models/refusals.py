@@ -7,7 +7,8 @@ from collections.abc import Iterator, Set
 from dataclasses import dataclass
 from typing import Literal, NamedTuple
 
-from tablefold.server.models.folder_scan import FolderStamp, ModelFolder, printable
+from tablefold.printable import printable
+from tablefold.server.models.folder_scan import FolderStamp, ModelFolder
 
 log = logging.getLogger(__name__)
 

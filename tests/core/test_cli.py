@@ -1,6 +1,7 @@
 """The command line: helpful without its extras, quick to help, exact in its exit codes."""
 
 import importlib.metadata
+import logging
 import os
 import subprocess
 import sys
@@ -9,6 +10,7 @@ from pathlib import Path
 import pytest
 
 import tablefold
+from tablefold.console import PlainFormatter, print_error
 
 WITHOUT = "import sys; sys.modules[{module!r}] = None; sys.argv[1:] = {arguments!r}\n"
 WITHOUT += "from tablefold.cli import main; main()"
@@ -51,6 +53,20 @@ def test_a_run_that_cannot_go_on_is_one_line_and_exit_code_1(tmp_path: Path) -> 
     assert done.returncode == 1
     assert "error: the loss became" in done.stderr
     assert "Traceback" not in done.stderr
+
+
+def test_an_error_is_shown_and_not_obeyed(capsys: pytest.CaptureFixture[str]) -> None:
+    print_error("first\nnext \x1b[2J and [red] " + "x" * 9000 + " end")
+    first, following = capsys.readouterr().err.splitlines()
+    assert first == "error: first"
+    assert following.startswith(r"next \x1b[2J and [red] xxx")
+    assert following.endswith("xxx end")
+    assert len(following) < 2100
+
+
+def test_a_line_of_the_log_is_shown_and_not_obeyed() -> None:
+    record = logging.LogRecord("a", logging.WARNING, "", 0, "%s: is odd", ("\x9b2J.csv\r",), None)
+    assert PlainFormatter("%(levelname)s %(message)s").format(record) == r"WARNING \x9b2J.csv\r: is odd"
 
 
 def test_wrong_usage_is_exit_code_2() -> None:

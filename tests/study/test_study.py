@@ -195,9 +195,15 @@ def test_settings_that_cannot_be_are_refused_before_anything_runs(arm: dict[str,
 
 def test_a_file_that_is_no_study_is_refused(tmp_path: Path) -> None:
     file = tmp_path / "s.toml"
-    for text in ("data = ", 'data = "synthetic:100"\narms = []', "seeds = 1"):
+    for text in (
+        "data = ",
+        'data = "synthetic:100"\narms = []',
+        "seeds = 1",
+        "seeds = 1" + "0" * 5000,
+        "a=" + "[" * 9999,
+    ):
         file.write_text(text)
-        with pytest.raises(UsageError, match="is not a study"):
+        with pytest.raises(UsageError, match=r"s\.toml: not TOML|s\.toml is not a study: "):
             read_study(file)
 
 

@@ -13,6 +13,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from pydantic import ValidationError
 from safetensors import SafetensorError
 from safetensors.numpy import load_file, save_file
 from safetensors.torch import load_file as load_tensors
@@ -33,6 +34,7 @@ from tablefold.trainer.checkpoint.id_arrays import (
 from tablefold.trainer.config import TrainConfig
 from tablefold.trainer.networks.ctr_model import CTRModel
 from tablefold.trainer.networks.registry import NetworkFactory
+from tablefold.validation import first_fault
 
 ROW_COUNTS = "row_counts"
 DESCRIPTION, ARRAYS, VALIDATION = "checkpoint.json", "model.safetensors", "validation.safetensors"
@@ -119,6 +121,8 @@ def load(folder: Path | str, network: NetworkFactory | None = None) -> Checkpoin
         ) from error
     except CheckpointError as error:
         raise CheckpointError(f"{folder}: {error}") from error
+    except ValidationError as error:
+        raise CheckpointError(f"the checkpoint {folder} is damaged: {first_fault(error)}") from error
     except (ValueError, SafetensorError, OSError) as error:
         raise CheckpointError(f"the checkpoint {folder} is damaged: {error}") from error
     try:
@@ -139,7 +143,8 @@ def load(folder: Path | str, network: NetworkFactory | None = None) -> Checkpoin
             _require_counts(row_counts, model.collection.table.vectors.num_embeddings)
         require_examples(description.feature_schema, validation)
     except (KeyError, IndexError, ValueError, RuntimeError) as error:
-        raise CheckpointError(f"the checkpoint {folder} does not fit its description: {error}") from error
+        problem = " ".join(str(error).split())  # torch lists every weight on a line
+        raise CheckpointError(f"the checkpoint {folder} does not fit its description: {problem}") from error
     for name, tensor in tensors.items():
         if not tensor.is_floating_point() or tensor.numel() == 0:  # a network may keep counters
             continue

@@ -6,9 +6,12 @@ from typing import Any
 
 from pydantic import ValidationError
 
+from tablefold.printable import printable, shortened
+
 Keys = Mapping[str, tuple[str, ...]]
 """The keys of each table of a SCHEMA.toml; those outside of all tables are under the empty name."""
 
+NAME = "a text of 1 to 200 characters, no control characters among them"
 VALUES = {
     "files": "a table [files] with `format` and `path`",
     "dense": "each dense feature as a table [[dense]]",
@@ -17,11 +20,11 @@ VALUES = {
     "transform": '"none" or "log1p"',
     "pooling": '"sum" or "mean"',
     "format": '"csv", "tsv" or "parquet"',
-    "min_count": "a whole number of at least 1",
+    "min_count": "a whole number from 1 to 2^63 - 1",
     "slots": "a whole number from 1 to 1024",
-    "name": "a text",
-    "label": "the name of a column",
-    "time": "the name of a column",
+    "name": NAME,
+    "label": f"the name of a column, {NAME}",
+    "time": f"the name of a column, {NAME}",
     "list_separator": "a text of at least one character",
     "quoting": "true or false",
     "optional": "true or false",
@@ -32,6 +35,8 @@ VALUES = {
 }
 TOP_VALUES = {"format": "1 or leave it out; the format of the log is `format` under [files]"}
 """Of keys that mean something else outside of all tables."""
+MOST_LETTERS = 100
+"""Of a value or key in a message."""
 OTHER_WORDS = {
     "dev": "validation", "valid": "validation", "val": "validation", "data": "path", "file": "path",
     "files": "path", "paths": "path", "target": "label", "label_column": "label", "type": "encoding",
@@ -46,17 +51,21 @@ OTHER_WORDS = {
 def explain(error: ValidationError, content: Mapping[str, Any], keys: Keys) -> str:
     """Return the first fault in words. `content` is the parsed TOML."""
     first = error.errors()[0]
-    place = [part for part in first["loc"] if part != "feature_schema"]
+    place = list(first["loc"][first["loc"][:1] == ("feature_schema",) :])
     key = next((str(part) for part in reversed(place) if isinstance(part, str)), "")
     where, table = _where(place, content, keys)
     values = VALUES if table else VALUES | TOP_VALUES
     if first["type"] == "value_error":
         return f"{'[files]: ' if place == ['files'] else where}{first['ctx']['error']}"
     if first["type"] == "extra_forbidden":
-        return f"{where}unknown key `{key}`; {_right_key(key, table, keys)}"
+        return f"{where}unknown key `{printable(_shown(key))}`; {_right_key(key, table, keys)}"
     if first["type"] == "missing":
         return f"{where}`{key}` is missing; give {values[key]}"
-    return f"{where}`{key}` is {first['input']!r}; give {values[key]}"
+    return f"{where}`{key}` is {_shown(repr(first['input']))}; give {values[key]}"
+
+
+def _shown(text: str) -> str:
+    return shortened(text, MOST_LETTERS)
 
 
 def _where(place: list[Any], content: Mapping[str, Any], keys: Keys) -> tuple[str, str]:
@@ -71,7 +80,7 @@ def _where(place: list[Any], content: Mapping[str, Any], keys: Keys) -> tuple[st
     entries = content.get(table)
     entry = entries[place[1]] if isinstance(entries, list) and place[1] < len(entries) else None
     name = entry.get("name") if isinstance(entry, dict) else None
-    named = f"feature {name!r}" if name else f"feature number {place[1] + 1}"
+    named = f"feature {_shown(repr(name))}" if name else f"feature number {place[1] + 1}"
     return f"[[{table}]], {named}: ", table
 
 

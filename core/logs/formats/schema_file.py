@@ -28,7 +28,6 @@ slots = 4                  # multi-valued: up to four values a row
 pooling = "mean"           # or "sum"
 """
 
-import tomllib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
@@ -50,7 +49,8 @@ from tablefold.logs.splits import Part
 from tablefold.logs.tables.parquet import ParquetTable
 from tablefold.logs.tables.several import open_paths
 from tablefold.logs.tables.text import TextTable
-from tablefold.schema import CategoricalFeature, DenseFeature, FeatureSchema
+from tablefold.schema import CategoricalFeature, DenseFeature, FeatureSchema, Name
+from tablefold.toml_file import read_toml
 
 FileFormat = Literal["csv", "tsv", "parquet"]
 SEPARATORS: Mapping[FileFormat, str] = {"csv": ",", "tsv": "\t"}
@@ -102,7 +102,7 @@ class SchemaFile(BaseModel):
 
     feature_schema: FeatureSchema
     files: Files
-    time: Annotated[str, Field(min_length=1)] | None = None
+    time: Name | None = None
 
 
 OUTSIDE_SCHEMA = tuple(key for key in SchemaFile.model_fields if key != "feature_schema")
@@ -116,16 +116,7 @@ KEYS: Keys = {
 
 def read_schema(path: Path) -> SchemaFile:
     """Read a SCHEMA.toml. Raises SchemaError that says what to mend."""
-    try:
-        if path.exists() and not path.is_file() and not path.is_dir():
-            raise SchemaError(f"{path}: not a regular file")
-        content = tomllib.loads(path.read_text(encoding="utf-8-sig"))
-    except OSError as error:
-        raise SchemaError(f"{path}: {error.strerror}") from error
-    except ValueError as error:
-        raise SchemaError(f"{path}: not TOML: {error}") from error
-    except RecursionError:
-        raise SchemaError(f"{path}: not TOML that can be read: it is nested too deep") from None
+    content = read_toml(path, SchemaError)
     others = {key: content.pop(key) for key in OUTSIDE_SCHEMA if key in content}
     try:
         return SchemaFile.model_validate({"feature_schema": content} | others)

@@ -15,8 +15,6 @@ from tablefold.schema import MISSING, Encoding, FeatureSchema
 
 logger = logging.getLogger(__name__)
 
-COLUMNS_NAMED = 40
-"""How many columns of a file a message names."""
 FINITE = "a finite number of 32 bits"
 LABEL = "a label: it must be 0 or 1"
 EXACT_FLOAT32 = float(1 << 24)
@@ -25,15 +23,15 @@ EXACT_FLOAT32 = float(1 << 24)
 
 def require_columns(batch: RawBatch, schema: FeatureSchema, *, labelled: bool) -> None:
     """Raise LogError for a column that is missing, or of a type that is not read."""
-    have = ", ".join(batch.columns[:COLUMNS_NAMED])
     if labelled and schema.label not in batch.columns:
         raise LogError(
-            f"has no labels to train on: there is no column {schema.label!r}; the file has: {have}",
+            f"has no labels to train on: there is no column {schema.label!r}; the file has: {batch.header}",
             file=str(batch.file),
         )
     for name in schema.feature_names:
         if name not in batch.columns:
-            raise LogError(f"the column is missing; the file has: {have}", file=str(batch.file), feature=name)
+            problem = f"the column is missing; the file has: {batch.header}"
+            raise LogError(problem, file=str(batch.file), feature=name)
     types = batch.frame.schema
     for name in (schema.label, *(feature.name for feature in schema.dense)):
         if name in types and not columns.is_number(types[name]):

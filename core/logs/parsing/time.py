@@ -19,10 +19,8 @@ def read_time(table: Table, column: str) -> np.ndarray:
     times, kinds = [np.empty(0)], set()
     for batch in table.batches([column]):
         if column not in batch.columns:
-            have = ", ".join(batch.columns[:40])
-            raise LogError(
-                f"there is no column of the time; the file has: {have}", file=str(batch.file), feature=column
-            )
+            problem = f"there is no column of the time; the file has: {batch.header}"
+            raise LogError(problem, file=str(batch.file), feature=column)
         values, kind = _times(batch.frame[column])
         wrong = ~values.is_finite().fill_null(False)
         kinds.add(kind)

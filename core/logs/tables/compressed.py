@@ -29,6 +29,8 @@ def require_file(path: Path) -> Path:
         if path.is_file():
             return path
         problem = "is not a regular file" if path.exists() else "there is no such file"
+        if path.is_symlink() and not path.exists():
+            problem = "is a link that leads to no file"
     except OSError as error:  # a name that is too long, a folder that may not be looked into
         problem = f"cannot be read: {error.strerror}"
     raise LogError(problem, file=str(path))

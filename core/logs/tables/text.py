@@ -125,7 +125,7 @@ def _parse_numbers(
     They are where a number would not be read as from a string (polars passes over spaces around it), is no
     number, or loses digits that a message has to show.
     """
-    if not numbers or block.quotes is not None or b" " in block.content:
+    if not any(name in numbers for name in columns) or block.quotes is not None or b" " in block.content:
         return None
     if block.separator != b"\t" and b"\t" in block.content:
         return None

@@ -41,6 +41,26 @@ def queries(folder: Path, content: str | bytes, name: str = "log.csv", settings:
     return read_both(describe(folder, name, *FEATURES, settings=settings)).ids[:, 1].tolist()
 
 
+def test_a_log_without_any_dense_column_says_which_is_missing(tmp_path: Path) -> None:
+    (tmp_path / "log.csv").write_text("click,user\n" + "".join(f"{i % 2},{i}\n" for i in range(9)))
+    with pytest.raises(LogError, match="feature 'price': the column is missing; the file has: click, user"):
+        read_both(describe(tmp_path, "log.csv", "user int", "price"))
+
+
+def test_names_of_a_file_are_shown_and_not_obeyed(tmp_path: Path) -> None:
+    (tmp_path / "log.csv").write_text(
+        '"\x1b[2J","a\nb",' + ",".join(f"c{i}" for i in range(50)) + "\n" + "1," * 51 + "1\n"
+    )
+    with pytest.raises(LogError, match=r"the file has: \\x1b\[2J, a\\nb, c0, .*, c37 and 12 more$"):
+        read_both(describe(tmp_path, "log.csv", *FEATURES))
+    with pytest.raises(LogError, match=r"nowhere/\\x1b\[2J: there is no such file"):
+        raise_at(tmp_path / "nowhere" / "\x1b[2J")
+
+
+def raise_at(path: Path) -> None:
+    next(TextTable(path=path, separator=",").batches([]))
+
+
 VALUES = [
     "plain",
     'tv 55" oled',

@@ -70,6 +70,15 @@ DAMAGES: dict[str, Damage] = {
     "rows beyond 32 bits": described(lambda content: first_row_map(content).update(hashed_rows=2**40)),
     "salt beyond 64 bits": described(lambda content: first_row_map(content).update(salt=2**70)),
     "a layer too wide": described(lambda content: content["config"].update(top=[10**12])),
+    "no schema": described(lambda content: content.update(feature_schema={})),
+    "a name that clears the screen": described(
+        lambda content: content["feature_schema"]["categorical"][0].update(name="\x1b[2J")
+    ),
+    "a name of a million letters": described(
+        lambda content: content["feature_schema"].update(name="x" * 10**6)
+    ),
+    "a name twice": described(lambda content: content["feature_schema"]["categorical"][0].update(name="C2")),
+    "another width": described(lambda content: content["config"].update(dim=3)),
     "a feature too few": described(lambda content: content["features"].pop()),
     "more slots": described(lambda content: content["feature_schema"]["categorical"][0].update(slots=9)),
     **{
@@ -98,5 +107,7 @@ def test_a_damaged_checkpoint_is_refused(trained: Callable[..., Any], tmp_path: 
     folder = tmp_path / "copy"
     shutil.copytree(trained("full")[1], folder)
     DAMAGES[name](folder)
-    with pytest.raises(CheckpointError, match="copy"):
+    with pytest.raises(CheckpointError, match="copy") as error:
         checkpoints.load(folder)
+    assert str(error.value).isprintable()
+    assert len(str(error.value)) < 3000

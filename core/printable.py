@@ -1,0 +1,17 @@
+"""Text that others chose, made safe to show: no letter of it is obeyed by a terminal, none breaks a line."""
+
+MOST_LETTERS = 2000
+"""Of a message. Longer ones hold a value of megabytes: where it stands and what to do are at the ends."""
+
+
+def printable(text: str) -> str:
+    """Return the text with every character that does not show as itself as its escape, such as `\\x1b`."""
+    if text.isprintable():
+        return text
+    return "".join(letter if letter.isprintable() else ascii(letter)[1:-1] for letter in text)
+
+
+def shortened(text: str, most: int = MOST_LETTERS) -> str:
+    """Return the text with its middle left out if it has more than `most` letters."""
+    half = most // 2
+    return text if len(text) <= most else f"{text[:half]} ... {text[-half:]}"
