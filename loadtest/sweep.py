@@ -48,6 +48,12 @@ class Sweep(Figures):
         """Every step up to the knee is valid."""
         return all(step.valid for step in self.steps_to_knee)
 
+    @computed_field  # type: ignore[prop-decorator]
+    @property
+    def failures(self) -> list[str | None]:
+        """Why the server did not keep up with each step; None for one that it kept up with."""
+        return [self.rule.failure(step) for step in self.steps]
+
     @property
     def best_steps(self) -> list[Result]:
         """The better try of each rate, ascending."""

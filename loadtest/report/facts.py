@@ -84,6 +84,12 @@ def step_table(sweep: Sweep) -> tuple[list[str], list[list[str]]]:
     return header, rows
 
 
+def failed_rates(sweep: Sweep) -> list[tuple[str, str]]:
+    """Return the rates, ascending, that the server did not keep up with, and why."""
+    reasons = [(step, sweep.rule.failure(step)) for step in sweep.best_steps]
+    return [(f"{number(step.offered_rps, digits=1)} calls/s", reason) for step, reason in reasons if reason]
+
+
 def ratio_rows(comparison: Comparison, target: str) -> list[tuple[str, ...]]:
     """Return a row for each figure of a target: its ratio to the first target's, and the interval."""
     return [

@@ -20,7 +20,10 @@ def csv_text(report: Result | Sweep | Comparison) -> str:
     if isinstance(report, Result):
         rows = [_flatten(report)]
     elif isinstance(report, Sweep):
-        rows = [{"kept_up": report.rule.kept_up(step)} | _flatten(step) for step in report.steps]
+        rows = [
+            {"kept_up": failure is None, "failure": failure or ""} | _flatten(step)
+            for step, failure in zip(report.steps, report.failures, strict=True)
+        ]
     else:
         rows = [
             {"round": number, "target": target} | _flatten(result)

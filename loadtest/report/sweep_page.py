@@ -1,6 +1,6 @@
 """The page of a rate sweep."""
 
-from tablefold.loadtest.report.facts import step_table
+from tablefold.loadtest.report.facts import failed_rates, step_table
 from tablefold.loadtest.report.formats import number
 from tablefold.loadtest.report.run_page import PageParts, measured_sections, peak_megabytes
 from tablefold.loadtest.report.sections import run_section
@@ -28,10 +28,12 @@ def sweep_parts(sweep: Sweep) -> PageParts:
     ]
     caption = f"{sweep.rule.text} A step that failed was run twice, and the better try counts."
     steps = Table(*step_table(sweep), caption=caption)
+    failed = failed_rates(sweep)
+    reasons = [Table(("rate", "why the server did not keep up"), failed, figures=False)] if failed else []
     intro = Text(f"From here on: the step at {best.offered_rps:,.0f} calls/s. {best.verdict}")
     run = run_section(best)
     sections = [
-        Section("Rate against latency", [_rates(sweep, slos), steps]),
+        Section("Rate against latency", [_rates(sweep, slos), steps, *reasons]),
         Section(run.heading, [intro, *run.blocks]),
         *measured_sections(best),
     ]

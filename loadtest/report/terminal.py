@@ -12,6 +12,7 @@ from tablefold.loadtest.report.facts import (
     INTERRUPTED,
     RATIO_HEADER,
     facts,
+    failed_rates,
     median_rows,
     ratio_rows,
     reasons_for_doubt,
@@ -23,6 +24,7 @@ from tablefold.loadtest.sweep import Sweep
 
 def print_summary(report: Result | Sweep | Comparison, console: Console) -> None:
     """Print the report."""
+    failed: list[Text] = []
     if isinstance(report, Result):
         figures = Table.grid(padding=(0, 2))
         figures.add_column(style="dim", no_wrap=True)
@@ -34,6 +36,7 @@ def print_summary(report: Result | Sweep | Comparison, console: Console) -> None
         first = report.steps[0]
         title = f"rate sweep of {first.model} at {first.server} ({first.protocol})"
         tables = [_table(*step_table(report))]
+        failed = [Text(f"{rate} not kept up with: {reason}") for rate, reason in failed_rates(report)]
     else:
         first_name, *others = report.targets
         title = " | ".join(report.targets)
@@ -47,7 +50,8 @@ def print_summary(report: Result | Sweep | Comparison, console: Console) -> None
     if report.interrupted:
         parts.append(Text(INTERRUPTED, style="yellow"))
     spaced = [part for table in tables for part in ("", table)]
-    console.print(Panel(Group(*parts, *spaced), title=Text(title), expand=False))
+    after = ["", *failed] if failed else []
+    console.print(Panel(Group(*parts, *spaced, *after), title=Text(title), expand=False))
 
 
 def _table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> Table:

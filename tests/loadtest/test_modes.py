@@ -2,7 +2,10 @@
 drift."""
 
 import asyncio
+import csv
+import html
 import io
+import json
 from dataclasses import replace
 
 import numpy as np
@@ -16,7 +19,7 @@ from tablefold.loadtest.compare import compare, other_plan, target_names
 from tablefold.loadtest.figures import LatencyPoint, MemoryPoint, SloResult
 from tablefold.loadtest.generator.coordinator import ClientProcessDied
 from tablefold.loadtest.plan import Plan
-from tablefold.loadtest.report.facts import reasons_for_doubt, step_table
+from tablefold.loadtest.report.facts import failed_rates, reasons_for_doubt, step_table
 from tablefold.loadtest.report.page import page
 from tablefold.loadtest.report.spreadsheet import csv_text
 from tablefold.loadtest.report.terminal import print_summary
@@ -103,6 +106,26 @@ def test_of_two_tries_at_a_rate_the_better_one_counts_everywhere(example):
     assert found.steps_to_knee[-1].offered_rps == found.knee_rps
     _, rows = step_table(found)
     assert [row[0] for row in rows] == [f"{rate:,.1f}" for rate in rates]
+
+
+def test_every_rate_that_was_not_kept_up_with_has_its_reason(example):
+    found = asyncio.run(sweep(Simulated(example, 1000.0), PLAN))
+    reasons = {step.offered_rps: found.rule.failure(step) for step in found.best_steps}
+    failed = {f"{rate:,.1f} calls/s": reason for rate, reason in reasons.items() if reason}
+    assert len(failed) >= 2
+    assert failed_rates(found) == list(failed.items())
+    assert [row[0] for row in step_table(found)[1] if row[6] == "no"] == [
+        rate.removesuffix(" calls/s") for rate in failed
+    ]
+    terminal = io.StringIO()
+    print_summary(found, Console(file=terminal, width=200))
+    shown_page = html.unescape(page(found).render())
+    rows = list(csv.DictReader(io.StringIO(csv_text(found))))
+    assert [row["failure"] or None for row in rows] == json.loads(found.json_line())["failures"]
+    assert {row["failure"] for row in rows if row["kept_up"] == "True"} == {""}
+    for rate, reason in failed.items():
+        assert f"{rate} not kept up with: {reason}" in terminal.getvalue()
+        assert reason in shown_page
 
 
 def test_only_a_step_up_to_the_knee_can_spoil_a_sweep(example):
