@@ -21,7 +21,16 @@ def splits(rows: int = 2000) -> Splits:
         train=log.take(slice(0, -2 * held_out)),
         validation=log.take(slice(-2 * held_out, -held_out)),
         test=log.take(slice(-held_out, None)),
+        rule="by order",
     )
+
+
+def easy_splits(rows: int = 2000) -> Splits:
+    """The same, but a small first stage learns something: dense values tell the label."""
+    made = splits(rows)
+    for log in (made.train, made.validation, made.test):
+        log.dense[:] = 1000 * log.labels[:, None]
+    return made
 
 
 class Watching(Callback):

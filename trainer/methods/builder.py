@@ -23,7 +23,8 @@ class RowMapRequest:
     """How many rows the feature may use."""
     seed: int
     vectors: np.ndarray | None = None
-    """float32 [n, d0]: first-stage vectors of the vocabulary's ids, for a builder that needs them."""
+    """float32 [n, d0]: first-stage vectors of the vocabulary's ids, for a builder that needs them. None where
+    the first stage learned nothing."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -6,6 +6,8 @@ lhf-e       vectors alone: k-means without weights
 lhf-head    the most frequent ids have rows of their own, the others are clustered as by lhf
 lhf-joint   k-means of vectors with the log count as one more value
 
+Without vectors, where the first stage has learned nothing, all cluster as lhf-f does.
+
 After "Learning to Collide" (arXiv 2203.15837), whose abstract compares frequency, embedding and both.
 """
 
@@ -79,8 +81,10 @@ class LearnedHash(RowMapBuilder):
         if len(keys) <= most:
             rows = np.arange(len(keys))
         else:
-            vectors = np.zeros((len(often), 0)) if request.vectors is None else request.vectors
-            rows = self._clustering(vectors[often], counts, most, request.seed)
+            known = request.vectors is not None
+            vectors = request.vectors if known else np.zeros((len(often), 0))
+            clustering = self._clustering if known else by_frequency
+            rows = clustering(vectors[often], counts, most, request.seed)
         used = int(rows.max(initial=-1)) + 1
         return (RowMap(keys=keys, rows=rows, hashed_first=used, hashed_rows=1),)
 

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 COLLAPSED_ABOVE = 0.99
 """Validation normalised entropy; 1 is always giving the share of clicks (see `tablefold.metrics`)."""
 ENOUGH_EXAMPLES = 500
-"""Of fewer validation examples the entropy is too uncertain to judge a first stage by."""
+"""Of fewer validation examples the entropy is too uncertain to end a run by."""
 SMALLER_L2 = (1.0, 0.1, 0.01)
 """Times the L2 of a first stage: those tried in turn.
 

@@ -66,13 +66,16 @@ def train(
         finished = runner.finished(plan.final)
         if finished is not None:
             return finished
-        return runner.run(plan.final, _first_stage(runner, plan.first))
+        first = _first_stage(runner, plan.first)
+        return runner.run(plan.final, first, first_collapsed=bool(plan.first) and first is None)
 
 
 def _first_stage(runner: StageRunner, attempts: Sequence[Stage]) -> Checkpoint | None:
     """Train the stage that the final one learns from; one that collapsed is tried again with a smaller L2.
 
-    Raises TrainingError where all have collapsed: there is nothing to learn a hash from.
+    Nothing is clustered by a stage that collapsed. Where all have, TrainingError is raised; but where there
+    are too few validation examples to be sure, a warning is given, and None: ids are then clustered by how
+    often they occur.
     """
     examples = len(runner.splits.validation)
     for stage, following in zip_longest(attempts, attempts[1:]):
@@ -85,14 +88,17 @@ def _first_stage(runner: StageRunner, attempts: Sequence[Stage]) -> Checkpoint |
             f"the first stage learned nothing with an L2 of {stage.config.l2:g} (validation normalised "
             f"entropy {entropy:.3f}, and 1 is always giving the share of clicks)"
         )
-        if examples < ENOUGH_EXAMPLES:
-            runner.callback.on_warning(f"{found}, as far as {examples} validation examples can say")
-            return checkpoint
-        if following is None:
+        if following is None and examples >= ENOUGH_EXAMPLES:
             raise TrainingError(
                 f"{found}, so its vectors do not say which ids are alike: give a longer log, or a method "
                 "that needs no first stage, such as hash or lhf-f"
             )
+        if following is None:
+            runner.callback.on_warning(
+                f"{found}, as far as {examples} validation examples can say: ids are clustered by how often "
+                "they occur, as by lhf-f; a longer log may say which are alike"
+            )
+            return None
         runner.callback.on_warning(f"{found}; trying {following.config.l2:g}")
     return None
 

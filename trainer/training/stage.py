@@ -71,8 +71,12 @@ class StageRunner:
         self.callback.on_stage_reused(stage.name, stage.out)
         return found
 
-    def run(self, stage: Stage, first: Checkpoint | None = None) -> Checkpoint:
+    def run(
+        self, stage: Stage, first: Checkpoint | None = None, *, first_collapsed: bool = False
+    ) -> Checkpoint:
         """Train one stage and return its checkpoint; `first` is that of the first stage, if there is one.
+
+        `first_collapsed` stands in the metrics: the first stage was given up.
 
         Raises UsageError for a state of another run, TrainingError for a run that cannot go on.
         """
@@ -87,7 +91,9 @@ class StageRunner:
         loop = TrainingLoop(model, shuffled, self.splits.validation, frequency, config)
         if content is not None:
             state.restore(loop, row_maps, content)
-        self.callback.on_stage_start(StageStart.of(stage.name, loop, config, len(row_counts)))
+        self.callback.on_stage_start(
+            StageStart.of(stage.name, loop, config, len(row_counts), self.splits.rule)
+        )
 
         def on_step(examples: int, loss: float) -> None:
             self.callback.on_step(examples, loss)
@@ -98,7 +104,7 @@ class StageRunner:
                 self.callback.on_epoch_end(result)
                 if result.best:
                     best = Checkpoint(
-                        description=self._description(stage, row_maps, result),
+                        description=self._description(stage, row_maps, result, first_collapsed),
                         row_maps=row_maps,
                         model=model,
                         validation=self.splits.validation,
@@ -126,8 +132,7 @@ class StageRunner:
         self, config: TrainConfig, first: Checkpoint | None
     ) -> tuple[tuple[tuple[RowMap, ...], ...], CTRModel, TrainConfig]:
         """Return the row maps, the model to train, and the settings to train it with."""
-        if config.warm_start:
-            assert first is not None
+        if config.warm_start and first is not None:
             start = merged(first, config)
             return start.row_maps, start.model, fine_tune_config(config)
         row_maps = tuple(
@@ -156,8 +161,13 @@ class StageRunner:
         return ShuffledRows(log, columns, row_indices, batch_size), row_counts
 
     def _description(
-        self, stage: Stage, row_maps: Sequence[Sequence[RowMap]], result: EpochResult
+        self,
+        stage: Stage,
+        row_maps: Sequence[Sequence[RowMap]],
+        result: EpochResult,
+        first_collapsed: bool,
     ) -> Description:
+        collapsed = {"first_stage_collapsed": 1.0} if first_collapsed else {}
         measured = {f"validation_{name}": value for name, value in result.validation.items()}
         return Description(
             feature_schema=self.schema,
@@ -166,8 +176,9 @@ class StageRunner:
                 FeatureRecord.of(maps, vocabulary.distinct)
                 for maps, vocabulary in zip(row_maps, self.vocabularies, strict=True)
             ),
-            metrics={"epoch": float(result.epoch), **measured},
+            metrics={"epoch": float(result.epoch), **measured, **collapsed},
             provenance={"tablefold": __version__, "torch": torch.__version__, "data": self.data}
+            | ({"split": self.splits.rule} if self.splits.rule else {})
             | self._digests,
         )
 

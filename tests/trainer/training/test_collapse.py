@@ -75,11 +75,23 @@ def test_nothing_is_clustered_where_no_first_stage_learns(tmp_path: Path, warm_s
     assert not (tmp_path / "m").exists()
 
 
-def test_few_validation_examples_judge_no_first_stage(tmp_path: Path) -> None:
-    watching = Watching()
-    train(SCHEMA, pairs(0, 900), LEARNED, tmp_path / "m", callback=watching)
-    assert [stage.name for stage in watching.stages] == ["first stage", "training"]
-    assert watching.warnings[0].endswith("as far as 90 validation examples can say")
+@pytest.mark.parametrize("warm_start", [False, True])
+def test_where_few_validation_examples_judge_it_ids_are_clustered_by_frequency(
+    tmp_path: Path, warm_start: bool
+) -> None:
+    watching, splits = Watching(), pairs(0, 900)
+    config = LEARNED.model_copy(update={"warm_start": warm_start})
+    checkpoint = train(SCHEMA, splits, config, tmp_path / "m", callback=watching)
+    first_stages = 1 if warm_start else 3
+    assert [stage.name for stage in watching.stages] == ["first stage"] * first_stages + ["training"]
+    assert "as far as 90 validation examples can say: ids are clustered by how" in watching.warnings[-1]
+    assert checkpoint.description.metrics["first_stage_collapsed"] == 1
+    by_frequency = train(SCHEMA, splits, LEARNED.model_copy(update={"method": "lhf-f"}), tmp_path / "f")
+    assert "first_stage_collapsed" not in by_frequency.description.metrics
+    for (found,), (same,) in zip(checkpoint.row_maps, by_frequency.row_maps, strict=True):
+        np.testing.assert_array_equal(found.keys, same.keys)
+        np.testing.assert_array_equal(found.rows, same.rows)
+        assert found.num_rows < len(found.keys)
 
 
 def test_a_model_that_learned_nothing_is_said_to_in_its_metrics_and_in_the_last_line(

@@ -16,18 +16,18 @@ from tablefold.trainer.methods.builder import LEARN_FROM
 from tablefold.trainer.methods.registry import make_row_maps
 from tablefold.trainer.training.run import train
 from tablefold.trainer.training.warm_start import fine_tune_config, full_stage, merged
-from tests.trainer.runs import Watching, splits
+from tests.trainer.runs import Watching, easy_splits
 
 WARM = TrainConfig(
     method="lhf", warm_start=True, row_ratio=5, row_ratio_of={"C1": 20}, full_below=8, dim=4, epochs=2,
-    batch_size=128, bottom=(8,), top=(8,), lr=2e-3, embedding_lr=1e-2,
+    batch_size=128, bottom=(8,), top=(8,), lr=2e-2, embedding_lr=1e-2,
 )  # fmt: skip
 
 
 @pytest.fixture(scope="module")
 def warm(tmp_path_factory: pytest.TempPathFactory) -> Path:
     out = tmp_path_factory.mktemp("warm") / "m"
-    train(synthetic.SCHEMA, splits(), WARM, out)
+    train(synthetic.SCHEMA, easy_splits(), WARM, out)
     return out
 
 
@@ -85,7 +85,7 @@ def test_the_full_table_is_shared_by_all_sizes_and_a_finished_one_is_not_trained
     watching = Watching()
     stage = warm.with_name("m.stage1")
     train(
-        synthetic.SCHEMA, splits(), other, tmp_path / "m", callback=watching, resume=True,
+        synthetic.SCHEMA, easy_splits(), other, tmp_path / "m", callback=watching, resume=True,
         first_stage_at=lambda settings: stage,
     )  # fmt: skip
     assert watching.found == [("first stage", stage)]
@@ -98,4 +98,4 @@ def test_the_full_table_is_shared_by_all_sizes_and_a_finished_one_is_not_trained
 def test_what_it_cannot_go_with_is_refused(settings: dict[str, object], tmp_path: Path) -> None:
     config = WARM.model_copy(update=settings)
     with pytest.raises(UsageError, match="--warm-start is for --method lhf"):
-        train(synthetic.SCHEMA, splits(), config, tmp_path / "m")
+        train(synthetic.SCHEMA, easy_splits(), config, tmp_path / "m")
