@@ -79,7 +79,13 @@ def predict(
         scores = asyncio.run(score(plan, lambda done, of: bar.update(task, completed=done, total=of)))
     count = len(scores.probability)
     if json:
-        figures = {"rows": count, "auc": scores.auc, "logloss": scores.logloss, "part": scores.rows.part}
+        figures = {
+            "rows": count,
+            "auc": scores.auc,
+            "logloss": scores.logloss,
+            "part": scores.rows.part,
+            "split": scores.rows.rule,
+        }
         typer.echo(dumps({**figures, "probability": scores.probability.tolist()}, allow_nan=False))
     else:
         auc = "-" if scores.auc is None else f"{scores.auc:.5f}"

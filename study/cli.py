@@ -47,7 +47,8 @@ def study(
     schema, splits = read_splits_with_bar(console, settings.data, cache=cache)
     console.print(
         f"{len(arms)} arms, {settings.seeds} seeds, {len(splits.train):,} training examples of "
-        f"{settings.data}; {out} keeps every run, and the same command goes on where this one ends"
+        f"{settings.data}, split {splits.rule}; {out} keeps every run, and the same "
+        "command goes on where this one ends",
     )
     results = []
     with lock_folder(out), Terminal(console) as terminal:
@@ -65,7 +66,7 @@ def study(
     if json:
         print(dumps(records))
         return
-    table = Table(title=Text(f"{settings.data}, {settings.seeds} seeds"))
+    table = Table(title=Text(f"{settings.data}, split {splits.rule}, {settings.seeds} seeds"))
     for column in HEADER:
         table.add_column(column, justify="left" if column in ("arm", "rows", "tuned") else "right")
     for summary in summaries:

@@ -38,7 +38,7 @@ def page(summaries: Sequence[Summary], results: Sequence[Result], data: str, rep
     sections = [
         drawing,
         *_collapsed(summaries),
-        _arms(summaries),
+        _arms(summaries, results[0].split),
         *_equal_bytes(summaries),
         *_equal_auc(results),
     ]
@@ -67,11 +67,12 @@ def picture(summaries: Sequence[Summary]) -> Picture:
     return Picture(auc_curves(curves), alt="test AUC over bytes, a line a method", caption=caption)
 
 
-def _arms(summaries: Sequence[Summary]) -> Section:
+def _arms(summaries: Sequence[Summary], split: str) -> Section:
     caption = (
         "Bytes count rows, scales, dictionary and map. The fp32 table is the bare one of the narrowest full "
         f"model within {EQUAL_WITHIN_AUC} AUC of the best. AUC lost is against the best full fp32 table, "
         "seed by seed. A star: the best setting is at the edge of its grid."
+        + (f" The log was split {split}." if split else "")
     )
     return Section("Every arm", [Table(HEADER, [cells(summary) for summary in summaries], caption=caption)])
 

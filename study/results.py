@@ -66,6 +66,8 @@ class Result(EvaluatedModel):
     at_edge: tuple[str, ...] = ()
     """Tuned settings at the end of their axis: a wider grid may do better."""
     validation_logloss: float
+    split: str = ""
+    """How examples were held out, in words."""
     collapsed: bool = False
     """Whether its run has learned nothing (see `TrainingRun.collapsed`)."""
 

@@ -41,7 +41,10 @@ class StudyRunner:
         self.study, self._schema, self._test = study, schema, splits.test
         # Training does not see the test examples.
         self._splits = Splits(
-            train=EncodedLog.of(schema, splits.train), validation=splits.validation, test=splits.validation
+            train=EncodedLog.of(schema, splits.train),
+            validation=splits.validation,
+            test=splits.validation,
+            rule=splits.rule,
         )
         self._out, self._evaluate_model, self._callback = out, evaluate, callback
         out.mkdir(parents=True, exist_ok=True)
@@ -86,7 +89,7 @@ class StudyRunner:
         results = [
             Result(
                 **dict(model), arm=arm.title, seed=seed, tuned=point, at_edge=at_edge,
-                validation_logloss=run.loss, collapsed=run.collapsed,
+                validation_logloss=run.loss, split=self._splits.rule, collapsed=run.collapsed,
             )
             for model in self._evaluate_model(checkpoints.load(self._folder(run.config)), self._test)
         ]  # fmt: skip

@@ -1,6 +1,5 @@
 """A study's settings: which arms there are, and the grid that each is tuned on."""
 
-import tomllib
 from collections.abc import Iterator
 from itertools import product
 from pathlib import Path
@@ -10,7 +9,9 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from tablefold.errors import UsageError
 from tablefold.exporter.options import DictionaryKind, RowType
+from tablefold.toml_file import read_toml
 from tablefold.trainer.config import TrainConfig
+from tablefold.validation import first_fault
 
 __all__ = ["Arm", "Study", "read_study"]
 
@@ -78,20 +79,15 @@ class Study(BaseModel):
         try:
             return TrainConfig.model_validate({**self.train, **arm.settings, **point, "seed": seed})
         except ValidationError as error:
-            first = error.errors()[0]
-            raise UsageError(f"arm {arm.title!r}: {first['loc'][0]}: {first['msg']}") from error
+            raise UsageError(f"arm {arm.title!r}: {first_fault(error)}") from error
 
 
 def read_study(file: Path) -> Study:
     """Return the study that a TOML file describes. Raises UsageError for any other file."""
     try:
-        return Study.model_validate(tomllib.loads(file.read_text(encoding="utf-8")))
+        return Study.model_validate(read_toml(file))
     except ValidationError as error:
-        first = error.errors()[0]
-        field = ".".join(map(str, first["loc"]))
-        raise UsageError(f"{file} is not a study: {field}: {first['msg']}") from error
-    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
-        raise UsageError(f"{file} is not a study: {error}") from error
+        raise UsageError(f"{file} is not a study: {first_fault(error)}") from error
 
 
 def _combinations(axes: dict[str, Any]) -> Iterator[Settings]:

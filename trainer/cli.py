@@ -74,7 +74,7 @@ def train(
     schema, splits = read_splits_with_bar(console, data, rule=rule, seed=config.seed, cache=cache)
     console.print(
         f"{data}: {len(splits.train):,} training, {len(splits.validation):,} validation and "
-        f"{len(splits.test):,} test examples",
+        f"{len(splits.test):,} test examples, split {splits.rule}",
     )
     with ExitStack() as stack:
         callbacks: list[Callback] = [JsonLines(out, resume=resume)]

@@ -7,7 +7,7 @@ from typing import Literal
 from tablefold.logs import Log, SplitRule
 from tablefold.logs.encoded_log import digest
 from tablefold.logs.read import LogPart, read_part
-from tablefold.logs.splits import Part, rows_of_part, split
+from tablefold.logs.splits import Part, rows_of_part, rule_in_words, split
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -16,6 +16,8 @@ class ScoredRows:
 
     log: Log
     part: Part | Literal["all"]
+    rule: str
+    """How the log was split, in words; empty for all rows."""
     description: str
     """One line for people."""
 
@@ -56,14 +58,15 @@ def _held_out(rows: LogPart, provenance: Mapping[str, str], seed: int) -> Scored
             test = log.take(rows_of_part(split(len(log), rule, seed), "test"))
             if _digest(test) == expected:
                 return _described(
-                    LogPart(rows.schema, test, "test"),
+                    LogPart(rows.schema, test, "test", rule_in_words(rule, seed)),
                     "test: held out when this model was trained on the rest of this log; --part all for all",
                 )
     return _described(rows, "all rows of the log")
 
 
 def _described(rows: LogPart, description: str) -> ScoredRows:
-    return ScoredRows(log=rows.log, part=rows.part, description=description)
+    split = f"; split {rows.rule}" if rows.rule else ""
+    return ScoredRows(log=rows.log, part=rows.part, rule=rows.rule, description=f"{description}{split}")
 
 
 def _seed(provenance: Mapping[str, str]) -> int:

@@ -11,7 +11,7 @@ from tablefold.logs.memory import read_log
 from tablefold.logs.parsing.parser import Parser
 from tablefold.logs.parsing.time import read_time
 from tablefold.logs.source import Order, Source, Table
-from tablefold.logs.splits import PARTS, SplitRule, split, split_by_files
+from tablefold.logs.splits import PARTS, SplitRule, rule_in_words, split, split_by_files
 
 logger = logging.getLogger(__name__)
 
@@ -96,7 +96,8 @@ def _warn_of_order(source: Source) -> None:
 
 def split_in_words(source: Source, rule: SplitRule, seed: int) -> str:
     """Say how rows become parts."""
-    if source.whole is not None and rule is SplitRule.RANDOM:
-        return f"at random with seed {seed}"
-    cut = "by files" if source.whole is None else "by order"
-    return cut if source.time is None else f"{cut} of {source.time}"
+    if source.whole is not None:
+        return rule_in_words(rule, seed, source.time)
+    if len(source.parts) == len(PARTS):
+        return "by files"
+    return f"by files, and {rule_in_words(SplitRule.ORDER, seed, source.time)} where a part has none"

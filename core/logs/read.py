@@ -5,6 +5,7 @@ that describes any CSV, TSV or Parquet log (see `tablefold.logs.formats.schema_f
 """
 
 import logging
+from dataclasses import replace
 from pathlib import Path
 from typing import Literal, NamedTuple
 
@@ -29,7 +30,7 @@ from tablefold.logs.parts import (
     time_of,
 )
 from tablefold.logs.source import Source
-from tablefold.logs.splits import PARTS, Part, SplitRule, Splits, rows_of_part, split
+from tablefold.logs.splits import PARTS, Part, SplitRule, Splits, rows_of_part, rule_in_words, split
 from tablefold.logs.tables.frame import FrameTable
 from tablefold.schema import FeatureSchema
 
@@ -61,7 +62,8 @@ def read_splits(
     rule = rule or source.rule
     if cache is not None:
         return source.schema, _from_cache(cache, source, rule, seed, on_rows)
-    return source.schema, _split(*read_with_parts(source, rule, seed))
+    splits = _split(*read_with_parts(source, rule, seed))
+    return source.schema, replace(splits, rule=split_in_words(source, rule, seed))
 
 
 class LogPart(NamedTuple):
@@ -71,6 +73,8 @@ class LogPart(NamedTuple):
     log: Log
     part: Part | Literal["all"]
     """Which rows of the log they are."""
+    rule: str = ""
+    """How the log was split, in words; empty for all rows."""
 
 
 def read_part(
@@ -85,10 +89,11 @@ def read_part(
     Raises UsageError for a wrong specification, LogError for rows that cannot be read.
     """
     source = open_source(spec)
-    if part is not None and part != "all" and part in source.parts:
-        return LogPart(source.schema, read_tables(source, [source.parts[part]], labelled=False), part)
-    if part is None and "test" in source.parts:
-        return LogPart(source.schema, read_tables(source, [source.parts["test"]], labelled=False), "test")
+    words = split_in_words(source, rule or source.rule, seed)
+    own: Part | None = "test" if part is None else part if part != "all" else None
+    if own is not None and own in source.parts:
+        log = read_tables(source, [source.parts[own]], labelled=False)
+        return LogPart(source.schema, log, own, "by files")
     if part == "all" and isinstance(source.whole, Log):
         return LogPart(source.schema, source.whole, "all")
     if part == "all":
@@ -102,15 +107,15 @@ def read_part(
     else:
         log, part_of_row = read_with_parts(source, rule or source.rule, seed)
     part = part or "test"
-    return LogPart(source.schema, log.take(rows_of_part(part_of_row, part)), part)
+    return LogPart(source.schema, log.take(rows_of_part(part_of_row, part)), part, words)
 
 
 def read_rows(
     spec: str, *, part: Part | Literal["all"] | None = None, rule: SplitRule | None = None, seed: int = 0
 ) -> tuple[FeatureSchema, Log]:
     """Read rows to be scored, as `read_part` does. Raises UsageError and LogError as it does."""
-    schema, log, _ = read_part(spec, part=part, rule=rule, seed=seed)
-    return schema, log
+    rows = read_part(spec, part=part, rule=rule, seed=seed)
+    return rows.schema, rows.log
 
 
 def read_frame(frame: pl.DataFrame, schema: FeatureSchema, *, list_separator: str = "|") -> Log:
@@ -136,7 +141,8 @@ def split_log(
         raise UsageError("the log has no labels to train on")
     if rule not in list(SplitRule):
         raise UsageError(f"rule {rule!r} is not known: give {' or '.join(SplitRule)}")
-    return _split(log, split(len(log), SplitRule(rule), seed))
+    splits = _split(log, split(len(log), SplitRule(rule), seed))
+    return replace(splits, rule=rule_in_words(SplitRule(rule), seed))
 
 
 def _split(log: Log, part_of_row: np.ndarray) -> Splits:

@@ -24,6 +24,8 @@ class Splits:
     train: Log | EncodedLog
     validation: Log
     test: Log
+    rule: str = ""
+    """How rows became parts, in words, such as "by order"; empty where nobody said."""
 
 
 class SplitRule(StrEnum):
@@ -33,6 +35,13 @@ class SplitRule(StrEnum):
     """The last tenth is test, the tenth before it validation, as a model meets them in production."""
     RANDOM = "random"
     """The same shares, drawn at random."""
+
+
+def rule_in_words(rule: SplitRule, seed: int, time: str | None = None) -> str:
+    """Say how one log is split; `time` is the column that a split by order goes by."""
+    if rule is SplitRule.RANDOM:
+        return f"at random with seed {seed}"
+    return "by order" if time is None else f"by order of {time}"
 
 
 def split(rows: int, rule: SplitRule, seed: int, time: np.ndarray | None = None) -> np.ndarray:

@@ -78,7 +78,9 @@ def test_the_rows_held_out_from_training_are_the_default(
     assert scores["part"] == "test"
     assert scores["rows"] == CLICKS / 10
     assert scores["auc"] == pytest.approx(trained_metrics(shop / split)["test_auc"], abs=1e-4)
-    assert "held out when this model was trained" in predict(split, shop / "shop.toml")
+    rule = "by order" if split == "order" else "at random with seed 5"
+    assert scores["split"] == rule
+    assert f"held out when this model was trained; split {rule})" in predict(split, shop / "shop.toml")
 
 
 def test_a_part_may_be_chosen_and_the_output_says_which(shop: Path, predict: Callable[..., str]) -> None:

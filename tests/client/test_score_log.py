@@ -27,7 +27,7 @@ def test_json_holds_every_row_in_order_with_auc_and_logloss(quick, criteo_file):
     file, scores, labels = criteo_file
     text = call("--server", quick.address, "--model", "ctr", "--data", f"criteo:{file}", "--json")
     figures = json.loads(text)
-    assert list(figures) == ["rows", "auc", "logloss", "part", "probability"]
+    assert list(figures) == ["rows", "auc", "logloss", "part", "split", "probability"]
     assert figures["rows"] == len(figures["probability"]) == 2345
     assert np.allclose(figures["probability"], scores, atol=1e-6)
     assert figures["auc"] == pytest.approx(roc_auc_score(labels, scores), abs=1e-6)

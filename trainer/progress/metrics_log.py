@@ -1,7 +1,8 @@
 """Metrics of a training run in files: JSON lines, or TensorBoard's event files.
 
 Every hundred steps a record has examples_per_second and train_logloss since the one before, after every epoch
-all validation metrics, at the end all test metrics. `stage` tells the stages of a run apart.
+all validation metrics, at the end all test metrics. `stage` tells the stages of a run apart, `split` how
+examples were held out.
 """
 
 import json
@@ -28,6 +29,7 @@ class Recorder(Callback):
     def on_stage_start(self, stage: StageStart) -> None:
         """Count from the step of the stage."""
         self.stage, self.steps, self._epoch = stage.name, stage.step, stage.epoch
+        self.split = stage.split
         self._begin()
 
     def on_step(self, examples: int, loss: float) -> None:
@@ -81,7 +83,7 @@ class JsonLines(Recorder):
 
     def write(self, measured: dict[str, float]) -> None:
         """Append a line. A full disk costs lines, not the run."""
-        line = {"stage": self.stage, "step": self.steps, **measured}
+        line = {"stage": self.stage, "step": self.steps, "split": self.split, **measured}
         try:
             with self.path.open("a", encoding="utf-8") as file:
                 file.write(json.dumps(line) + "\n")

@@ -24,9 +24,11 @@ class StageStart:
     step: int
     """Steps done; above 0 where the run is resumed."""
     table_rows: int
+    split: str
+    """How rows became training, validation and test examples, in words."""
 
     @classmethod
-    def of(cls, name: str, loop: TrainingLoop, config: TrainConfig, table_rows: int) -> Self:
+    def of(cls, name: str, loop: TrainingLoop, config: TrainConfig, table_rows: int, split: str) -> Self:
         """Return where a loop begins or continues."""
         return cls(
             name=name,
@@ -36,6 +38,7 @@ class StageStart:
             examples_done=loop.progress.epoch_examples,
             step=loop.steps,
             table_rows=table_rows,
+            split=split,
         )
 
     @property

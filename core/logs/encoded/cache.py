@@ -179,7 +179,7 @@ def read(folder: Path, origin: Origin) -> Splits:
         feature_of_column=schema.feature_of_column,
         digest=xxhash.xxh3_128_hexdigest(repr(sorted(made.checksums.items())).encode()),
     )
-    return Splits(train=train, validation=held_out("validation"), test=held_out("test"))
+    return Splits(train=train, validation=held_out("validation"), test=held_out("test"), rule=origin.cut)
 
 
 def _checksum(path: Path) -> str:
