@@ -91,6 +91,10 @@ class Session:
                     model, encoded.context, encoded.candidates, version=asked[1] or 0, label=label or ""
                 )
                 reply = yield Call(PREDICT, message, pb.PredictResponse, _seconds_to(deadline))
+            except Unavailable:
+                # Whatever answers next may have other files under the same number.
+                self._models.pop(asked, None)
+                raise
             except (InvalidRequest, ModelNotFound):
                 # The server may have changed to a version with other features since it was asked.
                 if fresh:

@@ -97,6 +97,14 @@ class FeatureSchema(BaseModel):
         """Return the names of all features, dense ones first."""
         return (*(feature.name for feature in self.dense), *(feature.name for feature in self.categorical))
 
+    @property
+    def inputs(self) -> tuple[tuple[str, str, int], ...]:
+        """Return what a request holds, in the order of the columns: name, `dense` or an encoding, and columns
+        of each feature. Two schemas with the same inputs read the same requests alike."""
+        dense = ((feature.name, "dense", 1) for feature in self.dense)
+        categorical = ((feature.name, feature.encoding.value, feature.slots) for feature in self.categorical)
+        return (*dense, *categorical)
+
     @cached_property
     def id_columns(self) -> int:
         """Return C, the number of columns of `ids`: one for each slot of each categorical feature."""

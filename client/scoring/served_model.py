@@ -121,10 +121,7 @@ async def open_model(
 
 
 def _inputs_of(schema: FeatureSchema) -> list[Input]:
-    return [
-        *(Input(feature.name, "dense", 1) for feature in schema.dense),
-        *(Input(feature.name, feature.encoding.value, feature.slots) for feature in schema.categorical),
-    ]
+    return [Input(*described) for described in schema.inputs]
 
 
 def _differences(inputs: Sequence[Input], given: Sequence[Input]) -> list[str]:

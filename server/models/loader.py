@@ -22,6 +22,8 @@ from tablefold.server.telemetry.memory import measure_growth
 
 Outcome = TypeVar("Outcome")
 
+Require = Callable[[Manifest], None]
+"""Raises BundleError for a manifest that is not accepted."""
 OpenEngine = Callable[[Path, Manifest], Engine]
 
 READ_BYTES_PER_SECOND = 20e6
@@ -52,13 +54,17 @@ class Loader:
         self._trials = asyncio.Semaphore(PARALLEL_TRIALS)
         self._loading = asyncio.Lock()  # two loads at once would time each other, and count memory twice
 
-    async def load(self, folder: Path, size: int, models: Callable[[], Iterable[Model]]) -> Model:
+    async def load(
+        self, folder: Path, size: int, require: Require, models: Callable[[], Iterable[Model]]
+    ) -> Model:
         """Check, try, load, verify and warm up one version, whose files have `size` bytes.
 
-        `models` gives those in memory. Raises BundleError and OSError saying what is wrong with it.
+        `require` looks at its manifest first; `models` gives those in memory. Raises BundleError and OSError
+        saying what is wrong with it.
         """
         files = await self._step(folder, size, partial(check_bundle, folder))
         try:
+            require(files.manifest)
             return await self._load(files, size, models)
         except BaseException:
             if files.lease is not None:

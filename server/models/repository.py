@@ -15,7 +15,7 @@ from weakref import WeakSet
 from tablefold.errors import BundleError, LoadFailed, ModelNotFound, Unavailable
 from tablefold.server.bundles.background import in_background
 from tablefold.server.models.folder_scan import scan_root
-from tablefold.server.models.loader import Loader
+from tablefold.server.models.loader import Loader, Require
 from tablefold.server.models.model import Model
 from tablefold.server.models.refusals import IndexEntry
 from tablefold.server.models.versions import ModelVersions
@@ -173,8 +173,8 @@ class Repository:
         update.add_done_callback(self._updates.discard)
         return update
 
-    async def _load(self, folder: Path, size: int) -> Model:
-        model = await self._loader.load(folder, size, self._not_retired)
+    async def _load(self, folder: Path, size: int, require: Require) -> Model:
+        model = await self._loader.load(folder, size, require, self._not_retired)
         self._in_memory.add(model)
         return model
 

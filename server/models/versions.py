@@ -7,10 +7,12 @@ from collections.abc import Awaitable, Callable, Iterable, Iterator
 from functools import partial
 from pathlib import Path
 
-from tablefold.errors import MemoryLimitExceeded, UsageError
+from tablefold.bundle import Manifest
+from tablefold.errors import BundleError, MemoryLimitExceeded, UsageError
 from tablefold.server.bundles.background import in_background
 from tablefold.server.bundles.trial import LoadInterrupted
 from tablefold.server.models.folder_scan import ModelFolder, changed_in_place, scan_model
+from tablefold.server.models.loader import Require
 from tablefold.server.models.model import Model
 from tablefold.server.models.policy import STABLE
 from tablefold.server.models.refusals import IndexEntry, Refusals
@@ -21,15 +23,21 @@ log = logging.getLogger(__name__)
 RETRY_SECONDS = 600.0
 """For a version whose load took too long, or ended its process: the machine may have been busy."""
 
-Load = Callable[[Path, int], Awaitable[Model]]
-"""From a version's folder and the bytes of its files."""
+OTHER_INPUTS = (
+    "was replaced by a model that reads other features, or reads them otherwise: who knows the version would "
+    "send it wrong ids; give the new model a number of its own"
+)
+
+Load = Callable[[Path, int, Require], Awaitable[Model]]
+"""From a version's folder and the bytes of its files; nothing is loaded whose manifest is not accepted."""
 
 
 class ModelVersions:
     """Belongs to the event loop. One `update` at a time; `named` changes all at once.
 
-    A version whose files were replaced is loaded again. One whose files were changed in place is dropped at
-    once, even if nothing else can be served: its mapped weights have changed with them.
+    A version whose files were replaced is loaded again, and refused if it reads other inputs. One whose files
+    were changed in place is dropped at once, even if nothing else can be served: its mapped weights have
+    changed with them.
     """
 
     def __init__(
@@ -47,6 +55,8 @@ class ModelVersions:
         self._labels: dict[str, Model] = {}
         self._retiring: dict[Model, asyncio.Task[None]] = {}
         self._updating = asyncio.Lock()
+        self._inputs: dict[int, tuple[tuple[str, str, int], ...]] = {}
+        """What each version that was ever served reads: who asked once may go on sending it."""
 
     @property
     def served(self) -> list[Model]:
@@ -149,7 +159,8 @@ class ModelVersions:
             return served
         self.loading = version
         try:
-            model = await self._load(self._folder / str(version), sum(size for _, _, size, _ in stamp))
+            size = sum(size for _, _, size, _ in stamp)
+            model = await self._load(self._folder / str(version), size, self._require_inputs)
         except Exception as error:
             expected = isinstance(error, UsageError | OSError | MemoryError)
             if not expected:
@@ -159,9 +170,15 @@ class ModelVersions:
         finally:
             self.loading = None
         self._refusals.remove(version)
+        self._inputs[version] = model.manifest.feature_schema.inputs
         model.stamp = stamp
         log.info("model %s version %d is loaded", self.name, version)
         return model
+
+    def _require_inputs(self, manifest: Manifest) -> None:
+        """Raise BundleError for a model that reads other requests than one served under its number before."""
+        if self._inputs.get(manifest.version, inputs := manifest.feature_schema.inputs) != inputs:
+            raise BundleError(f"{self._folder / str(manifest.version)} {OTHER_INPUTS}")
 
     def _swap(self, serving: dict[int, Model], labels: dict[str, Model]) -> None:
         """The one moment of change: requests before it get the old models, all others the new ones."""

@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import shutil
 import subprocess
 import sys
 import threading
@@ -26,7 +27,7 @@ from tablefold.errors import (
     Unimplemented,
     UsageError,
 )
-from tablefold.schema import MISSING, CategoricalFeature, Encoding, FeatureSchema
+from tablefold.schema import MISSING, Encoding, FeatureSchema
 from tests.client.conftest import TLS, Server
 from tests.server.conftest import SCHEMA, draw_rows, probability_of, write_bundle
 
@@ -270,17 +271,49 @@ def test_a_version_with_other_encodings_never_gets_ids_of_the_old_one(
     old = {"age": [1], "price": [2], "user": [5], "item": ["6"], "tags": [["a"]]}
     with Client(server.address) as client:
         assert client.predict_details("toy", old).version == "1"
-        _, *others = SCHEMA.categorical
-        changed = FeatureSchema(
-            name="toy", dense=SCHEMA.dense,
-            categorical=(CategoricalFeature(name="user", encoding=Encoding.STRING), *others),
-        )  # fmt: skip
-        write_bundle(tmp_path, version=2, schema=changed)
+        write_bundle(tmp_path, version=2, schema=with_texts_for_users())
         for _ in range(200):
             details = client.predict_details("toy", old)
             if details.version == "2":
                 break
             threading.Event().wait(0.1)
-        ids = np.array([[*encode(["5"], Encoding.STRING), 6, *encode(["a"], Encoding.STRING), MISSING]])
-        truth = probability_of(np.array([[1, 2]], np.float32), ids, version=2, schema=changed)
-        np.testing.assert_allclose(details.probability, truth, rtol=1e-5)
+        np.testing.assert_allclose(details.probability, of_texts(version=2), rtol=1e-5)
+
+
+def test_files_replaced_under_their_number_while_the_server_was_away_are_read_by_their_own_schema(
+    tmp_path: Path, start_server: Callable[..., Server]
+) -> None:
+    """A running server refuses such files; one that starts with them cannot know what clients know."""
+    folder = write_bundle(tmp_path)
+    server = start_server(tmp_path)
+    old = {"age": [1], "price": [2], "user": [5], "item": ["6"], "tags": [["a"]]}
+    with Client(server.address) as client:
+        client.predict("toy", old)
+        server.kill()
+        with pytest.raises(Unavailable):
+            client.predict("toy", old)
+        shutil.rmtree(folder)
+        write_bundle(tmp_path, schema=with_texts_for_users())
+        start_server(tmp_path, port=server.port)
+        for attempt in range(50):
+            try:
+                probability = client.predict("toy", old)
+                break
+            except Unavailable:
+                assert attempt < 49
+                threading.Event().wait(0.2)
+        np.testing.assert_allclose(probability, of_texts(version=1), rtol=1e-5)
+
+
+def with_texts_for_users() -> FeatureSchema:
+    """The schema with another encoding of users."""
+    user, *others = SCHEMA.categorical
+    return SCHEMA.model_copy(
+        update={"categorical": (user.model_copy(update={"encoding": Encoding.STRING}), *others)}
+    )
+
+
+def of_texts(version: int) -> np.ndarray:
+    """What a version of that schema gives for one row: age 1, price 2, user "5", item 6, tag "a"."""
+    ids = np.array([[*encode(["5"], Encoding.STRING), 6, *encode(["a"], Encoding.STRING), MISSING]])
+    return probability_of(np.array([[1, 2]], np.float32), ids, version, with_texts_for_users())

@@ -10,7 +10,10 @@ import numpy as np
 import pytest
 
 from tablefold.bundle import WEIGHTS
+from tablefold.errors import LoadFailed
+from tablefold.schema import Encoding
 from tablefold.server.bundles import lease
+from tests.server.conftest import SCHEMA, write_bundle
 from tests.server.models.test_reload import damage, index, served_by
 
 OVERWRITE = "import sys; file = open(sys.argv[1], 'r+b'); file.write(bytes(388)); file.close()"
@@ -103,6 +106,33 @@ async def test_a_version_that_is_replaced_by_other_files_is_opened_again(tmp_pat
         await client.server.repository.update()
         assert client.server.repository.find("toy") is second, "what it has mapped is whole"
         assert await served_by(client, toy) == 1
+
+
+async def test_a_version_replaced_by_a_model_that_reads_otherwise_is_refused(tmp_path, toy, caplog):
+    """A client that knows version 1 encodes by its schema: its ids would mean other things."""
+    folder = toy.write(tmp_path)
+    user, *others = SCHEMA.categorical
+    other = write_bundle(
+        tmp_path / "other",
+        schema=SCHEMA.model_copy(
+            update={"categorical": (user.model_copy(update={"encoding": Encoding.STRING}), *others)}
+        ),
+    )
+    dense, ids = toy.rows(5)
+    async with toy.here(tmp_path) as client:
+        first = client.server.repository.find("toy")
+        shutil.rmtree(folder)
+        other.rename(folder)
+        await client.server.repository.update()
+        assert "was replaced by a model that reads other features, or reads them otherwise" in caplog.text
+        assert client.server.repository.find("toy") is first
+        np.testing.assert_allclose(await client.infer(dense, ids), toy.probability(dense, ids), atol=1e-6)
+        client.server.repository.unload("toy")
+        with pytest.raises(LoadFailed, match="reads other features"):
+            await client.server.repository.load("toy")
+        write_bundle(tmp_path, version=2, schema=SCHEMA)
+        await client.server.repository.update()
+        assert await served_by(client, toy) == 2
 
 
 async def test_a_bus_error_leaves_a_trace_where_weights_were_cut_off_without_a_lease(repository, toy):
