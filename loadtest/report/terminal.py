@@ -50,8 +50,7 @@ def print_summary(report: Result | Sweep | Comparison, console: Console) -> None
     if report.interrupted:
         parts.append(Text(INTERRUPTED, style="yellow"))
     spaced = [part for table in tables for part in ("", table)]
-    after = ["", *failed] if failed else []
-    console.print(Panel(Group(*parts, *spaced, *after), title=Text(title), expand=False))
+    console.print(Panel(Group(*parts, *spaced, *failed), title=Text(title), expand=False))
 
 
 def _table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> Table:

@@ -81,9 +81,9 @@ class LearnedHash(RowMapBuilder):
         if len(keys) <= most:
             rows = np.arange(len(keys))
         else:
-            known = request.vectors is not None
-            vectors = request.vectors if known else np.zeros((len(often), 0))
-            clustering = self._clustering if known else by_frequency
+            clustering, vectors = self._clustering, request.vectors
+            if vectors is None:
+                clustering, vectors = by_frequency, np.zeros((len(often), 0), np.float32)
             rows = clustering(vectors[often], counts, most, request.seed)
         used = int(rows.max(initial=-1)) + 1
         return (RowMap(keys=keys, rows=rows, hashed_first=used, hashed_rows=1),)
