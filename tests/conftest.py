@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 import typer.main
 from hypothesis import settings
+from torch.onnx._internal.exporter._registration import ONNXRegistry
 
 from tablefold.cli import main
 from tablefold.logs import read_splits
@@ -59,10 +60,12 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., tuple[Che
 
 
 @pytest.fixture(scope="session", autouse=True)
-def command_line_built_once() -> Iterator[None]:
-    """Typer builds all commands anew with each call of one, which takes longer than most calls here."""
+def built_once() -> Iterator[None]:
+    """What a process usually needs once: Typer builds all commands with each call of one, and torch reads
+    the source of 500 ONNX functions with each export, which takes a second."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(typer.main, "get_command", cache(typer.main.get_command))
+        patch.setattr(ONNXRegistry, "from_torchlib", staticmethod(cache(ONNXRegistry.from_torchlib)))
         yield
 
 

@@ -70,12 +70,15 @@ def test_tritons_client_scores_three_rows(server: Server, model: str) -> None:
     assert len(re.findall(r"0\.\d+", run("triton_client.py", server.address, model))) == 3
 
 
-def test_a_users_typed_code_passes_mypy(tmp_path: Path) -> None:
-    program = tmp_path / "typed_use.py"
-    program.write_text(TYPED_USE)
+def test_a_users_typed_code_passes_mypy_and_a_wrong_type_does_not(tmp_path: Path) -> None:
+    (tmp_path / "right.py").write_text(TYPED_USE)
+    (tmp_path / "wrong.py").write_text(TYPED_USE.replace("timeout=1.0", "timeout='1'"))
     mypy = [sys.executable, "-m", "mypy", "--strict", "--config-file", str(ROOT / "pyproject.toml")]
-    done = subprocess.run([*mypy, str(program)], cwd=ROOT, capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stdout
-    program.write_text(TYPED_USE.replace("timeout=1.0", "timeout='1'"))
-    done = subprocess.run([*mypy, str(program)], cwd=ROOT, capture_output=True, text=True, check=False)
-    assert 'Argument "timeout" to "Client" has incompatible type "str"' in done.stdout
+    done = subprocess.run(
+        [*mypy, str(tmp_path / "right.py"), str(tmp_path / "wrong.py")],
+        cwd=ROOT, capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    error, end = done.stdout.splitlines()
+    assert "wrong.py" in error
+    assert 'Argument "timeout" to "Client" has incompatible type "str"' in error
+    assert end == "Found 1 error in 1 file (checked 2 source files)"

@@ -12,9 +12,11 @@ import random
 import signal
 import sys
 import time
+from functools import cache
 from pathlib import Path
 
 import torch
+from torch.onnx._internal.exporter._registration import ONNXRegistry
 
 from tablefold.bundle import check_files, read_manifest
 from tablefold.exporter.export import export
@@ -27,6 +29,8 @@ KILLED_SHARE = 0.5
 
 def main(checkpoint: Path, repository: Path, rounds: int) -> None:
     torch.set_num_threads(1)  # a fork has no other threads
+    # Read once, not by each export: see tests/conftest.py.
+    ONNXRegistry.from_torchlib = staticmethod(cache(ONNXRegistry.from_torchlib))  # type: ignore[method-assign, assignment]
     random.seed(0)
     model, trained = repository / "m", load(checkpoint)
     seconds = _duration(trained, repository)

@@ -5,12 +5,15 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
+from contextlib import redirect_stdout
+from io import StringIO
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 
+from tablefold.cli import main
 from tablefold.logs import Log, read_rows
 from tablefold.logs.formats import synthetic
 from tablefold.schema import MISSING
@@ -25,12 +28,22 @@ def write_criteo(path: Path, log: Log) -> None:
             file.write("\t".join([str(int(label)), *numbers, *codes]) + "\n")
 
 
-def tablefold(*arguments: object, code: int = 0) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-m", "tablefold", *map(str, arguments)]
+def tablefold(*arguments: object) -> str:
+    """What a command prints. In this process: the pages' tests start every command as users do."""
+    with pytest.MonkeyPatch.context() as patch, redirect_stdout(StringIO()) as printed:
+        patch.setattr(sys, "argv", ["tablefold", *map(str, arguments)])
+        with pytest.raises(SystemExit) as ended:
+            main()
+    assert not ended.value.code
+    return printed.getvalue()
+
+
+def refused_by_serve(repository: Path) -> str:
+    command = [sys.executable, "-m", "tablefold", "serve", "--repository", str(repository)]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
-    assert done.returncode == code, done.stderr
+    assert done.returncode == 2, done.stderr
     assert "Traceback" not in done.stderr
-    return done
+    return done.stderr
 
 
 @pytest.fixture(scope="module")
@@ -58,7 +71,7 @@ def address(folder: Path) -> Iterator[str]:
 
 
 def test_footprint_counts_every_part(folder: Path) -> None:
-    printed = json.loads(tablefold("footprint", folder / "repository/ads/3", "--json").stdout)
+    printed = json.loads(tablefold("footprint", folder / "repository/ads/3", "--json"))
     assert set(printed) == {"parts", "total", "baseline_fp32", "int8_only"}
     assert set(printed["parts"]) == {"tables", "scales", "row_maps", "vocabulary", "network"}
     assert printed["total"] == sum(printed["parts"].values())
@@ -67,13 +80,13 @@ def test_footprint_counts_every_part(folder: Path) -> None:
     assert printed["baseline_fp32"] == distinct * 8 * 4
     assert printed["int8_only"] == distinct * (8 + 4)
     assert printed["parts"]["scales"] > 0
-    for_people = tablefold("footprint", folder / "repository/ads/3").stdout
+    for_people = tablefold("footprint", folder / "repository/ads/3")
     assert f"{printed['total']:,}" in for_people
 
 
 def test_predict_scores_a_file_through_the_server(folder: Path, address: str) -> None:
     arguments = ("predict", "--server", address, "--model", "ads")
-    scores = json.loads(tablefold(*arguments, "--data", f"criteo:{folder}/test.txt", "--json").stdout)
+    scores = json.loads(tablefold(*arguments, "--data", f"criteo:{folder}/test.txt", "--json"))
     assert set(scores) == {"rows", "auc", "logloss", "part", "probability"}
     assert scores["rows"] == len(scores["probability"]) == 600
     metrics = json.loads((folder / "checkpoint/checkpoint.json").read_text())["metrics"]
@@ -81,7 +94,7 @@ def test_predict_scores_a_file_through_the_server(folder: Path, address: str) ->
     unlabelled = folder / "unlabelled.txt"
     lines = (folder / "test.txt").read_text().splitlines()
     unlabelled.write_text("".join(line.partition("\t")[2] + "\n" for line in lines))
-    again = json.loads(tablefold(*arguments, "--data", f"criteo:{unlabelled}", "--json").stdout)
+    again = json.loads(tablefold(*arguments, "--data", f"criteo:{unlabelled}", "--json"))
     assert again["auc"] is None
     assert again["logloss"] is None
     np.testing.assert_allclose(again["probability"], scores["probability"], atol=1e-6)
@@ -126,8 +139,8 @@ def test_bad_input_is_one_clear_line_and_exit_code_2(
     ]:
         error = refused(*arguments)
         assert says in error.replace("\n", " "), error
-    assert "no model" in tablefold("serve", "--repository", tmp_path, code=2).stderr
-    assert json.loads(tablefold(*predict, "ads", "--data", f"criteo:{folder}/test.txt", "--json").stdout)
+    assert "no model" in refused_by_serve(tmp_path)
+    assert json.loads(tablefold(*predict, "ads", "--data", f"criteo:{folder}/test.txt", "--json"))
 
 
 def test_a_damaged_bundle_is_never_served(folder: Path, tmp_path: Path) -> None:
@@ -136,4 +149,4 @@ def test_a_damaged_bundle_is_never_served(folder: Path, tmp_path: Path) -> None:
     content = bytearray(weights.read_bytes())
     content[1000] ^= 1
     weights.write_bytes(content)
-    assert "model.onnx.data is damaged" in tablefold("serve", "--repository", tmp_path, code=2).stderr
+    assert "model.onnx.data is damaged" in refused_by_serve(tmp_path)
