@@ -17,6 +17,9 @@
         ├── ModelNotFound         NOT_FOUND
         ├── Overloaded            RESOURCE_EXHAUSTED
         ├── DeadlineUnreachable   RESOURCE_EXHAUSTED
+        ├── BytesExceeded         RESOURCE_EXHAUSTED
+        ├── CallsExceeded         RESOURCE_EXHAUSTED
+        ├── SlowMessage           RESOURCE_EXHAUSTED
         ├── DeadlineExceeded      DEADLINE_EXCEEDED
         ├── Unavailable           UNAVAILABLE
         ├── Unauthenticated       UNAUTHENTICATED
@@ -135,6 +138,27 @@ class DeadlineUnreachable(RequestError):
 
     status = "RESOURCE_EXHAUSTED"
     reason = "too_late"
+
+
+class BytesExceeded(RequestError):
+    """The requests and replies in flight take as many bytes as they may."""
+
+    status = "RESOURCE_EXHAUSTED"
+    reason = "inflight_bytes"
+
+
+class CallsExceeded(RequestError):
+    """As many calls are in flight as may be."""
+
+    status = "RESOURCE_EXHAUSTED"
+    reason = "inflight_calls"
+
+
+class SlowMessage(RequestError):
+    """The message did not come whole while others waited to be read."""
+
+    status = "RESOURCE_EXHAUSTED"
+    reason = "slow_message"
 
 
 class DeadlineExceeded(RequestError):

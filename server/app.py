@@ -7,35 +7,29 @@ import time
 from collections.abc import Callable
 from functools import partial
 
-import grpc.aio
-
-from tablefold.errors import UsageError
 from tablefold.server.bundles.lease import ignore_lease_breaks, on_lease_break
 from tablefold.server.bundles.warm_up import WarmUp
 from tablefold.server.cores import available_cores
 from tablefold.server.engines.device import Device
 from tablefold.server.engines.onnx import OnnxEngine
+from tablefold.server.fronts.services import SERVICES
+from tablefold.server.gateway import Gateway, ServerParts
 from tablefold.server.models.footprint import Processes, ServerMemory
 from tablefold.server.models.loader import Loader, OpenEngine
 from tablefold.server.models.model import LoadedBundle
 from tablefold.server.models.repository import Repository
 from tablefold.server.options import Options
-from tablefold.server.port import address_of
 from tablefold.server.queue import Batcher, EngineThreads
 from tablefold.server.security.tls import TlsFiles
 from tablefold.server.security.token import Token
 from tablefold.server.telemetry.metrics import Metrics
 from tablefold.server.telemetry.monitoring import Monitoring, State
 from tablefold.server.wire.health import Health
-from tablefold.server.wire.interceptor import CallInterceptor
-from tablefold.server.wire.services import SERVICES, add_services
 
 log = logging.getLogger(__name__)
 
 LAME_DUCK_SECONDS = 1.0
 """How long a draining server goes on to take calls while they keep coming."""
-FLUSH_SECONDS = 1.0
-"""For the last replies to leave. Not more: a connection without a call would hold up the end."""
 
 
 class Server:
@@ -77,11 +71,20 @@ class Server:
         self._health = Health(SERVICES)
         self._tls = TlsFiles.of(options.tls_cert, options.tls_key, options.tls_client_ca)
         self._credentials = None if self._tls is None else self._tls.credentials()
-        self._interceptor = CallInterceptor(self._metrics, self._health.draining, self._token())
-        self._grpc = grpc.aio.server(options=_grpc_options(options))
+        self._gateway = Gateway(
+            options,
+            ServerParts(
+                repository=self.repository,
+                memory=self._memory,
+                health=self._health,
+                metrics=self._metrics,
+                engine_threads=self._engine_threads,
+                token=self._token(),
+            ),
+        )
 
     async def start(self) -> str:
-        """Load, verify and warm up, then listen and serve; return the names of the models.
+        """Load, verify and warm up, then listen and serve; return the names of the models and the front.
 
         Raises UsageError (a port in use) and BundleError (nothing to serve).
         """
@@ -96,7 +99,7 @@ class Server:
             self._monitoring.close()
             raise
         models = ", ".join(f"{model.name}:{model.version}" for model in self.repository.served())
-        return f"models: {models} on {self._device.name}"
+        return f"models: {models} on {self._device.name}, {self._gateway.description}"
 
     async def _start(self) -> None:
         options = self._options
@@ -104,12 +107,10 @@ class Server:
         await self.repository.open()
         if options.poll_seconds:
             self._watch = asyncio.create_task(self.repository.watch(options.poll_seconds))
-        add_services(self._interceptor, options, self.repository, self._memory, self._health, self._metrics)
-        self._grpc.add_generic_rpc_handlers([self._interceptor])
-        self.port = self._listen()
+        self.port = self._gateway.listen(self._credentials)
         gc.collect()
         gc.freeze()  # nothing that lives by now is garbage: the collector need not look at it again
-        await self._grpc.start()
+        await self._gateway.start()
         self._started = True
 
     @property
@@ -139,11 +140,11 @@ class Server:
             self._watch.cancel()
         end = time.monotonic() + self._options.drain_seconds
         lame_duck = min(LAME_DUCK_SECONDS, self._options.drain_seconds / 4)
-        await self._interceptor.wait_until_idle(lame_duck)
+        await self._gateway.wait_until_idle(lame_duck)
         self.repository.close()
-        await self._interceptor.wait_until_idle(lame_duck)
-        await self._interceptor.wait_until_answered(end - time.monotonic())
-        await self._grpc.stop(min(FLUSH_SECONDS, max(0.0, end - time.monotonic())))
+        await self._gateway.wait_until_idle(lame_duck)
+        await self._gateway.wait_until_answered(end - time.monotonic())
+        await self._gateway.stop(end - time.monotonic())
         self._engine_threads.close()
         if self._monitoring is not None:
             self._monitoring.close()
@@ -157,15 +158,6 @@ class Server:
             log.warning("the token travels without encryption: give --tls-cert and --tls-key")
         return Token(self._options.token_file)
 
-    def _listen(self) -> int:
-        host, port = self._options.host, self._options.port
-        try:
-            if self._credentials is None:
-                return self._grpc.add_insecure_port(address_of(host, port))
-            return self._grpc.add_secure_port(address_of(host, port), self._credentials)
-        except RuntimeError as error:
-            raise UsageError(f"cannot listen on {host}:{port}: {error}") from error
-
     def _make_batcher(self, bundle: LoadedBundle) -> Batcher:
         manifest = bundle.files.manifest
         return Batcher(
@@ -175,19 +167,4 @@ class Server:
             bundle.sizing,
             name=manifest.name,
             max_queue_rows=self._options.max_queue_rows,
-            max_queue_delay_seconds=self._options.max_queue_delay_ms / 1000,
         )
-
-
-def _grpc_options(options: Options) -> list[tuple[str, int]]:
-    return [
-        ("grpc.max_receive_message_length", options.max_message_bytes),
-        ("grpc.max_send_message_length", options.max_message_bytes),
-        ("grpc.so_reuseport", 1),  # `Port` keeps it for us alone
-        ("grpc.keepalive_time_ms", 60_000),  # ends the connection of a client that vanished in silence
-        # Clients may ask every second whether the server is there, also between calls. By default gRPC
-        # closes the connection of one that asks more often than every five minutes.
-        ("grpc.http2.min_ping_interval_without_data_ms", 1_000),
-        ("grpc.keepalive_permit_without_calls", 1),
-        ("grpc.server_handshake_timeout_ms", 20_000),  # a connection that stays silent
-    ]

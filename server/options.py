@@ -5,7 +5,7 @@ Imports nothing heavy: the supervisor of several processes needs them too.
 
 import re
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
@@ -18,6 +18,7 @@ Port = Annotated[int, Field(ge=0, le=65_535)]
 Seconds = Annotated[float, Field(ge=0, le=DAY_SECONDS, allow_inf_nan=False)]
 Timeout = Annotated[float, Field(ge=1, le=DAY_SECONDS, allow_inf_nan=False)]
 Rows = Annotated[int, Field(ge=1, le=MAX_ROWS)]
+FrontName = Literal["auto", "native", "grpcio"]
 
 
 def _address(host: str | None) -> str | None:
@@ -52,10 +53,21 @@ class ServeOptions(BaseModel):
     """Rows of a model that may wait in each process; more are refused at once."""
     max_batch_size: Rows = 65_536
     """Most rows of a batch; fewer where warm-up finds that more go no faster."""
-    max_queue_delay_ms: Annotated[float, Field(ge=0, le=60_000, allow_inf_nan=False)] = 2.0
-    """How long a small batch waits for calls that usually come together."""
     max_message_bytes: Annotated[int, Field(ge=1024, le=MAX_MESSAGE_BYTES)] = 16 << 20
     """Largest request or reply."""
+    max_inflight_bytes: Annotated[int | None, Field(ge=1 << 20, lt=1 << 63)] = None
+    """Bytes of requests and unread replies in each process; more are refused. By default a quarter of
+    --memory-limit or of the machine's memory, shared by the workers."""
+    max_inflight_calls: Annotated[int, Field(ge=1, le=MAX_ROWS)] = 16_384
+    """Calls that wait for their answer in each process; more are refused at once."""
+    max_connections: Annotated[int, Field(ge=1, le=1_000_000)] = 1_000
+    """Connections to each process; more are closed at once."""
+    max_connection_calls: Annotated[int, Field(ge=1, le=1_000_000)] = 256
+    """Calls at once on a connection; a client keeps the others back."""
+    max_streams: Annotated[int, Field(ge=1, le=1_000_000)] = 64
+    """Streams (ModelStreamInfer, Watch, reflection) open at once in each process; more are refused."""
+    front: FrontName = "auto"
+    """auto, native or grpcio: what speaks HTTP/2. auto: native where it holds every limit, else grpcio."""
     tls_cert: Path | None = None
     """The server's certificate (PEM): turns TLS on."""
     tls_key: Path | None = None

@@ -6,14 +6,11 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
-from numpy.typing import NDArray
-
 from tablefold.bundle import Manifest
 from tablefold.server.bundles.files import BundleFiles
 from tablefold.server.engines import Engine
 from tablefold.server.models.folder_scan import FolderStamp
-from tablefold.server.queue import Batcher, Reply
+from tablefold.server.queue import Batcher, Call
 from tablefold.server.queue.batch_sizing import BatchSizing
 from tablefold.server.telemetry.memory import Growth
 
@@ -26,6 +23,8 @@ class LoadedBundle:
     engine: Engine
     sizing: BatchSizing
 
+
+RETIRE_PAUSE_SECONDS = 0.01
 
 MakeBatcher = Callable[[LoadedBundle], Batcher]
 
@@ -43,6 +42,19 @@ class Statistics:
     compute_seconds: float = 0.0
     last: float = 0.0
     """When a call was answered last, in seconds since 1970."""
+
+    def count(self, call: Call, seconds: float, *, answered: bool) -> None:
+        """Count a call that took `seconds`."""
+        if not answered:
+            self.failed += 1
+            self.failed_seconds += seconds
+            return
+        self.answered += 1
+        self.answered_seconds += seconds
+        self.rows += call.rows
+        self.queue_seconds += call.queue_seconds
+        self.compute_seconds += call.compute_seconds
+        self.last = time.time()
 
 
 class Model:
@@ -62,10 +74,8 @@ class Model:
         self.stamp: FolderStamp = ()
         """Of its folder when it was loaded."""
         self.statistics = Statistics()
-        self._calls = 0
         self.retired = False
         """Whether requests cannot find it any more."""
-        self._drained = asyncio.Event()
 
     @property
     def name(self) -> str:
@@ -82,38 +92,10 @@ class Model:
         """Whether a writer waits for its weights on disk."""
         return self.lease is not None and self.lease.broken
 
-    async def predict(
-        self, dense: NDArray[np.float32], ids: NDArray[np.int64], deadline: float | None
-    ) -> Reply:
-        """Return the reply of `Batcher.submit`, and raise its errors.
-
-        A caller that has the model gets its answer from it, even if the model is retired meanwhile.
-        """
-        self._calls += 1
-        statistics, started = self.statistics, time.monotonic()
-        try:
-            reply = await self.batcher.submit(dense, ids, deadline)
-        except BaseException:
-            statistics.failed += 1
-            statistics.failed_seconds += time.monotonic() - started
-            raise
-        else:
-            statistics.answered += 1
-            statistics.answered_seconds += time.monotonic() - started
-            statistics.rows += len(ids)
-            statistics.queue_seconds += reply.queue_seconds
-            statistics.compute_seconds += reply.compute_seconds
-            statistics.last = time.time()
-            return reply
-        finally:
-            self._calls -= 1
-            if self.retired and not self._calls:
-                self._drained.set()
-
     async def retire(self) -> None:
         """Close after the last call. To be called once requests cannot find it any more."""
         self.retired = True
-        if self._calls:
-            await self._drained.wait()
+        while self.batcher.in_flight:  # noqa: ASYNC110 (calls end on other threads; an event would cost each)
+            await asyncio.sleep(RETIRE_PAUSE_SECONDS)
         self.batcher.close()
         self.batcher.metrics.close()

@@ -1,7 +1,7 @@
 """Admission: refuse at once a call that cannot be answered, or not in time."""
 
 from tablefold.errors import DeadlineExceeded, DeadlineUnreachable, Overloaded
-from tablefold.server.queue.batch import Call
+from tablefold.server.queue.call import Call
 from tablefold.server.queue.priority_queue import PriorityQueue
 
 DEADLINE_SHARE = 0.8
@@ -10,13 +10,18 @@ DEADLINE_SHARE = 0.8
 The rest is for what the estimate leaves out: the way back, and more urgent calls that come later."""
 
 
+def too_many_rows(rows: int, max_queue_rows: int) -> str:
+    """Say that a request has more rows than the queue holds."""
+    return (
+        f"{rows} rows in one request, but the queue holds {max_queue_rows}: "
+        "send fewer rows a request or serve with a larger --max-queue-rows"
+    )
+
+
 def check_space(call: Call, waiting: PriorityQueue, max_queue_rows: int) -> None:
     """Raise Overloaded where the queue has no room for the call."""
     if call.rows > max_queue_rows:
-        raise Overloaded(
-            f"{call.rows} rows in one request, but the queue holds {max_queue_rows}: "
-            "send fewer rows a request or serve with a larger --max-queue-rows"
-        )
+        raise Overloaded(too_many_rows(call.rows, max_queue_rows))
     if waiting.rows + call.rows > max_queue_rows:
         raise Overloaded(
             f"the queue is full ({waiting.rows} of {max_queue_rows} rows wait): send less or later"

@@ -1,37 +1,33 @@
 """The batcher: the one owner of a model's queue.
 
-    submit ──► waiting calls ──► batch ──► engine thread ──► every call its own rows
-               (bounded in rows)  (formed when a thread is free)
+    offer ──► waiting calls ──► batch ──► engine thread ──► every call its own rows
+              (bounded in rows)  (formed when a thread is free)
 
-Everything here happens on the event loop, so the queue needs no lock.
+All batchers share the lock of the engine threads. Nothing slow happens under it.
 """
 
-import asyncio
 import logging
 import time
 
 import numpy as np
-from numpy.typing import NDArray
 
 from tablefold.errors import DeadlineExceeded, EngineError, RequestError, Unavailable
 from tablefold.server.engines import Engine
 from tablefold.server.queue.admission import check_deadline, check_space
-from tablefold.server.queue.batch import Batch, Call, Part, Reply
+from tablefold.server.queue.batch import Batch, Part
 from tablefold.server.queue.batch_sizing import BatchSizing, Clock, Throughput
+from tablefold.server.queue.call import Call
 from tablefold.server.queue.engine_threads import EngineThreads
 from tablefold.server.queue.priority_queue import PriorityQueue
 from tablefold.server.telemetry.metrics import ModelMetrics
 
 log = logging.getLogger(__name__)
 
-SMALL_BATCH_ROWS = 32
-"""With this many rows a batch costs little more a row than a full one."""
-IN_FLIGHT_DECAY = 0.8
-"""The recent number of calls in flight falls by this factor with every batch that has fewer."""
+ENGINE_HANGS = "the engine hangs and the server is leaving; try another one"
 
 
 class Batcher:
-    """Joins concurrent calls for one model into batches. Every call is answered exactly once."""
+    """Joins concurrent calls for one model into batches. Every call is settled exactly once."""
 
     def __init__(
         self,
@@ -42,22 +38,19 @@ class Batcher:
         *,
         name: str = "model",
         max_queue_rows: int = 65_536,
-        max_queue_delay_seconds: float = 0.0,
         clock: Clock = time.monotonic,
     ) -> None:
-        self.engine, self.metrics, self.name, self.clock = engine, metrics, name, clock
+        self.engine, self.metrics, self.sizing, self.name, self.clock = engine, metrics, sizing, name, clock
+        self.max_queue_rows = max_queue_rows
+        self.engine_seconds = 0.0
+        """What it has taken of the engine threads; the least served goes first (see `EngineThreads`)."""
         self._engine_threads = engine_threads
-        self._max_queue_rows, self._sizing = max_queue_rows, sizing
-        self._max_queue_delay_seconds = max_queue_delay_seconds
         self._throughput = Throughput(sizing)
         self._waiting = PriorityQueue()
         self._running_rows = 0
         self._in_flight = 0
-        """Calls."""
-        self._recently_in_flight = 0.0
-        self._thread_requested = False
-        self._delay: asyncio.TimerHandle | None = None
         self._closed = False
+        metrics.watch_queue(lambda: self._waiting.rows)
 
     @property
     def queue_rows(self) -> int:
@@ -65,112 +58,93 @@ class Batcher:
         return self._waiting.rows
 
     @property
+    def in_flight(self) -> int:
+        """Calls that are not finished."""
+        return self._in_flight
+
+    @property
     def closed(self) -> bool:
         """Whether new calls are refused."""
         return self._closed
 
-    async def submit(
-        self, dense: NDArray[np.float32], ids: NDArray[np.int64], deadline: float | None = None
-    ) -> Reply:
-        """Return the probabilities of rows dense float32 [B, N] and ids int64 [B, C], B >= 1.
+    def offer(self, call: Call) -> None:
+        """Let a call wait; its caller gets the answer.
 
-        `deadline` is on the batcher's clock. Raises Overloaded, DeadlineUnreachable, DeadlineExceeded,
-        Unavailable (closed) or EngineError. Cancelling the caller takes its rows out of the queue.
+        Raises Overloaded, DeadlineUnreachable, DeadlineExceeded or Unavailable (closed), at once.
         """
-        call = Call(dense, ids, deadline, self.clock(), asyncio.get_running_loop().create_future())
-        if self._closed:
-            raise Unavailable("the server is shutting down; another one, or a later try, will answer")
-        check_space(call, self._waiting, self._max_queue_rows)
-        check_deadline(call, self._waiting, self._running_rows, self._throughput.rows_per_second)
-        self._waiting.add(call)
-        self.metrics.queue_rows(self._waiting.rows)
-        self._in_flight += 1
-        self._request_thread()
-        try:
-            reply = await call.answer
-        except asyncio.CancelledError:
+        with self._engine_threads.lock:
+            if self._closed:
+                raise Unavailable("the server is shutting down; another one, or a later try, will answer")
+            if self._engine_threads.lost:
+                raise Unavailable(ENGINE_HANGS)
+            call.accepted = call.started = self.clock()
+            check_space(call, self._waiting, self.max_queue_rows)
+            check_deadline(call, self._waiting, self._running_rows, self._throughput.rows_per_second)
+            self._waiting.add(call)
+            self._in_flight += 1
+            self._engine_threads.wants_thread(self)
+
+    def cancel(self, call: Call) -> bool:
+        """Take a call back whose caller has left. False where it is finished: `settle` has come or comes."""
+        with self._engine_threads.lock:
+            if call.finished:
+                return False
+            call.finished = True
             self._waiting.remove(call)
-            self.metrics.queue_rows(self._waiting.rows)
-            raise
-        finally:
             self._in_flight -= 1
-        self.metrics.answered(call.rows, reply.queue_seconds)
-        return reply
+            return True
 
     def close(self) -> None:
         """Refuse new calls; those that wait are still answered."""
         self._closed = True
-        self._request_thread()
 
-    def next_batch(self) -> Batch | None:
-        """Form the next batch, without the expired calls: the `BatchSource` of the engine threads.
+    def next_batch(self, expired: list[Call]) -> Batch | None:
+        """Form the next batch; None where nothing waits. Calls that are too late go to `expired`.
 
         It takes the most urgent calls. A call stays whole where the batch then has between half and one and
-        a half times the best size; otherwise it is cut.
+        a half times the best size; otherwise it is cut. Called with the lock held.
         """
-        self._thread_requested = False
-        self._recently_in_flight = max(self._in_flight, self._recently_in_flight * IN_FLIGHT_DECAY)
         now = self.clock()
-        room, extra = self._sizing.rows, self._sizing.max_rows - self._sizing.rows
+        room, extra = self.sizing.rows, self.sizing.max_rows - self.sizing.rows
         parts: list[Part] = []
         while room > 0 and (call := self._waiting.first()) is not None:
             if call.deadline is not None and call.deadline <= now:
-                self._drop(
-                    call, DeadlineExceeded("the deadline passed while the request waited in the queue")
-                )
+                late = DeadlineExceeded("the deadline passed while the request waited in the queue")
+                self._fail(call, late, expired)
                 continue
             rest = call.rows - call.taken
             whole = rest <= room + extra
-            if not whole and room <= self._sizing.rows // 2:
+            if not whole and room <= self.sizing.rows // 2:
                 break
             rows = rest if whole else room
             parts.append(Part(call, call.taken, call.taken + rows))
             self._waiting.take(call, rows)
             room -= rows
-        self.metrics.queue_rows(self._waiting.rows)
-        self._request_thread()
         if not parts:
             return None
-        batch = Batch(parts, self.engine, self.clock, self._settle)
+        batch = Batch(parts, self.engine, self.clock, self._end, full_rows=self.sizing.rows)
         self._running_rows += batch.rows
+        self.engine_seconds += batch.rows / self._throughput.rows_per_second
         return batch
 
-    def abandon(self) -> None:
-        """Answer all waiting calls with Unavailable and refuse new ones: no thread will ever be free."""
-        self._thread_requested = self._closed = True  # so that no thread is requested any more
+    def abandon(self) -> list[Call]:
+        """Refuse new calls and finish all that wait: no thread will ever be free. With the lock held."""
+        self._closed = True
+        finished: list[Call] = []
         while (call := self._waiting.first()) is not None:
-            self._drop(call, Unavailable("the engine hangs and the server is leaving; try another one"))
+            self._fail(call, Unavailable(ENGINE_HANGS), finished)
+        return finished
 
-    def _drop(self, call: Call, error: RequestError) -> None:
-        """Answer a call with an error; rows of it that wait leave the queue."""
+    def _fail(self, call: Call, error: RequestError, finished: list[Call]) -> None:
+        """Finish a call with an error; rows of it that wait leave the queue."""
         self._waiting.remove(call)
-        call.fail(error)
+        if call.fail(error):
+            self._in_flight -= 1
+            finished.append(call)
 
-    def _request_thread(self) -> None:
-        """Request a thread, at once or when a small batch has waited for calls that should soon join it.
-
-        Handing a batch over and back takes two changes of threads. They cost as much as the engine takes for
-        several small calls. A single call in flight never waits.
-        """
-        if self._thread_requested or not self._waiting.rows:
-            return
-        enough = self._waiting.rows >= SMALL_BATCH_ROWS or self._in_flight >= self._recently_in_flight
-        if enough or self._closed or not self._max_queue_delay_seconds:
-            self._request_thread_now()
-        elif self._delay is None:
-            loop = asyncio.get_running_loop()
-            self._delay = loop.call_later(self._max_queue_delay_seconds, self._request_thread_now)
-
-    def _request_thread_now(self) -> None:
-        if self._delay is not None:
-            self._delay.cancel()
-            self._delay = None
-        if not self._thread_requested and self._waiting.rows:
-            self._thread_requested = True
-            self._engine_threads.request(self)
-
-    def _settle(self, batch: Batch) -> None:
-        """Answer every call of a batch with its rows, or with the error of the engine."""
+    def _end(self, batch: Batch) -> list[Call]:
+        """Give every call of a batch its rows, or the error of the engine; return those that are finished."""
+        finished: list[Call] = []
         self._running_rows -= batch.rows
         self._throughput.ended(batch.rows, self.clock(), waiting=self._waiting.rows > 0)
         if batch.probability is None:
@@ -178,12 +152,13 @@ class Batcher:
         sound = batch.probability is not None and bool(np.isfinite(batch.probability).all())
         for part, probability in batch.split():
             if probability is None or not (sound or np.isfinite(probability).all()):
-                self._drop(
-                    part.call, EngineError("the engine failed on this request; the server's log says why")
-                )
+                error = EngineError("the engine failed on this request; the server's log says why")
+                self._fail(part.call, error, finished)
                 if probability is not None:
                     log.error("model %s: the engine gave a probability that is not a number", self.name)
-            else:
-                part.call.complete(part.start, probability, batch.started, batch.seconds)
+            elif part.call.complete(part.start, probability, batch.started, batch.seconds):
+                self._in_flight -= 1
+                finished.append(part.call)
         if batch.probability is not None:
             self.metrics.batch(batch.rows, batch.seconds)
+        return finished

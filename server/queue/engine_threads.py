@@ -1,46 +1,54 @@
-"""The threads that run engines, as many as there are cores; all models share them."""
+"""The threads that run engines: each takes calls off the front, forms a batch, runs it and answers.
+
+    front ──► receive ──► queues ──► batch ──► run ──► answers        all on one thread
+
+All models share them. So many batches run at once as there are cores. One thread more looks after the front
+while all others run, so that refusals, health and cancels never wait for an engine.
+"""
 
 import asyncio
 import logging
 import threading
-from collections import deque
 from collections.abc import Callable
-from queue import SimpleQueue
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
+
+from tablefold.server.queue.batch import Batch
+from tablefold.server.queue.call import Call
+
+if TYPE_CHECKING:
+    from tablefold.server.queue.batcher import Batcher
 
 log = logging.getLogger(__name__)
 
 MISSED_CHECKS = 8
-"""A job that outlives as many checks hangs. Not timed: a machine that slept is no engine that hangs."""
+"""A batch that outlives as many checks hangs. Not timed: a machine that slept is no engine that hangs."""
+ATTENDANCE_SECONDS = 0.005
+"""How long a call may wait at the front while all engines run, or in a queue beside an idle thread."""
+QUIET_PAUSES = 200
+"""After so many without a batch the attendant sleeps until there is one."""
 
 
-class Job(Protocol):
-    """Work for one thread. No method may raise."""
+class CallSource(Protocol):
+    """Where calls come from: the front, and what reads its messages."""
 
-    def run(self) -> None:
-        """Do the work, on the engine thread."""
+    @property
+    def waits(self) -> bool:
+        """Whether `receive` can wait for calls. Otherwise `EngineThreads.ring` says that there are some."""
 
-    def finish(self) -> None:
-        """Hand out the result, on the event loop."""
+    def ready(self) -> bool:
+        """Return whether calls have come that nobody has received. False where `receive` waits."""
 
-    def abandon(self) -> None:
-        """Hand out an error on the event loop, because `run` hangs. `finish` is not called any more."""
+    def receive(self, *, wait: bool) -> None:
+        """Put the calls that have come into their queues; `wait`: until there is one, or the end."""
 
-
-class BatchSource(Protocol):
-    """Whoever waits for a thread."""
-
-    def next_batch(self) -> Job | None:
-        """Return the job at the moment a thread is free, so that it holds all that waits by then."""
-
-    def abandon(self) -> None:
-        """Give up: all threads hang, and none will ever be free."""
+    def flush(self) -> None:
+        """Send off the answers that were given."""
 
 
 class EngineThreads:
-    """`count` threads. Belongs to the event loop it is made on; every method is called there.
+    """At most `count` batches at once. Belongs to the event loop it is made on; its methods to any thread.
 
-    A job that runs longer than `timeout_seconds` is abandoned, its thread is lost, and `on_timeout` is
+    A batch that runs longer than `timeout_seconds` is abandoned, its thread is lost, and `on_timeout` is
     called. A thread that hangs in native code can be neither ended nor trusted: only a new process helps.
     """
 
@@ -50,79 +58,183 @@ class EngineThreads:
         self.count = count
         self.hanging = 0
         """Threads that are lost."""
+        self.lock = threading.Lock()
+        """Of all queues."""
+        self._wake = threading.Condition(self.lock)
+        self._idle = 0
+        """Threads that wait for `_wake`."""
+        self._wake_attendant = threading.Condition(self.lock)
+        self._attendant_sleeps = False
+        self._source: CallSource | None = None
+        self._backlog: dict[Batcher, None] = {}
+        """Where calls wait."""
+        self._least_served = 0.0
+        self._running: dict[Batch, int] = {}
+        """How many checks a batch has outlived."""
+        self._closed = False
         self._loop = asyncio.get_running_loop()
         self._on_timeout = on_timeout
-        self._idle = count
-        self._sources: deque[BatchSource] = deque()
-        self._start_scheduled = False
-        self._running: dict[Job, int] = {}
-        """How many checks a job has outlived."""
-        self._jobs: SimpleQueue[Job | None] = SimpleQueue()
+        self._check_seconds = timeout_seconds / MISSED_CHECKS
+        self._timer = self._loop.call_later(self._check_seconds, self._check)
         # Daemons, because an engine that hangs must not keep the process from leaving.
         for number in range(count):
             threading.Thread(target=self._work, name=f"engine-{number}", daemon=True).start()
-        self._check_seconds = timeout_seconds / MISSED_CHECKS
-        self._timer = self._loop.call_later(self._check_seconds, self._check)
+        threading.Thread(target=self._attend, name="attendant", daemon=True).start()
 
-    def request(self, source: BatchSource) -> None:
-        """Call `source.next_batch` once, after earlier requests, as soon as a thread is free."""
-        if self.hanging == self.count:
-            source.abandon()
-            return
-        self._sources.append(source)
-        if self._idle and not self._start_scheduled:
-            # Not at once: calls that arrive in this round of the event loop then share the batch.
-            self._start_scheduled = True
-            self._loop.call_soon(self._start)
+    def take_from(self, source: CallSource) -> None:
+        """Receive calls from a front from now on."""
+        with self.lock:
+            self._source = source
+            self._wake.notify_all()
+
+    def wants_thread(self, batcher: "Batcher") -> None:
+        """Count a batcher among those where calls wait. With the lock held."""
+        if batcher not in self._backlog:
+            # What it did not take while nothing waited is not saved up.
+            batcher.engine_seconds = max(batcher.engine_seconds, self._least_served)
+            self._backlog[batcher] = None
+        self._wake_one(full_batch=batcher.queue_rows >= batcher.sizing.rows)
+
+    def ring(self) -> None:
+        """Say that calls have come that wait to be received."""
+        with self.lock:
+            self._wake_one(full_batch=False)
+
+    @property
+    def lost(self) -> bool:
+        """Whether all threads hang: nothing will ever be answered."""
+        return self.hanging == self.count
 
     def close(self) -> None:
-        """Let the threads end after the jobs they have."""
+        """Let the threads end after the batches they have."""
         self._timer.cancel()
-        for _ in range(self.count):
-            self._jobs.put(None)
+        with self.lock:
+            self._closed = True
+            self._wake.notify_all()
+            self._wake_attendant.notify()
 
-    def _start(self) -> None:
-        self._start_scheduled = False
-        while self._idle and self._sources:
-            job = self._sources.popleft().next_batch()
-            if job is not None:
-                self._idle -= 1
-                self._running[job] = 0
-                self._jobs.put(job)
+    @property
+    def _busy(self) -> bool:
+        return len(self._running) >= self.count - self.hanging
 
-    def _finished(self, job: Job) -> None:
-        if self._running.pop(job, None) is None:
-            return  # it was abandoned and answered; its thread stays lost, because the server is leaving
-        self._idle += 1
-        try:
-            self._start()  # before the answers go out, so that the thread does not wait for them
-        finally:
-            job.finish()
+    def _wake_one(self, *, full_batch: bool) -> None:
+        """Wake an idle thread where that is worth it. With the lock held.
+
+        Threads take turns on Python's lock, so that a second one makes small batches slower: whoever is awake
+        takes what comes next. Another one comes where a full batch waits, or behind a full batch. Nothing
+        waits longer than the attendant's pause beside an idle thread.
+        """
+        if self._busy:
+            return
+        if self._source is not None and self._source.waits:
+            if full_batch or self._attendant_sleeps:  # the others wait for calls, not for us
+                self._wake_attendant.notify()
+        elif self._idle and (
+            full_batch
+            or self._idle >= self.count - self.hanging
+            or any(batch.full for batch in self._running)
+        ):
+            self._wake.notify()
+
+    def _work(self) -> None:
+        while not self._closed:
+            if self._run_next():
+                continue
+            source = self._source
+            if source is not None and source.waits and not self._busy:
+                source.receive(wait=True)
+                continue
+            with self.lock:
+                if not self._anything_to_do():
+                    self._idle += 1
+                    self._wake.wait()
+                    self._idle -= 1
+            if source is not None:
+                source.receive(wait=False)
+
+    def _attend(self) -> None:
+        """Look after the front while others run, and take what waits although there is a place for it."""
+        quiet = 0
+        while not self._closed:
+            with self.lock:
+                quiet = 0 if self._running else quiet + 1
+                self._attendant_sleeps = quiet > QUIET_PAUSES
+                self._wake_attendant.wait(None if self._attendant_sleeps else ATTENDANCE_SECONDS)
+                self._attendant_sleeps = False
+            if self._source is not None and (self._busy or self._source.ready()):
+                self._source.receive(wait=False)
+            while self._run_next():
+                pass
+
+    def _anything_to_do(self) -> bool:
+        if self._closed:
+            return True
+        ready = self._source is not None and self._source.ready()
+        return not self._busy and (ready or bool(self._backlog))
+
+    def _run_next(self) -> bool:
+        """Run a batch and settle its calls. False where none waits, or no more may run."""
+        finished: list[Call] = []
+        with self.lock:
+            batch = self._next(finished)
+            if batch is not None and self._attendant_sleeps:
+                self._wake_attendant.notify()
+        self._settle(finished)
+        if batch is None:
+            return False
+        batch.run()
+        with self.lock:
+            # Abandoned batches are answered; their thread stays lost, because the server is leaving.
+            finished = batch.end(batch) if self._running.pop(batch, None) is not None else []
+        self._settle(finished)
+        del batch, finished  # an idle thread would keep its engine, and a retired one its memory
+        if self._source is not None:
+            self._source.receive(wait=False)
+        return True
+
+    def _next(self, expired: list[Call]) -> Batch | None:
+        """Return the next batch of the model that was served least; None where none waits or may run."""
+        while self._backlog and not self._busy:
+            batcher = min(self._backlog, key=lambda waiting: waiting.engine_seconds)
+            self._least_served = batcher.engine_seconds
+            batch = batcher.next_batch(expired)
+            if not batcher.queue_rows:
+                del self._backlog[batcher]
+            if batch is not None:
+                self._running[batch] = 0
+                if any(waiting.queue_rows >= waiting.sizing.rows for waiting in self._backlog):
+                    self._wake_one(full_batch=True)
+                return batch
+        return None
 
     def _check(self) -> None:
         self._timer = self._loop.call_later(self._check_seconds, self._check)
-        hanging = [job for job, checks in self._running.items() if checks >= MISSED_CHECKS]
-        for job in self._running:
-            self._running[job] += 1
-        for job in hanging:
-            log.error(
-                "an engine has not come back for %g seconds; its thread is lost",
-                self._check_seconds * MISSED_CHECKS,
-            )
-            del self._running[job]
-            self.hanging += 1
-            job.abandon()
+        with self.lock:
+            hanging = [batch for batch, checks in self._running.items() if checks >= MISSED_CHECKS]
+            for batch in self._running:
+                self._running[batch] += 1
+            finished: list[Call] = []
+            for batch in hanging:
+                finished += self._lose(batch)
+            if self.lost:
+                for batcher in self._backlog:
+                    finished += batcher.abandon()
+                self._backlog.clear()
+        self._settle(finished)
         if hanging:
             self._on_timeout()
-        if self.hanging == self.count:
-            while self._sources:
-                self._sources.popleft().abandon()
 
-    def _work(self) -> None:
-        while (job := self._jobs.get()) is not None:
-            job.run()
-            try:
-                self._loop.call_soon_threadsafe(self._finished, job)
-            except RuntimeError:  # the loop has closed: nobody waits any more
-                return
-            del job  # an idle thread would keep its engine, and a retired one its memory
+    def _lose(self, batch: Batch) -> list[Call]:
+        seconds = self._check_seconds * MISSED_CHECKS
+        log.error("an engine has not come back for %g seconds; its thread is lost", seconds)
+        del self._running[batch]
+        self.hanging += 1
+        # The thread may still come back and set either; the calls have their one answer by then.
+        batch.probability, batch.error = None, TimeoutError("the engine hangs")
+        return batch.end(batch)
+
+    def _settle(self, finished: list[Call]) -> None:
+        for call in finished:
+            call.caller.settle(call)
+        if finished and self._source is not None:
+            self._source.flush()

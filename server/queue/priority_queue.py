@@ -4,7 +4,7 @@ from collections import OrderedDict
 from dataclasses import dataclass, field
 from heapq import heappop, heappush
 
-from tablefold.server.queue.batch import Call
+from tablefold.server.queue.call import Call
 
 PRIORITY_AGING_SECONDS = 1.0
 """A call is due this long after its acceptance, even if its deadline is later or it has none.

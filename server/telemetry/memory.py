@@ -55,6 +55,15 @@ def process_memory(pid: int | None = None) -> ProcessMemory:
     )
 
 
+def available_memory() -> int:
+    """Return the bytes of memory of the machine, or of the control group this process is in, if less."""
+    limits = [psutil.virtual_memory().total]
+    for file in ("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.limit_in_bytes"):
+        with suppress(OSError, ValueError):
+            limits.append(int(Path(file).read_text(encoding="ascii")))
+    return min(limits)
+
+
 def memory_of(pids: Iterable[int]) -> dict[int, ProcessMemory]:
     """Return the memory of each process that still exists."""
     found = {}

@@ -3,7 +3,7 @@
 Each server has a registry of its own, so that two servers in one process do not mix.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import asdict
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
@@ -36,10 +36,8 @@ class ModelMetrics:
     """The metrics of one version of a model; made by `Metrics.of_model`. Versions add up under its name."""
 
     def __init__(self, metrics: "Metrics", model: str, parts: Parts, version: int) -> None:
-        self._waiting = 0
         self.batches = 0
         """Run so far, by this version."""
-        self._queue_rows = metrics.queue_rows.labels(model)
         self._queue_seconds = metrics.queue_seconds.labels(model)
         self._compute_seconds = metrics.compute_seconds.labels(model)
         self._batch_rows = metrics.batch_rows.labels(model)
@@ -49,13 +47,13 @@ class ModelMetrics:
         for part, size in parts.model_dump().items():
             metrics.model_bytes.labels(*self._version, part).set(size)
 
-    def queue_rows(self, rows: int) -> None:
-        """Set the rows that wait now."""
-        self._queue_rows.inc(rows - self._waiting)
-        self._waiting = rows
+    def watch_queue(self, rows: Callable[[], int]) -> None:
+        """Ask here for the rows that wait."""
+        self._metrics.waiting[self] = (self._version[0], rows)
 
     def close(self) -> None:
-        """Forget the bytes of this version, unless another one has taken its number since."""
+        """Forget the queue and bytes of this version, unless another one has taken its number since."""
+        self._metrics.waiting.pop(self, None)
         owner, parts = self._metrics.parts.get(self._version, (None, None))
         if owner is self and parts is not None:
             del self._metrics.parts[self._version]
@@ -82,7 +80,9 @@ class Metrics:
         self.registry.register(_ProcessCollector())
         self.parts: dict[tuple[str, str], tuple[ModelMetrics, Parts]] = {}
         """By model and version: whose bytes `model_bytes` shows."""
-        self.queue_rows = Gauge("tablefold_queue_rows", "Rows that wait.", ["model"], registry=self.registry)
+        self.waiting: dict[ModelMetrics, tuple[str, Callable[[], int]]] = {}
+        """The model of each version in memory, and what tells its rows that wait."""
+        self.registry.register(_QueueCollector(self.waiting))
         self.rows = Counter(
             "tablefold_rows", "Rows answered with a probability.", ["model"], registry=self.registry
         )
@@ -99,6 +99,8 @@ class Metrics:
         self._calls = Counter(
             "tablefold_calls", "Finished calls.", ["method", "status"], registry=self.registry
         )
+        self._counters: dict[tuple[str, str], Counter] = {}
+        self._histograms: dict[str, Histogram] = {}
         self._refusals = Counter(
             "tablefold_refusals", "Calls that got an error, by reason.", ["reason"], registry=self.registry
         )
@@ -120,8 +122,14 @@ class Metrics:
 
         `reason`: of an error, one of REASONS.
         """
-        self._calls.labels(method, status).inc()
-        self._call_seconds.labels(method).observe(seconds)
+        counter = self._counters.get((method, status))
+        if counter is None:  # looking the labels up costs more than counting
+            counter = self._counters[method, status] = self._calls.labels(method, status)
+        counter.inc()
+        histogram = self._histograms.get(method)
+        if histogram is None:
+            histogram = self._histograms[method] = self._call_seconds.labels(method)
+        histogram.observe(seconds)
         if reason is not None:
             self._refusals.labels(reason).inc()
 
@@ -139,6 +147,22 @@ class Metrics:
         return Histogram(
             f"tablefold_{name}_seconds", text, [label], buckets=SECONDS_BUCKETS, registry=self.registry
         )
+
+
+class _QueueCollector(Collector):
+    """The rows that wait, read when Prometheus asks."""
+
+    def __init__(self, waiting: dict[ModelMetrics, tuple[str, Callable[[], int]]]) -> None:
+        self._waiting = waiting
+
+    def collect(self) -> Iterator[GaugeMetricFamily]:
+        rows: dict[str, int] = {}
+        for model, waiting in list(self._waiting.values()):
+            rows[model] = rows.get(model, 0) + waiting()
+        family = GaugeMetricFamily("tablefold_queue_rows", "Rows that wait.", labels=["model"])
+        for model, count in rows.items():
+            family.add_metric([model], count)
+        yield family
 
 
 class _ProcessCollector(Collector):

@@ -1,25 +1,33 @@
 """The features of a `tablefold.v1` request as arrays."""
 
+from collections import Counter
 from collections.abc import Iterable
 
 import numpy as np
 from numpy.typing import NDArray
 
 from tablefold.encoding import encode
-from tablefold.errors import InvalidRequest
+from tablefold.errors import InvalidRequest, Overloaded
 from tablefold.protos import tablefold_pb2 as pb
 from tablefold.schema import MISSING, CategoricalFeature, DenseFeature, FeatureSchema
+from tablefold.server.queue.admission import too_many_rows
+from tablefold.server.wire.predict_request import PredictRequest, SentFeature
+from tablefold.server.wire.scan import Field, fields
 
+VALUE_BYTES = {2: 4, 3: 8}
+"""Of the numbers and ids of a Feature, by their field."""
+TEXTS = 4
+"""The field of a Feature with texts; each text is a field of its own in it."""
 MISSING_VALUES = f"NaN, the id {MISSING} or an empty text"
 
 
 def read_rows(
-    request: pb.PredictRequest, schema: FeatureSchema
+    request: PredictRequest, schema: FeatureSchema, max_rows: int
 ) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
     """Return dense float32 [B, N] and ids int64 [B, C].
 
     Only optional features may be left out: they are missing in every row. Raises InvalidRequest naming the
-    feature and the fault.
+    feature and the fault, and Overloaded for more than `max_rows`, before a second feature is read.
     """
     columns: dict[str, int] = {feature.name: index for index, feature in enumerate(schema.dense)}
     categorical: dict[str, CategoricalFeature] = {}
@@ -28,19 +36,55 @@ def read_rows(
         columns[feature.name], categorical[feature.name] = column, feature
         column += feature.slots
     _check_names([sent.name for sent in (*request.context, *request.candidates)], schema, columns)
+    slots = {name: feature.slots for name, feature in categorical.items()}
+    for sent in (*request.context, *request.candidates):
+        _check_size(request.message, sent, max_rows * slots.get(sent.name, 1), max_rows)
 
-    rows = _row_count(request.candidates, categorical)
+    if not request.candidates:
+        raise InvalidRequest("the request holds no candidates: give at least one feature with a value a row")
+    first = request.candidates[0]
+    loaded = first.load()
+    rows = -(-_length(loaded) // slots.get(first.name, 1))
+    if rows > max_rows:
+        raise Overloaded(too_many_rows(rows, max_rows))
     dense = np.full((rows, len(schema.dense)), np.nan, dtype=np.float32)
     ids = np.full((rows, schema.id_columns), MISSING, dtype=np.int64)
-    context = [(sent, 1) for sent in request.context]
-    for sent, count in context + [(sent, rows) for sent in request.candidates]:
+    for sent, count in [(sent, 1) for sent in request.context] + [
+        (sent, rows) for sent in request.candidates
+    ]:
+        values = loaded if sent is first else sent.load()
         column = columns[sent.name]
         if sent.name in categorical:
-            slots = categorical[sent.name].slots
-            ids[:, column : column + slots] = _read_ids(sent, categorical[sent.name], count)
+            feature = categorical[sent.name]
+            ids[:, column : column + feature.slots] = _read_ids(values, feature, count)
         else:
-            dense[:, column : column + 1] = _read_numbers(sent, count)
+            dense[:, column : column + 1] = _read_numbers(values, count)
     return dense, ids
+
+
+def _check_size(message: bytes, sent: SentFeature, most: int, max_rows: int) -> None:
+    """Raise Overloaded where a feature of a large message has more than `most` values; it is not parsed."""
+    if sent.place is None:
+        return
+    for values in fields(message, sent.place.start, sent.place.stop):
+        if values.number == TEXTS:
+            too_many = _more_texts(message, values, most)
+        elif values.number in VALUE_BYTES:
+            packed = fields(message, values.start, values.stop)
+            too_many = sum(field.stop - field.start for field in packed) > most * VALUE_BYTES[values.number]
+        else:
+            continue
+        if too_many:
+            raise Overloaded(
+                f"feature {sent.name!r} has more values than {max_rows} rows take, which the queue holds: "
+                "send fewer rows a request or serve with a larger --max-queue-rows"
+            )
+
+
+def _more_texts(message: bytes, values: Field, most: int) -> bool:
+    if (values.stop - values.start) // 2 <= most:
+        return False  # a text takes two bytes at least
+    return any(index >= most for index, _ in enumerate(fields(message, values.start, values.stop, most=None)))
 
 
 def _check_names(sent: list[str], schema: FeatureSchema, known: Iterable[str]) -> None:
@@ -48,7 +92,7 @@ def _check_names(sent: list[str], schema: FeatureSchema, known: Iterable[str]) -
     if unknown := sorted(names.difference(known)):
         raise InvalidRequest(f"the model has no feature {unknown[0]!r}; it reads {', '.join(known)}")
     if len(names) != len(sent):
-        twice = next(name for name in sent if sent.count(name) > 1)
+        twice = next(name for name, count in Counter(sent).items() if count > 1)
         raise InvalidRequest(f"feature {twice!r} is given twice, in context or candidates")
     features: list[DenseFeature | CategoricalFeature] = [*schema.dense, *schema.categorical]
     absent = [feature.name for feature in features if feature.name not in names and not feature.optional]
@@ -58,14 +102,6 @@ def _check_names(sent: list[str], schema: FeatureSchema, known: Iterable[str]) -
             f"candidates; a missing value is {MISSING_VALUES}. A feature may be left out only where the "
             "schema says optional = true"
         )
-
-
-def _row_count(candidates: Iterable[pb.Feature], categorical: dict[str, CategoricalFeature]) -> int:
-    """Return B of the first candidate feature; the others are checked as they are read."""
-    for sent in candidates:
-        slots = categorical[sent.name].slots if sent.name in categorical else 1
-        return -(-_length(sent) // slots)
-    raise InvalidRequest("the request holds no candidates: give at least one feature with a value a row")
 
 
 def _length(sent: pb.Feature) -> int:

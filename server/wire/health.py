@@ -12,7 +12,7 @@ from grpc_health.v1 import health_pb2 as pb
 from grpc_health.v1.health_pb2_grpc import HealthServicer
 
 from tablefold.errors import ModelNotFound
-from tablefold.server.wire.predict import Context
+from tablefold.server.wire.context import Context
 
 SERVING = pb.HealthCheckResponse.SERVING
 NOT_SERVING = pb.HealthCheckResponse.NOT_SERVING
@@ -31,21 +31,26 @@ class Health(HealthServicer):  # type: ignore[misc]
         """Whether the server takes new calls."""
         return not self.draining.is_set()
 
-    async def Check(self, request: pb.HealthCheckRequest, context: Context) -> pb.HealthCheckResponse:
+    def Check(self, request: pb.HealthCheckRequest, context: Context) -> pb.HealthCheckResponse:
         """Return the status. Raises ModelNotFound (NOT_FOUND) for a service the server does not have."""
         if request.service not in self._services:
             raise ModelNotFound(f"there is no service {request.service!r} here")
+        return self.current(request.service)
+
+    def current(self, service: str) -> pb.HealthCheckResponse:
+        """Return the status of a service now, as watchers get it."""
+        if service not in self._services:
+            return _response(SERVICE_UNKNOWN)
         return _response(SERVING if self.serving else NOT_SERVING)
 
     async def Watch(
         self, request: pb.HealthCheckRequest, context: Context
     ) -> AsyncIterator[pb.HealthCheckResponse]:
         """Yield the status now and when it changes; ends with the drain."""
-        known = request.service in self._services
         if self.serving:
-            yield _response(SERVING if known else SERVICE_UNKNOWN)
+            yield self.current(request.service)
             await self.draining.wait()
-        yield _response(NOT_SERVING if known else SERVICE_UNKNOWN)
+        yield self.current(request.service)
 
 
 def _response(status: int) -> pb.HealthCheckResponse:

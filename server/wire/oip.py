@@ -1,27 +1,22 @@
 """The Open Inference Protocol, version 2, with Triton's extensions: two tensors, `dense` and `ids`."""
 # ruff: noqa: N802 (gRPC names the methods)
 
-import logging
-import time
 from collections.abc import AsyncIterator
 from contextlib import aclosing
 from dataclasses import dataclass
 
 from tablefold import __version__
-from tablefold.errors import EngineError, InvalidRequest, RequestError, Unimplemented
+from tablefold.errors import InvalidRequest, RequestError, Unimplemented
 from tablefold.protos import inference_pb2 as pb
 from tablefold.protos.inference_pb2_grpc import GRPCInferenceServiceServicer
 from tablefold.server.models.repository import Repository
-from tablefold.server.telemetry.metrics import Metrics
 from tablefold.server.wire import triton
+from tablefold.server.wire.context import AnswerBytes, Context
 from tablefold.server.wire.health import Health
-from tablefold.server.wire.predict import Context, predict
-from tablefold.server.wire.status import INTERNAL_TEXT
+from tablefold.server.wire.infer import request_id
 from tablefold.server.wire.stream import in_order
-from tablefold.server.wire.tensors import check_parameters, read_inputs
 
-log = logging.getLogger(__name__)
-
+INFER = "/inference.GRPCInferenceService/ModelInfer"
 STREAMED = "/inference.GRPCInferenceService/ModelStreamInfer/request"
 """The label in the metrics of one request of a stream."""
 
@@ -40,25 +35,26 @@ class InferenceService(GRPCInferenceServiceServicer):
     """The protocol's calls for the models of a repository."""
 
     def __init__(
-        self, repository: Repository, health: Health, metrics: Metrics, options: InferenceOptions
+        self, repository: Repository, health: Health, options: InferenceOptions, predict: AnswerBytes
     ) -> None:
-        self._repository, self._health, self._metrics = repository, health, metrics
-        self._options = options
+        """`predict` answers the requests of streams."""
+        self._repository, self._health = repository, health
+        self._options, self._predict = options, predict
 
-    async def ServerLive(self, request: pb.ServerLiveRequest, context: Context) -> pb.ServerLiveResponse:
+    def ServerLive(self, request: pb.ServerLiveRequest, context: Context) -> pb.ServerLiveResponse:
         """Return true: the process answers."""
         return pb.ServerLiveResponse(live=True)
 
-    async def ServerReady(self, request: pb.ServerReadyRequest, context: Context) -> pb.ServerReadyResponse:
+    def ServerReady(self, request: pb.ServerReadyRequest, context: Context) -> pb.ServerReadyResponse:
         """Return whether models are loaded and warm, and the server is not draining."""
         return pb.ServerReadyResponse(ready=self._health.serving)
 
-    async def ModelReady(self, request: pb.ModelReadyRequest, context: Context) -> pb.ModelReadyResponse:
+    def ModelReady(self, request: pb.ModelReadyRequest, context: Context) -> pb.ModelReadyResponse:
         """Return whether a model is ready. Raises ModelNotFound where it is not served."""
         self._repository.find(request.name, request.version)
         return pb.ModelReadyResponse(ready=self._health.serving)
 
-    async def ServerMetadata(
+    def ServerMetadata(
         self, request: pb.ServerMetadataRequest, context: Context
     ) -> pb.ServerMetadataResponse:
         """Return name and version of the server."""
@@ -68,9 +64,7 @@ class InferenceService(GRPCInferenceServiceServicer):
             extensions=["model_configuration", "model_repository", "statistics"],
         )
 
-    async def ModelMetadata(
-        self, request: pb.ModelMetadataRequest, context: Context
-    ) -> pb.ModelMetadataResponse:
+    def ModelMetadata(self, request: pb.ModelMetadataRequest, context: Context) -> pb.ModelMetadataResponse:
         """Return names, datatypes and shapes of the tensors. Raises ModelNotFound."""
         model = self._repository.find(request.name, request.version)
         schema = model.manifest.feature_schema
@@ -87,49 +81,34 @@ class InferenceService(GRPCInferenceServiceServicer):
         )
 
     async def ModelInfer(self, request: pb.ModelInferRequest, context: Context) -> pb.ModelInferResponse:
-        """Return probabilities. Raises ModelNotFound, InvalidRequest and the errors of `predict`."""
-        model = self._repository.find(request.model_name, request.model_version)
-        for requested in request.outputs:
-            if requested.name != "probability":
-                raise InvalidRequest(f"there is no output {requested.name!r}; the only one is 'probability'")
-            check_parameters("output 'probability'", requested.parameters)
-        dense, ids = read_inputs(request, model.manifest.feature_schema)
-        probability = (await predict(model, dense, ids, context)).probability
-        response = pb.ModelInferResponse(
-            model_name=model.name, model_version=str(model.version), id=request.id
+        """Return the answer. The front passes messages on unparsed and does not come here."""
+        return pb.ModelInferResponse.FromString(
+            await self._predict(INFER, request.SerializeToString(), context)
         )
-        output = response.outputs.add(name="probability", datatype="FP32", shape=[len(probability)])
-        if request.raw_input_contents:
-            response.raw_output_contents.append(probability.tobytes())
-        else:
-            output.contents.fp32_contents.extend(probability.tolist())
-        return response
 
-    async def ModelStreamInfer(
-        self, requests: AsyncIterator[pb.ModelInferRequest], context: Context
+    async def ModelStreamInfer(  # type: ignore[override]
+        self, requests: AsyncIterator[bytes], context: Context
     ) -> AsyncIterator[pb.ModelStreamInferResponse]:
-        """Yield the answers in the order of the requests; a refused request leaves the stream open."""
-        async with aclosing(in_order(requests, lambda request: self._answer(request, context))) as answers:
+        """Yield the answers in the order of the requests; a refused request leaves the stream open.
+
+        Requests are messages that nobody has parsed.
+        """
+        async with aclosing(in_order(requests, lambda message: self._answer(message, context))) as answers:
             async for answer in answers:
                 yield answer
 
-    async def _answer(self, request: pb.ModelInferRequest, context: Context) -> pb.ModelStreamInferResponse:
+    async def _answer(self, message: bytes, context: Context) -> pb.ModelStreamInferResponse:
         """Answer one request of a stream. Its status goes before the error's text: the call has no other."""
-        started, status, reason, text = time.monotonic(), "OK", None, ""
-        response = pb.ModelInferResponse(id=request.id)
         try:
-            response = await self.ModelInfer(request, context)
+            reply = await self._predict(STREAMED, message, context)
         except RequestError as error:
-            status, reason, text = error.status, error.reason, str(error)
-        except Exception:
-            log.exception("a request of a stream failed")
-            status, reason, text = EngineError.status, EngineError.reason, INTERNAL_TEXT
-        self._metrics.call(STREAMED, status, reason, time.monotonic() - started)
-        return pb.ModelStreamInferResponse(
-            error_message=f"{status}: {text}" if text else "", infer_response=response
-        )
+            failed = pb.ModelInferResponse(id=request_id(message))
+            return pb.ModelStreamInferResponse(
+                error_message=f"{error.status}: {error}", infer_response=failed
+            )
+        return pb.ModelStreamInferResponse(infer_response=pb.ModelInferResponse.FromString(reply))
 
-    async def ModelConfig(self, request: pb.ModelConfigRequest, context: Context) -> pb.ModelConfigResponse:
+    def ModelConfig(self, request: pb.ModelConfigRequest, context: Context) -> pb.ModelConfigResponse:
         """Return the tensors and the largest request, as Triton has it. Raises ModelNotFound."""
         model = self._repository.find(request.name, request.version)
         max_rows = triton.max_request_rows(
@@ -137,7 +116,7 @@ class InferenceService(GRPCInferenceServiceServicer):
         )
         return pb.ModelConfigResponse(config=triton.configuration(model, max_rows))
 
-    async def ModelStatistics(
+    def ModelStatistics(
         self, request: pb.ModelStatisticsRequest, context: Context
     ) -> pb.ModelStatisticsResponse:
         """Return counts and times of a model, or of all without a name. Raises ModelNotFound."""
@@ -150,7 +129,7 @@ class InferenceService(GRPCInferenceServiceServicer):
             models = list(self._repository.served())
         return pb.ModelStatisticsResponse(model_stats=[triton.statistics(model) for model in models])
 
-    async def RepositoryIndex(
+    def RepositoryIndex(
         self, request: pb.RepositoryIndexRequest, context: Context
     ) -> pb.RepositoryIndexResponse:
         """Return every version with its state, and the reason where it is refused."""

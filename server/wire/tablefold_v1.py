@@ -3,38 +3,55 @@
 
 import asyncio
 
-from tablefold.errors import InvalidRequest
 from tablefold.protos import tablefold_pb2 as pb
 from tablefold.protos.tablefold_pb2_grpc import TablefoldServicer
 from tablefold.server.models.footprint import ModelMemory, ServerMemory
 from tablefold.server.models.model import Model
 from tablefold.server.models.repository import Repository
+from tablefold.server.queue import Call
 from tablefold.server.telemetry.memory import ProcessMemory
+from tablefold.server.wire.context import AnswerBytes, Context
 from tablefold.server.wire.features import read_rows
-from tablefold.server.wire.predict import Context, predict
+from tablefold.server.wire.predict_request import read_request, version_of
+from tablefold.server.wire.prediction import Prediction
+
+PREDICT = "/tablefold.v1.Tablefold/Predict"
+
+
+def read_predict(message: bytes, repository: Repository) -> Prediction:
+    """Return the rows of a PredictRequest. Raises ModelNotFound, Unavailable, InvalidRequest, Overloaded."""
+    request = read_request(message)
+    model = repository.find(request.model, request.version)
+    dense, ids = read_rows(request, model.manifest.feature_schema, model.batcher.max_queue_rows)
+
+    def encode(call: Call) -> bytes:
+        assert call.probability is not None
+        return pb.PredictResponse(
+            probability=call.probability.tolist(),
+            version=model.version,
+            queue_seconds=call.queue_seconds,
+            compute_seconds=call.compute_seconds,
+        ).SerializeToString()
+
+    return Prediction(model, dense, ids, encode)
 
 
 class PredictService(TablefoldServicer):
     """The calls of `tablefold.v1` for the models of a repository."""
 
-    def __init__(self, repository: Repository, memory: ServerMemory) -> None:
-        self._repository, self._memory = repository, memory
+    def __init__(self, repository: Repository, memory: ServerMemory, predict: AnswerBytes) -> None:
+        """`predict` answers the predictions."""
+        self._repository, self._memory, self._predict = repository, memory, predict
 
     async def Predict(self, request: pb.PredictRequest, context: Context) -> pb.PredictResponse:
-        """Return probabilities. Raises ModelNotFound, InvalidRequest and the errors of `predict`."""
-        model = self._repository.find(request.model, _version(request))
-        dense, ids = read_rows(request, model.manifest.feature_schema)
-        reply = await predict(model, dense, ids, context)
-        return pb.PredictResponse(
-            probability=reply.probability.tolist(),
-            version=model.version,
-            queue_seconds=reply.queue_seconds,
-            compute_seconds=reply.compute_seconds,
+        """Return the answer. The front passes messages on unparsed and does not come here."""
+        return pb.PredictResponse.FromString(
+            await self._predict(PREDICT, request.SerializeToString(), context)
         )
 
-    async def GetModel(self, request: pb.GetModelRequest, context: Context) -> pb.GetModelResponse:
+    def GetModel(self, request: pb.GetModelRequest, context: Context) -> pb.GetModelResponse:
         """Return the manifest. Raises ModelNotFound."""
-        model = self._repository.find(request.model, _version(request))
+        model = self._repository.find(request.model, version_of(request))
         return pb.GetModelResponse(name=model.name, version=model.version, manifest_json=model.manifest_json)
 
     async def GetFootprint(
@@ -51,14 +68,6 @@ class PredictService(TablefoldServicer):
             models=[_footprint(model, now[model]) for model in models],
             processes=[_process(pid, of_process) for pid, of_process in memory.items()],
         )
-
-
-def _version(request: pb.PredictRequest | pb.GetModelRequest) -> str:
-    if request.version and request.label:
-        raise InvalidRequest(
-            f"the request names version {request.version} and label {request.label!r}: give one"
-        )
-    return request.label or str(request.version)
 
 
 def _footprint(model: Model, now: ModelMemory) -> pb.GetFootprintResponse.Model:

@@ -8,7 +8,7 @@ import grpc
 
 from tablefold.errors import DeadlineExceeded, EngineError, RequestError
 from tablefold.server.telemetry.metrics import CANCELLED
-from tablefold.server.wire.predict import Context
+from tablefold.server.wire.context import Context
 
 log = logging.getLogger(__name__)
 
@@ -31,7 +31,8 @@ def outcome(error: BaseException, context: Context) -> tuple[str, str]:
             return EngineError.status, EngineError.reason
 
 
-def _details(error: RequestError) -> str:
+def details(error: RequestError) -> str:
+    """Return the text that goes to the client."""
     # A path may hold bytes that are no UTF-8, which gRPC cannot send.
     return str(error).encode("utf-8", "backslashreplace").decode()[:MAX_DETAIL_CHARACTERS]
 
@@ -40,7 +41,7 @@ async def refuse(error: BaseException, status: str, context: Context, method: st
     """Answer a call with the status of an error. Raises what ends the call for gRPC."""
     match error:
         case RequestError():
-            await context.abort(grpc.StatusCode[status], _details(error))
+            await context.abort(grpc.StatusCode[status], details(error))
         case Exception():
             log.exception("%s failed", method, exc_info=error)
             await context.abort(grpc.StatusCode.INTERNAL, INTERNAL_TEXT)

@@ -1,0 +1,166 @@
+"""Between front and queue: messages become calls, finished calls become replies; each is counted once.
+
+    front ──► receive ──► read ──► offer        settle ──► encode ──► answer
+
+Runs on the engine threads, so that no message, however large, holds up the event loop.
+"""
+
+import logging
+import threading
+import time
+from collections.abc import Mapping
+
+from tablefold.errors import DeadlineExceeded, EngineError, RequestError, Unavailable
+from tablefold.server.fronts.front import Arrival, Front
+from tablefold.server.fronts.status import INTERNAL_TEXT
+from tablefold.server.models.repository import Repository
+from tablefold.server.queue import Call
+from tablefold.server.telemetry.metrics import CANCELLED, Metrics
+from tablefold.server.wire.prediction import Prediction, Read
+
+log = logging.getLogger(__name__)
+
+MAX_RECEIVED = 256
+"""Calls that are taken off the front at a time."""
+MAX_RECEIVE_SECONDS = 0.005
+"""How long a thread goes on taking calls before it forms a batch of them."""
+
+
+class PredictCall(Call):
+    """A call of a client."""
+
+    __slots__ = ("arrival", "prediction")
+
+    def __init__(self, prediction: Prediction, arrival: Arrival, dispatcher: "Dispatcher") -> None:
+        super().__init__(prediction.dense, prediction.ids, arrival.deadline, dispatcher)
+        self.prediction, self.arrival = prediction, arrival
+
+
+class Dispatcher:
+    """The `CallSource` of the engine threads, and the `Caller` of all calls.
+
+    `methods`: how the messages of each are read.
+    """
+
+    def __init__(self, methods: Mapping[str, Read], repository: Repository, metrics: Metrics) -> None:
+        self._methods, self._repository, self._metrics = methods, repository, metrics
+        self._front: Front | None = None
+        self._open: dict[Arrival, None] = {}
+        """Received and not ended. Whoever takes an arrival out ends it: so that happens once."""
+        self._statistics = threading.Lock()
+
+    def serve(self, front: Front) -> None:
+        """Take the calls of a front from now on."""
+        self._front = front
+
+    @property
+    def waits(self) -> bool:
+        """See `CallSource`."""
+        return self._front is not None and self._front.waits
+
+    def ready(self) -> bool:
+        """See `CallSource`."""
+        return self._front is not None and self._front.ready()
+
+    def flush(self) -> None:
+        """See `CallSource`."""
+        if self._front is not None:
+            self._front.flush()
+
+    def receive(self, *, wait: bool) -> None:
+        """See `CallSource`."""
+        if self._front is None:
+            return
+        end = time.monotonic() + MAX_RECEIVE_SECONDS
+        while arrivals := self._front.receive(MAX_RECEIVED, wait=wait):
+            for arrival in arrivals:
+                self._open[arrival] = None
+                if arrival.cancelled:
+                    self.cancel(arrival)
+                else:
+                    self._admit(arrival)
+            self._front.flush()  # the refusals
+            if wait or len(arrivals) < MAX_RECEIVED or time.monotonic() > end:
+                return
+
+    def settle(self, call: Call) -> None:
+        """See `Caller`."""
+        assert isinstance(call, PredictCall)
+        arrival, error = call.arrival, call.error
+        if not self._end(arrival):
+            return
+        if error is None:
+            try:
+                arrival.answer(call.prediction.encode(call))
+            except Exception:
+                log.exception("%s failed", arrival.method)
+                error = EngineError(INTERNAL_TEXT)
+        if error is None:
+            self._count(arrival, "OK", None, call)
+        else:
+            arrival.refuse(error)
+            self._count(arrival, error.status, error.reason, call)
+
+    def cancel(self, arrival: Arrival) -> None:
+        """Drop the call of a client that has left, or whose deadline has passed."""
+        arrival.cancelled = True
+        if not self._end(arrival):
+            return  # not received yet: `receive` will see it; or answered already
+        call = arrival.call
+        if call is not None:
+            call.prediction.model.batcher.cancel(call)
+        if arrival.deadline is not None and time.monotonic() >= arrival.deadline:
+            self._count(arrival, DeadlineExceeded.status, DeadlineExceeded.reason, call)
+        else:
+            self._count(arrival, CANCELLED.upper(), CANCELLED, call)
+
+    def _admit(self, arrival: Arrival) -> None:
+        error: RequestError
+        try:
+            self._offer(arrival)
+            return
+        except RequestError as refusal:
+            error = refusal
+        except Exception:
+            log.exception("%s failed", arrival.method)
+            error = EngineError(INTERNAL_TEXT)
+        if self._end(arrival):
+            arrival.refuse(error)
+            self._count(arrival, error.status, error.reason, arrival.call)
+
+    def _offer(self, arrival: Arrival) -> None:
+        """Read the message and let its rows wait. Raises RequestError."""
+        while True:
+            prediction = self._methods[arrival.method](arrival.message, self._repository)
+            arrival.call = call = PredictCall(prediction, arrival, self)
+            if arrival.cancelled:
+                return
+            try:
+                prediction.model.batcher.offer(call)
+            except Unavailable:
+                if not prediction.model.retired:
+                    raise
+                continue  # the version was replaced while the message was read: the new one answers
+            if arrival.cancelled:  # between the lines above, by another thread
+                prediction.model.batcher.cancel(call)
+            return
+
+    def _end(self, arrival: Arrival) -> bool:
+        """Return whether it is up to the caller to end the arrival."""
+        try:
+            del self._open[arrival]
+        except KeyError:
+            return False
+        return True
+
+    def _count(self, arrival: Arrival, status: str, reason: str | None, call: "PredictCall | None") -> None:
+        """Count the end of a call: for Prometheus, and in its model's statistics."""
+        seconds = time.monotonic() - arrival.arrived
+        self._metrics.call(arrival.method, status, reason, seconds)
+        if call is None:
+            return
+        model = call.prediction.model
+        with self._statistics:
+            model.statistics.count(call, seconds, answered=reason is None)
+        if reason is None:
+            model.batcher.metrics.answered(call.rows, call.queue_seconds)

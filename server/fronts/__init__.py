@@ -1,0 +1,1 @@
+"""Takes gRPC calls off the wire and gives answers back."""

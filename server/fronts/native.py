@@ -1,0 +1,233 @@
+"""The front of pygrpc-native: HTTP/2 in threads outside of Python's lock; what it lacks stays with grpcio.
+
+    clients ──► native ──► predictions, health, metadata
+                  └─ socket ──► grpcio ──► streams of requests, reflection, statistics, loading
+
+It takes messages of any size and any number of connections (version 0.5): see docs/concepts/fronts.md.
+"""
+
+import inspect
+import tempfile
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import grpc
+from pygrpc_native import EVENT_CALL, NativeGrpcFront
+
+from tablefold.errors import (
+    BytesExceeded,
+    CallsExceeded,
+    RequestError,
+    Unauthenticated,
+    UsageError,
+)
+from tablefold.server.fronts.byte_budget import ByteBudget
+from tablefold.server.fronts.front import Arrival
+from tablefold.server.fronts.grpcio import GrpcioFront
+from tablefold.server.fronts.grpcio_methods import UNAUTHENTICATED
+from tablefold.server.fronts.status import details
+from tablefold.server.options import ServeOptions
+from tablefold.server.security.token import Token
+from tablefold.server.telemetry.metrics import Metrics
+
+WATCH = "/grpc.health.v1.Health/Watch"
+IO_THREADS = 2
+
+
+class NativeArrival:
+    """A call whose message is there."""
+
+    __slots__ = (
+        "_owner",
+        "_size",
+        "arrived",
+        "call",
+        "call_id",
+        "cancelled",
+        "deadline",
+        "message",
+        "method",
+    )
+
+    def __init__(
+        self, owner: "NativeFront", call_id: int, method: str, message: bytes, remaining: float | None
+    ) -> None:
+        self._owner, self.call_id, self.method, self.message = owner, call_id, method, message
+        self._size = len(message)
+        self.arrived = time.monotonic()
+        self.deadline = None if remaining is None else self.arrived + remaining
+        self.cancelled = False
+        self.call: Any = None
+
+    def answer(self, reply: bytes) -> None:
+        """See `Arrival`."""
+        self.end()
+        self._owner.native.respond(self.call_id, reply)
+
+    def refuse(self, error: RequestError) -> None:
+        """See `Arrival`."""
+        self.end()
+        self._owner.fail(self.call_id, error)
+
+    def end(self) -> None:
+        """Count its bytes no more."""
+        self._owner.forget(self.call_id, self._size)
+
+
+class NativeFront:
+    """`answers`: methods that are answered at once, by their message; `behind` has all others."""
+
+    def __init__(
+        self,
+        target: str,
+        options: ServeOptions,
+        behind: GrpcioFront,
+        predictions: list[str],
+        answers: dict[str, Callable[[bytes], bytes]],
+        watched: Callable[[bytes], bytes],
+        token: Token | None,
+        budget: ByteBudget,
+        metrics: Metrics,
+        on_cancel: Callable[[Arrival], None],
+    ) -> None:
+        """`watched` gives a message of Health.Watch its first answer. Raises UsageError (a port in use)."""
+        self._methods = [*predictions, *answers, WATCH]
+        self._answers, self._watched, self._token = answers, watched, token
+        self._options, self._budget, self._metrics = options, budget, metrics
+        self._behind, self.on_cancel = behind, on_cancel
+        self._open: dict[int, NativeArrival] = {}
+        self._watchers: dict[int, bytes] = {}
+        self._folder = tempfile.TemporaryDirectory(prefix="tablefold-")
+        self._counting = threading.Lock()
+        self.calls = 0
+        """That have come."""
+        self.waits = True
+        try:
+            self.native = open_native(target, self._methods, options)
+        except Exception as error:  # its classes have no common base
+            raise UsageError(f"cannot listen on {target}: {error}") from error
+        self.port: int = self.native.bound_port
+
+    @property
+    def in_flight(self) -> int:
+        """Calls that are not answered."""
+        return len(self._open)
+
+    async def start(self) -> None:
+        """Take calls."""
+        socket = Path(self._folder.name) / "behind.sock"
+        self._behind.listen(f"unix:{socket}")
+        await self._behind.start()
+        self.native.set_fallback(str(socket))
+        self.native.start()
+
+    async def stop(self, max_seconds: float) -> None:
+        """Take no calls any more."""
+        await self._behind.stop(max_seconds)
+        self.waits = False
+        self.native.close()
+        self._folder.cleanup()
+
+    def end_watches(self, message: bytes) -> None:
+        """Send a last message to those who watch the server's health."""
+        while self._watchers:
+            call_id, _ = self._watchers.popitem()
+            self.native.stream_send(call_id, message)
+            self.native.stream_end(call_id)
+
+    def ready(self) -> bool:
+        """See `Front`."""
+        return self._behind.ready()
+
+    def receive(self, max_calls: int, *, wait: bool) -> list[Arrival]:
+        """See `Front`."""
+        if not self.waits:
+            return []
+        events = self.native.recv_batch_details(max_calls, None if wait else 0)
+        received = self._behind.receive(max_calls, wait=False)
+        for kind, call_id, method_id, message, _, call in events or ():
+            if kind != EVENT_CALL:
+                self._cancelled(call_id)
+            elif message is not None and call is not None:
+                arrival = self._arrived(call_id, self._methods[method_id], message, *call)
+                if arrival is not None:
+                    received.append(arrival)
+        return received
+
+    def flush(self) -> None:
+        """See `Front`."""
+        self._behind.flush()
+
+    def fail(self, call_id: int, error: RequestError) -> None:
+        """End a call with the status of an error."""
+        self.native.fail(call_id, grpc.StatusCode[error.status].value[0], details(error))
+
+    def forget(self, call_id: int, size: int) -> None:
+        """Count the bytes of a call no more; once."""
+        if self._open.pop(call_id, None) is not None:
+            self._budget.give_back(size)
+
+    def _cancelled(self, call_id: int) -> None:
+        self._watchers.pop(call_id, None)
+        arrival = self._open.get(call_id)
+        if arrival is not None:
+            arrival.end()
+            self.on_cancel(arrival)
+
+    def _arrived(
+        self, call_id: int, method: str, message: bytes, metadata: Any, peer: str, remaining: float | None
+    ) -> NativeArrival | None:
+        """Return the call of a prediction; answer or refuse any other."""
+        with self._counting:
+            self.calls += 1
+        started = time.monotonic()
+        try:
+            if self._token is not None and not self._token.allows(method, metadata):
+                raise Unauthenticated(UNAUTHENTICATED)
+            if method == WATCH:
+                self._watchers[call_id] = message
+                self.native.stream_send(call_id, self._watched(message))
+                return None
+            if method in self._answers:
+                self.native.respond(call_id, self._answers[method](message))
+                self._metrics.call(method, "OK", None, time.monotonic() - started)
+                return None
+            self._check(len(message))
+        except RequestError as error:
+            self.fail(call_id, error)
+            self._metrics.call(method, error.status, error.reason, time.monotonic() - started)
+            return None
+        arrival = self._open[call_id] = NativeArrival(self, call_id, method, message, remaining)
+        return arrival
+
+    def _check(self, size: int) -> None:
+        if size > self._options.max_message_bytes:
+            raise BytesExceeded(
+                f"the message has {size} bytes, and at most {self._options.max_message_bytes} are taken "
+                "(--max-message-bytes)"
+            )
+        if len(self._open) >= self._options.max_inflight_calls:
+            raise CallsExceeded(
+                f"{len(self._open)} calls are in flight, as many as may be (--max-inflight-calls)"
+            )
+        self._budget.take(size)
+
+
+def open_native(target: str, methods: list[str], options: ServeOptions) -> NativeGrpcFront:
+    """Return a front of the package that listens; not started."""
+    limits: dict[str, int] = {}
+    if "max_message_size" in (inspect.signature(NativeGrpcFront).parameters):  # not in version 0.5
+        limits["max_message_size"] = options.max_message_bytes
+    return NativeGrpcFront(
+        target,
+        [(method, method == WATCH) for method in methods],
+        IO_THREADS,
+        call_details=True,
+        keepalive_time_ms=60_000,
+        max_concurrent_streams=options.max_connection_calls,
+        reuse_port=True,  # `Port` keeps it for us alone
+        **limits,  # type: ignore[arg-type]
+    )

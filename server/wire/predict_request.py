@@ -1,0 +1,104 @@
+"""A `tablefold.v1` PredictRequest, small ones parsed whole, large ones feature by feature when it is read."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+
+from google.protobuf.message import DecodeError
+
+from tablefold.errors import InvalidRequest
+from tablefold.protos import tablefold_pb2 as pb
+from tablefold.server.wire.scan import SMALL_MESSAGE_BYTES, Field, fields, text
+
+MAX_FEATURE_FIELDS = 8
+
+
+@dataclass(frozen=True, slots=True)
+class SentFeature:
+    """A feature of a request."""
+
+    name: str
+    load: Callable[[], pb.Feature]
+    place: Field | None = None
+    """Where it stands in a large message."""
+
+
+@dataclass(slots=True)
+class PredictRequest:
+    """The parts of the message."""
+
+    message: bytes
+    model: str
+    version: str
+    """A number or a label; "" for the default."""
+    context: list[SentFeature]
+    candidates: list[SentFeature]
+
+
+def read_request(message: bytes) -> PredictRequest:
+    """Return the request. Raises InvalidRequest where the message cannot be parsed."""
+    return _small(message) if len(message) <= SMALL_MESSAGE_BYTES else _large(message)
+
+
+def _small(message: bytes) -> PredictRequest:
+    request = _parsed(pb.PredictRequest, message)
+    return PredictRequest(
+        message,
+        request.model,
+        version_of(request),
+        *(
+            [SentFeature(feature.name, partial(_same, feature)) for feature in sent]
+            for sent in (request.context, request.candidates)
+        ),
+    )
+
+
+def _large(message: bytes) -> PredictRequest:
+    head = bytearray()
+    sent: dict[int, list[SentFeature]] = {3: [], 4: []}
+    position = 0
+    for field in fields(message, 0, len(message)):
+        if field.number in sent:
+            sent[field.number].append(_feature(message, field))
+        elif field.stop - position > SMALL_MESSAGE_BYTES:
+            raise InvalidRequest("the names of model and label take more than 64 KB")
+        else:
+            head += message[position : field.stop]
+        position = field.stop
+    request = _parsed(pb.PredictRequest, bytes(head))
+    return PredictRequest(message, request.model, version_of(request), sent[3], sent[4])
+
+
+def _feature(message: bytes, place: Field) -> SentFeature:
+    names = [
+        text(message, field, "a feature's name")
+        for field in fields(message, place.start, place.stop, most=MAX_FEATURE_FIELDS)
+        if field.number == 1
+    ]
+    load = partial(_load, message, place)
+    return SentFeature(names[-1] if names else "", load, place)
+
+
+def _load(message: bytes, place: Field) -> pb.Feature:
+    feature: pb.Feature = _parsed(pb.Feature, message[place.start : place.stop])
+    return feature
+
+
+def _same(feature: pb.Feature) -> pb.Feature:
+    return feature
+
+
+def _parsed(kind: type, message: bytes):  # type: ignore[no-untyped-def]  # (a message of that kind)
+    try:
+        return kind.FromString(message)  # type: ignore[attr-defined]
+    except DecodeError as error:
+        raise InvalidRequest(f"the message cannot be parsed: {error}") from None
+
+
+def version_of(request: pb.PredictRequest | pb.GetModelRequest) -> str:
+    """Return the version or label that is asked for. Raises InvalidRequest where both are."""
+    if request.version and request.label:
+        raise InvalidRequest(
+            f"the request names version {request.version} and label {request.label!r}: give one"
+        )
+    return request.label or str(request.version)
