@@ -198,8 +198,9 @@ class EngineThreads:
             batcher = min(self._backlog, key=lambda waiting: waiting.engine_seconds)
             self._least_served = batcher.engine_seconds
             batch = batcher.next_batch(expired)
-            if not batcher.queue_rows:
-                del self._backlog[batcher]
+            del self._backlog[batcher]
+            if batcher.queue_rows:
+                self._backlog[batcher] = None  # at the end: equals take turns
             if batch is not None:
                 self._running[batch] = 0
                 if any(waiting.queue_rows >= waiting.sizing.rows for waiting in self._backlog):

@@ -17,9 +17,9 @@ from hypothesis import strategies as st
 from tablefold.errors import DeadlineExceeded, DeadlineUnreachable, EngineError, Overloaded, Unavailable
 from tablefold.model_size import Parts
 from tablefold.server.queue.batch_sizing import BatchSizing, Throughput, calibrate
-from tablefold.server.queue.batcher import Batcher
 from tablefold.server.queue.engine_threads import EngineThreads
 from tablefold.server.telemetry.metrics import Metrics
+from tests.server.queue.waiting import WaitingBatcher
 
 
 class FakeEngine:
@@ -68,18 +68,16 @@ async def batcher_of(
     max_batch_size: int = 1024,
     max_rows: int | None = None,
     max_queue_rows: int = 65_536,
-    max_queue_delay_seconds: float = 0,
-) -> AsyncIterator[Batcher]:
+) -> AsyncIterator[WaitingBatcher]:
     """`max_batch_size` (which may become `max_rows`) and `rate`, rows a second: as warm-up measured them."""
     threads = EngineThreads(engine_threads, timeout_seconds=engine_timeout_seconds)
     try:
-        yield Batcher(
+        yield WaitingBatcher(
             engine,
             threads,
             Metrics().of_model("fake", Parts()),
             BatchSizing(rows=max_batch_size, rows_per_second=rate, max_rows=max_rows or max_batch_size),
             max_queue_rows=max_queue_rows,
-            max_queue_delay_seconds=max_queue_delay_seconds,
             clock=clock,
         )
     finally:
@@ -87,21 +85,32 @@ async def batcher_of(
         threads.close()
 
 
-async def queued(batcher: Batcher, *ids: int, deadline: float | None = None) -> asyncio.Task:
+async def queued(batcher: WaitingBatcher, *ids: int, deadline: float | None = None) -> asyncio.Task:
     """A call that has been accepted by the time this returns."""
     task = asyncio.create_task(batcher.submit(*rows_of(*ids), deadline))
     await asyncio.sleep(0)
     return task
 
 
-async def queued_together(batcher: Batcher, *calls: list[int]) -> list[asyncio.Task]:
-    """Calls accepted in the same round of the event loop, and so in one batch."""
-    tasks = [asyncio.create_task(batcher.submit(*rows_of(*ids))) for ids in calls]
-    await asyncio.sleep(0)
+class Taken:
+    """A place that no batch may take."""
+
+    full = False
+
+
+async def queued_together(batcher: WaitingBatcher, *calls: list[int]) -> list[asyncio.Task]:
+    """Calls that all wait before a thread may take one, and so go in one batch."""
+    threads = batcher._engine_threads
+    with threads.lock:
+        threads._running |= {Taken(): 0 for _ in range(threads.count)}
+    tasks = [await queued(batcher, *ids) for ids in calls]
+    with threads.lock:
+        threads._running.clear()
+        threads._wake.notify_all()
     return tasks
 
 
-async def with_busy_thread(batcher: Batcher, engine: FakeEngine) -> asyncio.Task:
+async def with_busy_thread(batcher: WaitingBatcher, engine: FakeEngine) -> asyncio.Task:
     """Shuts the gate behind one call, so that whatever comes next waits."""
     engine.gate.clear()
     first = await queued(batcher, 0)
@@ -332,9 +341,10 @@ async def test_closing_refuses_newcomers_and_still_answers_what_waits():
 
 
 async def test_models_take_turns_on_the_engine_threads():
-    busy, quiet = FakeEngine(), FakeEngine()
+    busy, before = FakeEngine(), []
+    quiet = FakeEngine(lambda ids: before.append(len(busy.sizes)) or expected(ids))
     async with batcher_of(busy, max_batch_size=1) as batcher:
-        other = Batcher(
+        other = WaitingBatcher(
             quiet,
             batcher._engine_threads,
             Metrics().of_model("quiet", Parts()),
@@ -346,11 +356,11 @@ async def test_models_take_turns_on_the_engine_threads():
         await asyncio.sleep(0)
         busy.gate.set()
         await one
-        assert len(busy.sizes) <= 4  # far from all fifty
+        assert before[0] <= 4  # far from all fifty
         await asyncio.gather(first, many)
 
 
-async def ran_in_order(batcher: Batcher, engine: FakeEngine, *calls: tuple[int, float | None]) -> list[int]:
+async def ran_in_order(batcher: WaitingBatcher, engine: FakeEngine, *calls: tuple[int, float | None]) -> list[int]:
     """The first ids of the batches, where each call (id, deadline) is a batch of its own."""
     first = await with_busy_thread(batcher, engine)
     tasks = [await queued(batcher, number, deadline=deadline) for number, deadline in calls]
@@ -538,26 +548,3 @@ def test_whatever_happens_every_call_is_answered_once_and_the_queue_ends_empty(d
                     await asyncio.sleep(0.001)
 
     asyncio.run(run())
-
-
-async def test_small_calls_that_come_together_share_a_batch_and_a_lone_one_does_not_wait():
-    engine = FakeEngine()
-    async with batcher_of(engine, max_queue_delay_seconds=600) as batcher:
-        assert (await batcher.submit(*rows_of(1))).probability.shape == (1,)  # alone: at once
-        first = await queued_together(batcher, [2], [3], [4])
-        await asyncio.gather(*first)
-        # Three were in flight together, so two wait for the third, however long it takes.
-        early = [await queued(batcher, 5), await queued(batcher, 6)]
-        _, pending = await asyncio.wait(early, timeout=0.05)
-        assert pending == set(early)
-        await asyncio.gather(*early, await queued(batcher, 7))
-        large = await queued(batcher, *range(40))  # enough to be worth a batch
-        await large
-    assert [batch[:, 0].tolist() for batch in engine.batches[:3]] == [[1], [2, 3, 4], [5, 6, 7]]
-
-
-async def test_a_small_batch_waits_no_longer_than_it_may():
-    engine = FakeEngine()
-    async with batcher_of(engine, max_queue_delay_seconds=0.01) as batcher:
-        await asyncio.gather(*await queued_together(batcher, [2], [3], [4]))
-        assert (await batcher.submit(*rows_of(5))).probability.shape == (1,)
