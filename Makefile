@@ -99,5 +99,5 @@ clean:
 # file changes its folder's time and installs again, which takes seconds.
 .venv/.installed: pyproject.toml constraints.txt $(shell find $(FOLDERS) -type d -not -name __pycache__)
 	test -x $(BIN)/python || $(PYTHON) -m venv .venv
-	$(BIN)/pip install -q -c constraints.txt -C editable_mode=strict -e '.[study,serve,loadtest,dev]'
+	$(BIN)/pip install -q -c constraints.txt -C editable_mode=strict -e '.[study,serve-native,loadtest,dev]'
 	touch $@

@@ -133,15 +133,13 @@ class Dispatcher:
         while True:
             prediction = self._methods[arrival.method](arrival.message, self._repository)
             arrival.call = call = PredictCall(prediction, arrival, self)
-            if arrival.cancelled:
-                return
             try:
                 prediction.model.batcher.offer(call)
             except Unavailable:
                 if not prediction.model.retired:
                     raise
                 continue  # the version was replaced while the message was read: the new one answers
-            if arrival.cancelled:  # between the lines above, by another thread
+            if arrival.cancelled:  # while the message was read, by another thread
                 prediction.model.batcher.cancel(call)
             return
 

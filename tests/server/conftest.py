@@ -28,6 +28,8 @@ from tablefold.schema import MISSING, CategoricalFeature, DenseFeature, Encoding
 from tablefold.server.app import Server
 from tablefold.server.options import Options
 
+FRONT = os.environ.get("TABLEFOLD_FRONT", "auto")
+"""The whole suite runs against either: `make test` runs it with grpcio, then its heart with the native front."""
 BUCKETS = 97
 SCHEMA = FeatureSchema(
     name="toy",
@@ -156,7 +158,7 @@ async def serve_here(
     repository: Path, engine: Any = None, open_engine: Any = None, **options: Any
 ) -> AsyncIterator[Client]:
     """A real server in this process; `engine`, or what `open_engine` gives, stands in for ONNX Runtime."""
-    defaults = {"port": 0, "http_port": 0, "engine_threads": 2, "drain_seconds": 10.0, "poll_seconds": 0}
+    defaults = {"front": FRONT, "port": 0, "http_port": 0, "engine_threads": 2, "drain_seconds": 10.0, "poll_seconds": 0}
     server = Server(
         Options(repository=repository, **{**defaults, **options}),
         open_engine=open_engine if engine is None else lambda folder, manifest: engine,
@@ -219,7 +221,7 @@ class Process:
 @asynccontextmanager
 async def serve_there(repository: Path, *options: str) -> AsyncIterator[Client]:
     process = await Process.start(
-        "--repository", str(repository), "--port", "0", "--http-port", "0", *options
+        "--repository", str(repository), "--port", "0", "--http-port", "0", "--front", FRONT, *options
     )
     try:
         address, http = await process.ready()

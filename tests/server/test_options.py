@@ -7,7 +7,7 @@ import pytest
 
 NUMBERS = (
     "port", "http-port", "poll-seconds", "workers", "engine-threads", "max-queue-rows", "max-batch-size",
-    "max-queue-delay-ms", "max-message-bytes", "drain-seconds", "engine-timeout-seconds",
+    "max-message-bytes", "drain-seconds", "engine-timeout-seconds",
     "load-timeout-seconds", "memory-limit",
 )  # fmt: skip
 FILES = ("tls-cert", "tls-key", "tls-client-ca", "token-file")
