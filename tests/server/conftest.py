@@ -29,7 +29,7 @@ from tablefold.server.app import Server
 from tablefold.server.options import Options
 
 FRONT = os.environ.get("TABLEFOLD_FRONT", "auto")
-"""The whole suite runs against either: `make test` runs it with grpcio, then its heart with the native front."""
+"""What speaks HTTP/2: the suite runs against either."""
 BUCKETS = 97
 SCHEMA = FeatureSchema(
     name="toy",
@@ -158,9 +158,10 @@ async def serve_here(
     repository: Path, engine: Any = None, open_engine: Any = None, **options: Any
 ) -> AsyncIterator[Client]:
     """A real server in this process; `engine`, or what `open_engine` gives, stands in for ONNX Runtime."""
-    defaults = {"front": FRONT, "port": 0, "http_port": 0, "engine_threads": 2, "drain_seconds": 10.0, "poll_seconds": 0}
+    front = "auto" if "tls_cert" in options else FRONT  # the native one has no TLS
+    defaults = {"port": 0, "http_port": 0, "engine_threads": 2, "drain_seconds": 10.0, "poll_seconds": 0}
     server = Server(
-        Options(repository=repository, **{**defaults, **options}),
+        Options(repository=repository, **{"front": front, **defaults, **options}),
         open_engine=open_engine if engine is None else lambda folder, manifest: engine,
     )
     await server.start()
@@ -218,10 +219,14 @@ class Process:
         self.process.send_signal(signal.SIGTERM)
 
 
+def _front(options: tuple[str, ...]) -> list[str]:
+    return [] if "--tls-cert" in options else ["--front", FRONT]
+
+
 @asynccontextmanager
 async def serve_there(repository: Path, *options: str) -> AsyncIterator[Client]:
     process = await Process.start(
-        "--repository", str(repository), "--port", "0", "--http-port", "0", "--front", FRONT, *options
+        "--repository", str(repository), "--port", "0", "--http-port", "0", *_front(options), *options
     )
     try:
         address, http = await process.ready()

@@ -360,7 +360,9 @@ async def test_models_take_turns_on_the_engine_threads():
         await asyncio.gather(first, many)
 
 
-async def ran_in_order(batcher: WaitingBatcher, engine: FakeEngine, *calls: tuple[int, float | None]) -> list[int]:
+async def ran_in_order(
+    batcher: WaitingBatcher, engine: FakeEngine, *calls: tuple[int, float | None]
+) -> list[int]:
     """The first ids of the batches, where each call (id, deadline) is a batch of its own."""
     first = await with_busy_thread(batcher, engine)
     tasks = [await queued(batcher, number, deadline=deadline) for number, deadline in calls]

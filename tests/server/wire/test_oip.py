@@ -147,9 +147,7 @@ async def test_a_huge_name_is_not_echoed_back_in_full(client, toy):
     )
     assert status == "INVALID_ARGUMENT"  # so large a message is looked at before it is parsed
     assert "longer than 1024 bytes" in text
-    status, text = await toy.status(
-        client.oip.ModelInfer(toy.request(*toy.rows(1), model_name="x" * 10_000))
-    )
+    status, text = await toy.status(client.oip.ModelInfer(toy.request(*toy.rows(1), model_name="x" * 10_000)))
     assert status == "NOT_FOUND"
     assert len(text) < 1000
 
