@@ -3,7 +3,8 @@
     import tablefold
 
     schema, splits = tablefold.read_splits("SCHEMA.toml")
-    checkpoint = tablefold.train(schema, splits, tablefold.TrainConfig(method="mlet"), "checkpoint")
+    config = tablefold.choose_settings(schema, splits, tablefold.TrainConfig(method="mlet"))
+    checkpoint = tablefold.train(schema, splits, config, "checkpoint")
     tablefold.export(checkpoint, "repository", "model")
 
 Names are imported when they are first used, with the libraries that they need and no others. To ask a server,
@@ -39,6 +40,7 @@ if TYPE_CHECKING:
     from tablefold.trainer.compression.adopt import adopt
     from tablefold.trainer.compression.compress import compress
     from tablefold.trainer.config import TrainConfig
+    from tablefold.trainer.defaults.trials import choose_settings
     from tablefold.trainer.training.run import train
 
 __version__ = "0.1.0"
@@ -67,6 +69,7 @@ __all__ = [
     "VerificationError",
     "__version__",
     "adopt",
+    "choose_settings",
     "compress",
     "export",
     "footprint",
@@ -93,6 +96,7 @@ _MODULES = {
     "trainer.compression.adopt": ("adopt",),
     "trainer.compression.compress": ("compress",),
     "trainer.config": ("TrainConfig",),
+    "trainer.defaults.trials": ("choose_settings",),
     "trainer.training.run": ("train",),
 }
 _RENAMED = {

@@ -28,7 +28,7 @@ from tablefold.options import options_of
 from tablefold.server.cli import serve
 from tablefold.study.cli import study
 from tablefold.trainer.cli import compress, neighbours, train
-from tablefold.trainer.config import TrainConfig
+from tablefold.trainer.config import CHOSEN, TrainConfig
 
 app = typer.Typer(
     name="tablefold",
@@ -66,14 +66,14 @@ PREDICT = "Predict, before training"
 
 
 SIZE_FIELDS = (
-    "method", "dim", "inner_dim", "row_ratio", "full_below", "method_of", "row_ratio_of", "network", "bottom",
-    "top",
+    "method", "dim", "inner_dim", "row_ratio", "full_below", "method_of", "row_ratio_of", "known_from",
+    "network", "bottom", "top",
 )  # fmt: skip
 """Fields of TrainConfig that decide how large a model is."""
 
 
 @app.command()
-@options_of("config", TrainConfig, only=SIZE_FIELDS, panel=PREDICT)
+@options_of("config", TrainConfig, only=SIZE_FIELDS, chosen=CHOSEN, panel=PREDICT)
 @options_of("options", ExportOptions, only=("network_type", "lookup"), panel=PREDICT)
 def footprint(
     bundle: Annotated[

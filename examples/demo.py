@@ -27,6 +27,8 @@ from tablefold.report.quality import QualityPoint, auc_per_byte
 LOAD_SECONDS = 4
 ROWS_A_CALL = 270
 MEGABYTE = 1e6
+QUICK = ("--epochs", 1, "--l2", 0, "--embedding-lr", 0.01, "--first-stage-l2", 0.01)
+"""Settings of `train` for which it would make trials: a demo is short."""
 MAX_LOGLOSS_INCREASE = 0.01
 """Ten times what `export` allows by itself: a log of a few thousand rows is a coarse judge."""
 
@@ -100,7 +102,7 @@ def run_one(contender: Contender, data: str, out: Path) -> Outcome:
     """Train, export, serve, score and load one contender."""
     checkpoint, repository = out / "checkpoints" / contender.method, out / "repositories" / contender.name
     if contender.lookup == "exact":  # the compact one is another export of the same checkpoint
-        tablefold("train", "--data", data, "--method", contender.method, "--epochs", 1, "--out", checkpoint)
+        tablefold("train", "--data", data, "--method", contender.method, *QUICK, "--out", checkpoint)
     version = 1 + max((int(p.name) for p in (repository / contender.name).glob("[0-9]*")), default=0)
     tablefold(
         "export", checkpoint, "--repository", repository, "--name", contender.name,

@@ -18,6 +18,7 @@ from tablefold.study.settings import Arm, Settings, Study
 from tablefold.trainer.checkpoint import files as checkpoints
 from tablefold.trainer.checkpoint.checkpoint import Checkpoint
 from tablefold.trainer.config import TrainConfig
+from tablefold.trainer.defaults.by_log import by_log
 from tablefold.trainer.training.callbacks import Callback
 from tablefold.trainer.training.run import train
 
@@ -98,7 +99,7 @@ class StudyRunner:
         return results
 
     def _train(self, arm: Arm, point: Settings, seed: int) -> TrainingRun:
-        config = self.study.config(arm, point, seed)
+        config = self._config(arm, point, seed)
         if (known := self._run_of.get(_key(config))) is not None:
             return known
         tuned = "".join(f", {name} {value}" for name, value in point.items())
@@ -118,6 +119,10 @@ class StudyRunner:
         self._run_of[_key(config)] = run
         self._runs.add(run)
         return run
+
+    def _config(self, arm: Arm, point: Settings, seed: int) -> TrainConfig:
+        """Return the settings of a run; what the study leaves open is as for any log of its size."""
+        return by_log(self.study.config(arm, point, seed), self._schema, len(self._splits.train))
 
     def _folder(self, config: TrainConfig) -> Path:
         return self._out / "checkpoints" / _key(config)

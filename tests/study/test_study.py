@@ -74,6 +74,16 @@ def run(study: Study, out: Path) -> list[Result]:
     return list(StudyRunner(study, synthetic.SCHEMA, SPLITS, out, evaluate, Callback()).results())
 
 
+def test_what_a_study_leaves_open_is_as_for_a_log_of_its_size(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    trainer = Trainer(monkeypatch)
+    run(STUDY.model_copy(update={"train": {"bottom": [8]}}), tmp_path)
+    assert {(config.network, config.top, config.bottom) for config in trainer.configs} == {
+        ("dlrm", (64, 32), (8,))
+    }
+
+
 def test_every_arm_is_tuned_once_and_then_trained_for_every_seed(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

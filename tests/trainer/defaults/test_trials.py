@@ -8,7 +8,7 @@ import pytest
 from tablefold.logs import Splits
 from tablefold.trainer.config import TrainConfig
 from tablefold.trainer.defaults import trials
-from tablefold.trainer.defaults.trials import FIRST_STAGE_TRIED, TRIED, UNTRIED, choose_settings
+from tablefold.trainer.defaults.trials import FIRST_STAGE_TRIED, MLET_RATE, TRIED, UNTRIED, choose_settings
 from tablefold.trainer.training.callbacks import StageStart
 from tablefold.trainer.training.loop import EpochResult
 from tests.trainer.runs import Watching
@@ -49,11 +49,28 @@ def test_nothing_is_tried_where_all_is_given(tmp_path: Path, examples: Splits) -
     assert watching.stages == []
 
 
+def test_half_and_twice_the_epochs_are_tried_too(tmp_path: Path, examples: Splits) -> None:
+    watching = Watching()
+    given = SMALL.model_dump(include={"dim", "batch_size", "top", "full_below"}) | {"embedding_lr": 0.01}
+    config = TrainConfig.model_validate(given | {"l2": 0.0})
+    chosen = choose_settings(SCHEMA, examples, config, tmp_path, callback=watching)
+    tried = [stage.epochs for stage in watching.stages]
+    assert tried[:3] == [2, 4, 8]
+    best = next(length for length in (2, 4, 8) if {length // 2, length * 2} - {2, 4, 8} == set(tried[3:]))
+    assert chosen.epochs in (best // 2, best, best * 2)
+
+
 def test_few_validation_examples_judge_nothing(tmp_path: Path) -> None:
     watching = Watching()
     chosen = choose_settings(SCHEMA, pairs(1.0, 900), SMALL, tmp_path, callback=watching)
-    assert chosen.l2 == UNTRIED["l2"]
+    assert chosen.l2 == TRIED[UNTRIED]["l2"]
     assert watching.stages == []
+
+
+def test_rows_under_projections_take_smaller_steps(tmp_path: Path) -> None:
+    config = SMALL.model_copy(update={"method": "mlet"})
+    chosen = choose_settings(SCHEMA, pairs(1.0, 900), config, tmp_path)
+    assert chosen.embedding_lr == TRIED[UNTRIED]["embedding_lr"] * MLET_RATE
 
 
 def test_the_first_stage_of_a_learned_hash_is_tried_first(tmp_path: Path, examples: Splits) -> None:
@@ -70,7 +87,7 @@ def test_the_first_stage_of_a_learned_hash_is_tried_first(tmp_path: Path, exampl
     watching = PerStage()
     config = SMALL.model_copy(update={"method": "lhf", "row_ratio": 4.0, "l2": 0.0, "embedding_lr": 0.01})
     chosen = choose_settings(SCHEMA, examples, config, tmp_path, callback=watching)
-    assert [stage.name for stage in watching.stages] == [f"first stage, trial {n} of 3" for n in (1, 2, 3)]
+    assert [stage.name for stage in watching.stages] == [f"first stage, trial {n} of 2" for n in (1, 2)]
     lowest = [min(of_stage) for of_stage in losses]
     assert chosen.first_stage_l2 == FIRST_STAGE_TRIED[lowest.index(min(lowest))]
 
