@@ -96,7 +96,7 @@ def export(
             options,
             name=name,
             rows=len(folded.table),
-            false_hit_rate=dictionary.false_hit_rate,
+            false_hit_rate=max(dictionary.false_hit_rates),
             parts=count_parts(graph),
             cost=cost,
             golden=choose_golden_rows(draft, expected),

@@ -32,8 +32,8 @@ class Dictionary(Protocol):
         """The row maps as they are stored. For known ids they equal those of the checkpoint."""
 
     @property
-    def false_hit_rate(self) -> float:
-        """The largest share of a feature's unknown ids that pass for known ones: false hits."""
+    def false_hit_rates(self) -> Sequence[float]:
+        """The share of each row map's unknown ids that pass for known ones: false hits."""
 
     def attach(self, tape: Tape, ids: ir.Value, otherwise: ir.Value) -> ir.Value:
         """Append nodes from ids int64 [batch, L] to rows int32 [batch, L], each column by its row map.

@@ -20,8 +20,6 @@ from tablefold.trainer.embedding.row_map import RowMap
 class ExactDictionary:
     """See `tablefold.exporter.dictionaries.dictionary`."""
 
-    false_hit_rate = 0.0
-
     @staticmethod
     def forecast_bytes(known: Sequence[int], rows: Sequence[int]) -> tuple[int, int]:
         """See `Dictionary`."""
@@ -30,6 +28,7 @@ class ExactDictionary:
 
     def __init__(self, row_maps: Sequence[RowMap], map_of_column: np.ndarray) -> None:
         self.row_maps = row_maps
+        self.false_hit_rates = [0.0] * len(row_maps)
         self._map_of_column = map_of_column
         self._hashes = [perfect_hash.build(row_map.keys) for row_map in row_maps]
 

@@ -1,4 +1,4 @@
-"""A static function: the value of each known key in about 1.13 words a key, without the keys.
+"""A static function: the value of each known key in about 1.1 words a key, without the keys.
 
 Every key has three slots; the sum of their words, modulo 2^w, is its value (Bloomier filter, Chazelle et al.
 2004; slots as in binary fuse filters, Graf and Lemire 2022, with addition for exclusive or). What another
@@ -11,10 +11,12 @@ The scaling is done in float32. Its rounding may reach the slot behind the segme
 """
 
 from dataclasses import dataclass
-from math import ceil, log
+from math import ceil, isqrt, log
 
 import numpy as np
 
+from tablefold.exporter.dictionaries import elimination
+from tablefold.exporter.dictionaries.elimination import DEFER_UP_TO_KEYS
 from tablefold.trainer.embedding.hashing import reduce_to
 
 SPREAD = np.array([-7070675565921424025, 3935559000370003845, -5808590958014384161])
@@ -22,94 +24,94 @@ SPREAD = np.array([-7070675565921424025, 3935559000370003845, -58085909580143841
 million keys would share all three slots."""
 MIN_SEGMENT_SLOTS = 64
 """With fewer, an unknown key would often have all three slots of a known one, and its value."""
-Peeling = list[tuple[np.ndarray, np.ndarray]]
-"""Round by round: keys, and the slots that they alone use."""
+ONE_SEGMENT_UP_TO_KEYS = 1 << 15
+"""So many keys have slots anywhere: 1.1 a key are enough, but a twentieth of the keys are deferred."""
 
 
 @dataclass(frozen=True)
 class Layout:
-    """The order of slots: `segments` + 2 segments of `segment_slots` slots, and one slot more."""
+    """The order of slots: `segments` + 2 segments of `segment_slots` slots, and one slot more.
+
+    With two halves there are two such functions, and each key belongs to one of them.
+    """
 
     segments: int
     segment_slots: int
+    halves: int = 1
 
     @property
     def num_slots(self) -> int:
-        """The number of all slots."""
+        """The number of slots of a half."""
         return (self.segments + 2) * self.segment_slots + 1
 
     @classmethod
-    def of(cls, keys: int) -> "Layout":
-        """Return sizes at which peeling almost always succeeds (Graf and Lemire 2022, for three slots)."""
-        n = max(keys, 2)
-        least = MIN_SEGMENT_SLOTS if keys else 1  # without keys, no value is ever taken for one
-        segment_slots = max(least, 1 << min(18, int(log(n) / log(3.33) + 2.25)))
-        capacity = n * max(1.125, 0.875 + 0.25 * log(1e6) / log(n))
+    def of(cls, keys: int, halves: int = 1) -> "Layout":
+        """Return sizes at which so many keys are likely to be solved.
+
+        Many keys peel (sizes of Graf and Lemire 2022, for three slots); of fewer, some are deferred.
+        """
+        if halves == 2:  # they come out unequal by about sqrt(keys)
+            own = cls.of((keys + isqrt(keys) + 1) // 2 if keys else 0)
+            return cls(own.segments, own.segment_slots, 2)
+        if keys == 0:  # no value is ever taken for one
+            return cls(1, 1)
+        if keys <= ONE_SEGMENT_UP_TO_KEYS:
+            return cls(1, max(MIN_SEGMENT_SLOTS, ceil((1.1 * keys + 12) / 3)))
+        if keys <= DEFER_UP_TO_KEYS:
+            segments = round(1.13 * keys / 1024) - 2
+            return cls(segments, ceil(1.13 * keys / (segments + 2)))
+        segment_slots = 1 << min(18, int(log(keys) / log(3.33) + 2.25))
+        capacity = keys * max(1.125, 0.875 + 0.25 * log(1e6) / log(keys))
         return cls(max(1, ceil(capacity / segment_slots) - 2), segment_slots)
 
     def collision_rate(self, keys: int) -> float:
         """Return the share of unknown keys that have all three slots of one of so many known keys."""
-        return keys / (self.segments * self.segment_slots**3)
+        return keys / (self.halves * self.segments * self.segment_slots**3)
 
     def scale_and_shift(self) -> tuple[np.float32, np.ndarray]:
         """Return float32 a and b [3]: slot i is h * SPREAD_i * a + b_i slots behind the first segment."""
         shift = (np.arange(3) + 0.5) * self.segment_slots
         return np.float32(self.segment_slots * 2.0**-64), shift.astype(np.float32)
 
+    def half(self, h: np.ndarray) -> np.ndarray:
+        """Return 0 or 1, int32 [...]: the half of mixed keys int64 [...]."""
+        half: np.ndarray = (reduce_to(h, self.halves * self.segments) >= self.segments).astype(np.int32)
+        return half
+
     def slots(self, h: np.ndarray) -> np.ndarray:
-        """Return the three slots int32 [3, ...] of mixed keys int64 [...]."""
+        """Return the three slots int32 [3, ...] of mixed keys int64 [...] in their half."""
         scale, shift = self.scale_and_shift()
-        first = reduce_to(h, self.segments) * np.int32(self.segment_slots)
+        segment = reduce_to(h, self.halves * self.segments) - self.half(h) * np.int32(self.segments)
         slots = np.empty((3, *h.shape), np.int32)
         for i in range(3):
             with np.errstate(over="ignore"):
                 spread = (h * SPREAD[i]).astype(np.float32)
-            slots[i] = first + (spread * scale + shift[i]).astype(np.int32)
+            slots[i] = segment * np.int32(self.segment_slots) + (spread * scale + shift[i]).astype(np.int32)
         return slots
 
 
-def solve(h: np.ndarray, values: list[np.ndarray], layout: Layout) -> list[np.ndarray] | None:
-    """Return words [slots] whose sums are the unsigned values [n] of mixed keys `h` int64 [n].
+def solve(slots: np.ndarray, num_slots: int, values: list[np.ndarray]) -> list[np.ndarray] | None:
+    """Return words [num_slots] whose sums are the unsigned values [n] of keys with slots int32 [3, n].
 
-    Several arrays of values are solved at once. Words have the type of the values. None where these hashes
-    cannot be solved; another salt will do.
+    Several arrays of values are solved at once. Words have the type of the values, at most 16 bits. None
+    where these slots allow no solution; another salt will do.
     """
-    slots = layout.slots(h)
-    peeling = _peel(slots, layout.num_slots)
-    if peeling is None:
+    found = elimination.order(slots, num_slots)
+    if found is None:
         return None
     # Random where nothing is stored, so that the sums of unknown keys are random too.
     rng = np.random.default_rng(0)
-    planes = [np.frombuffer(rng.bytes(layout.num_slots * v.itemsize), v.dtype).copy() for v in values]
-    for keys, own in reversed(peeling):
+    planes = [np.frombuffer(rng.bytes(num_slots * v.itemsize), v.dtype).copy() for v in values]
+    if len(found.deferred) and not elimination.solve_deferred(found, slots, values, planes):
+        return None
+    for keys, own in reversed(found.rounds):
         used = slots[:, keys]
         for words, value in zip(planes, values, strict=True):
             words[own] += value[keys] - words[used].sum(axis=0, dtype=words.dtype)
     return planes
 
 
-def evaluate(words: np.ndarray, h: np.ndarray, layout: Layout) -> np.ndarray:
-    """Return the values of mixed keys int64 [...], in the type of the words; random for an unknown key."""
-    slots = layout.slots(h)
+def evaluate(words: np.ndarray, slots: np.ndarray) -> np.ndarray:
+    """Return the values of keys with slots int32 [3, ...], in the type of the words; random for unknown."""
     total: np.ndarray = words[slots].sum(axis=0, dtype=words.dtype)
     return total
-
-
-def _peel(slots: np.ndarray, num_slots: int) -> Peeling | None:
-    """Take away keys that have a slot of their own, again and again. Return None if some never have."""
-    keys = slots.shape[1]
-    users = np.zeros(num_slots, np.int32)
-    user = np.zeros(num_slots, np.int64)  # the sum of a slot's keys: the key itself once only one is left
-    for row in slots:
-        users += np.bincount(row, minlength=num_slots).astype(np.int32)
-        user += np.bincount(row, np.arange(keys), num_slots).astype(np.int64)  # below 2^53, hence exact
-    peeling: Peeling = []
-    own = np.flatnonzero(users == 1).astype(np.int32)
-    while len(own):
-        peeled, first = np.unique(user[own], return_index=True)
-        peeling.append((peeled, own[first]))
-        touched = slots[:, peeled].ravel()
-        np.subtract.at(users, touched, 1)
-        np.subtract.at(user, touched, np.tile(peeled, 3))
-        own = np.unique(touched[users[touched] == 1])
-    return peeling if sum(len(peeled) for peeled, _ in peeling) == keys else None

@@ -15,6 +15,7 @@ from tablefold.exporter.dictionaries import graph_hash
 from tablefold.exporter.dictionaries.compact import CompactDictionary
 from tablefold.exporter.dictionaries.dictionary import Dictionary, per_column
 from tablefold.exporter.dictionaries.exact import ExactDictionary
+from tablefold.exporter.dictionaries.ranges import without_ranges
 from tablefold.exporter.graph import constant, has_value, value_named
 from tablefold.exporter.options import DictionaryKind
 from tablefold.trainer.embedding.lookup_columns import LookupColumns
@@ -27,9 +28,23 @@ DICTIONARIES: dict[DictionaryKind, type[ExactDictionary] | type[CompactDictionar
 }
 
 
-def build_dictionary(kind: DictionaryKind, row_maps: Sequence[RowMap], columns: LookupColumns) -> Dictionary:
-    """Return a dictionary of the ids that the row maps know; they may know none."""
-    return DICTIONARIES[kind](row_maps, columns.row_map)
+def build_dictionary(
+    kind: DictionaryKind,
+    row_maps: Sequence[RowMap],
+    columns: LookupColumns,
+    false_hits: Sequence[float] | None = None,
+) -> Dictionary:
+    """Return a dictionary of the ids that the row maps know; they may know none.
+
+    `false_hits` are the shares of each map's unknown ids that may pass in a compact one, by default 1/64.
+    """
+
+    def build(some: Sequence[RowMap], map_of_column: np.ndarray) -> Dictionary:
+        if kind is DictionaryKind.EXACT:
+            return ExactDictionary(some, map_of_column)
+        return CompactDictionary(some, map_of_column, false_hits)
+
+    return without_ranges(row_maps, columns.row_map, build)
 
 
 class BuildLookup(InPlacePass):

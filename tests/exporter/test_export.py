@@ -17,7 +17,6 @@ import torch
 from tablefold.bundle import GRAPH, TOLERANCE, WEIGHTS, check_files, read_manifest
 from tablefold.errors import BundleError, CheckpointError, QualityError, UsageError, VerificationError
 from tablefold.exporter.dictionaries import static_function
-from tablefold.exporter.dictionaries.static_function import Layout
 from tablefold.exporter.export import export
 from tablefold.exporter.options import DictionaryKind, ExportOptions, NetworkType, RowType
 from tablefold.exporter.proof.bundle_graph import open_graph
@@ -149,10 +148,12 @@ def test_a_dictionary_that_is_wrong_about_an_id_is_not_written(
 ) -> None:
     solve = static_function.solve
 
-    def one_word_wrong(h: np.ndarray, values: list[np.ndarray], layout: Layout) -> list[np.ndarray] | None:
-        words = solve(h, values, layout)
+    def one_word_wrong(
+        slots: np.ndarray, num_slots: int, values: list[np.ndarray]
+    ) -> list[np.ndarray] | None:
+        words = solve(slots, num_slots, values)
         assert words is not None
-        words[0][layout.slots(h[:1])[0, 0]] += 1
+        words[0][slots[0, 0]] += 1
         return words
 
     monkeypatch.setattr("tablefold.exporter.dictionaries.static_function.solve", one_word_wrong)

@@ -237,8 +237,8 @@ def test_every_operator_is_one_that_cpu_and_cuda_both_have(
     row_type: RowType, dim: int, kind: DictionaryKind, dlrm: onnx.ModelProto
 ) -> None:
     schema = feature_schema([1, 3], Pooling.MEAN)
-    keys = np.arange(5)
-    one, two = (RowMap(keys=keys, rows=keys, hashed_first=5, hashed_rows=u) for u in (1, 3))
+    keys = np.array([0, 1, 2, 3, 9])  # 0 .. 4 would need no dictionary
+    one, two = (RowMap(keys=keys, rows=np.arange(5), hashed_first=5, hashed_rows=u) for u in (1, 3))
     unfused = [[one, two], [two]]
     table, projection = np.ones((fused_rows(unfused), dim), np.float32), np.ones((2, dim, 6), np.float32)
     model, _, _ = vectors_graph(schema, unfused, table, [row_type, RowType.FP32], kind, projection)
