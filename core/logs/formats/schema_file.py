@@ -28,7 +28,9 @@ slots = 4                  # multi-valued: up to four values a row
 pooling = "mean"           # or "sum"
 """
 
-from collections.abc import Mapping
+import logging
+import os
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
@@ -51,6 +53,8 @@ from tablefold.logs.tables.several import open_paths
 from tablefold.logs.tables.text import TextTable
 from tablefold.schema import CategoricalFeature, DenseFeature, FeatureSchema, Name
 from tablefold.toml_file import read_toml
+
+logger = logging.getLogger(__name__)
 
 FileFormat = Literal["csv", "tsv", "parquet"]
 SEPARATORS: Mapping[FileFormat, str] = {"csv": ",", "tsv": "\t"}
@@ -138,11 +142,40 @@ def open_source(path: Path) -> Source:
     separator, quoting = files.list_separator, files.quoting
     settings = [] if separator == "|" else [f"list_separator = {separator!r}"]
     settings += ["quoting = false"] if quoting is False else []
+    parts = {part: table(paths) for part, paths in given.items() if paths is not None}
+    whole = None if files.path is None else table(files.path)
+    _require_distinct(path, parts.items() if whole is None else [("path", whole)])
     return Source(
         schema=described.feature_schema,
-        whole=None if files.path is None else table(files.path),
-        parts={part: table(paths) for part, paths in given.items() if paths is not None},
+        whole=whole,
+        parts=parts,
         time=described.time,
         list_separator=separator,
         settings=", ".join(settings),
     )
+
+
+def _require_distinct(schema: Path, tables: Iterable[tuple[str, Table]]) -> None:
+    """Raise SchemaError for a file whose rows would count twice, or be trained on and judged by.
+
+    Validation and test examples may be the same; a warning says what the test is worth then.
+    """
+    key_of: dict[str, str] = {}
+    for key, table in tables:
+        for file in map(os.path.realpath, table.files):  # which also knows links
+            before = key_of.setdefault(file, "")
+            if before == key:
+                raise SchemaError(
+                    f"{schema}: [files]: `{key}` names {file} twice: that counts its rows twice"
+                )
+            if before == "train":
+                raise SchemaError(
+                    f"{schema}: [files]: `train` and `{key}` name the same file, {file}: the model would be "
+                    "judged by the rows it was trained on"
+                )
+            if before:
+                logger.warning(
+                    "validation and test are the same rows, of %s: the test says nothing that the choice of "
+                    "the best epoch did not see", file,
+                )  # fmt: skip
+            key_of[file] = before or key

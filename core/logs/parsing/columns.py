@@ -88,6 +88,8 @@ def expected(dtype: pl.DataType, encoding: Encoding) -> str:
     """Return what a value should have been, for a message."""
     if dtype.is_float():
         return f"a whole number below {EXACT[dtype]:,}, from which on floats are not exact"
+    if dtype.is_integer():
+        encoding = Encoding.INT  # of a text too: larger numbers have no id of their own
     return {
         Encoding.INT: "a whole number of 64 bits",
         Encoding.HEX32: "1 to 8 hexadecimal digits",

@@ -1,4 +1,7 @@
-"""A Parquet file as a table; columns keep their types."""
+"""A Parquet file as a table; columns keep their types.
+
+A damaged page makes polars panic, which it also prints; here it is an error like any other.
+"""
 
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
@@ -10,6 +13,8 @@ from polars import selectors
 from tablefold.errors import LogError
 from tablefold.logs.source import RawBatch
 from tablefold.logs.tables.compressed import require_file
+
+UNREADABLE = (pl.exceptions.PolarsError, pl.exceptions.PanicException, OSError)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -27,7 +32,7 @@ class ParquetTable:
         """Return the number of rows. Raises LogError."""
         try:
             return int(self._scan().select(pl.len()).collect().item())
-        except (pl.exceptions.PolarsError, OSError) as error:
+        except UNREADABLE as error:
             raise self._unreadable(error) from error
 
     def batches(self, columns: Sequence[str], numbers: Collection[str] = ()) -> Iterator[RawBatch]:
@@ -41,8 +46,10 @@ class ParquetTable:
                 if frame.height:
                     yield RawBatch(frame=frame, columns=names, file=self.path, first_row=row)
                     row += frame.height
-        except (pl.exceptions.PolarsError, OSError) as error:
+        except UNREADABLE as error:
             raise self._unreadable(error) from error
+        if row != (rows := self.count()):  # polars ends a stream early where a page of it makes it panic
+            raise LogError(f"is damaged: {row:,} of its {rows:,} rows can be read", file=str(self.path))
 
     def _scan(self) -> pl.LazyFrame:
         require_file(self.path)
@@ -55,4 +62,6 @@ class ParquetTable:
 
     def _unreadable(self, error: Exception) -> LogError:
         problem = str(error).partition("\n")[0]
+        if "Panic" in problem or isinstance(error, pl.exceptions.PanicException):
+            problem = "damaged"
         return LogError(f"is no Parquet file, or is cut off ({problem})", file=str(self.path))

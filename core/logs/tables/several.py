@@ -6,6 +6,7 @@ from pathlib import Path
 
 from tablefold.errors import LogError
 from tablefold.logs.source import RawBatch, Table
+from tablefold.logs.tables.compressed import require_file
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -41,6 +42,7 @@ def _parts(folder: Path) -> list[Path]:
     for path in found:
         if path.is_dir():
             raise LogError(f"the folder holds another folder, {path.name}", file=str(folder))
+        require_file(path)
     parts = [path for path in found if path.stat().st_size]
     if not parts:
         raise LogError("the folder holds no part that has rows", file=str(folder))

@@ -115,7 +115,7 @@ def test_a_zip_a_folder_and_a_pipe_are_no_files(tmp_path: Path) -> None:
         with pytest.raises(LogError, match=f"{name}: there is no such file"):
             users(tmp_path, name)
     (tmp_path / "loop.csv").symlink_to("loop.csv")
-    with pytest.raises(LogError, match="there is no such file"):
+    with pytest.raises(LogError, match="is a link that leads to no file"):
         users(tmp_path, "loop.csv")
 
 
@@ -170,7 +170,10 @@ def test_several_files_are_one_log(tmp_path: Path) -> None:
     schema.write_text(listed)
     assert read_both(str(schema)).ids[:, 0].tolist() == list(range(20))
     train = listed.replace("path =", "train =")
-    train = train.replace('"c/b.csv"]', '"c/b.csv"]\ntest = ["c/b.csv", "a.csv"]')
+    train = train.replace('"c/b.csv"]', '"c/b.csv"]\ntest = ["d/b.csv", "d/a.csv"]')
+    (tmp_path / "d").mkdir()
+    for path in ("a.csv", "c/b.csv"):
+        (tmp_path / "d" / Path(path).name).write_bytes((tmp_path / path).read_bytes())
     schema.write_text(train)
     splits = read_splits(str(schema))[1]
     assert [len(splits.train), len(splits.validation), len(splits.test)] == [18, 2, 18]
@@ -178,6 +181,59 @@ def test_several_files_are_one_log(tmp_path: Path) -> None:
     schema.write_text(listed.replace('["a.csv", "b.csv", "c/b.csv"]', "[]"))
     with pytest.raises(SchemaError, match=r"\[files\]: `path`"):
         read_rows(str(schema))
+
+
+FILES = '[files]\nformat = "csv"\n'
+USER = '[[categorical]]\nname = "user"\nencoding = "int"\n'
+
+
+@pytest.mark.parametrize(
+    ("files", "says"),
+    [
+        ('path = ["a.csv", "b.csv", "sub/../a.csv"]', "`path` names .*a.csv twice: that counts its rows twice"),
+        ('path = ["a.csv", "link.csv"]', "`path` names .*a.csv twice"),
+        ('path = ["a.csv", "folder"]', "`path` names .*a.csv twice"),
+        ('train = "a.csv"\ntest = "link.csv"', "`train` and `test` name the same file, .*a.csv: the model would"),
+        ('train = ["b.csv", "a.csv"]\nvalidation = "folder"', "`train` and `validation` name the same file"),
+    ],
+)  # fmt: skip
+def test_no_rows_count_twice_nor_are_trained_on_and_judged_by(tmp_path: Path, files: str, says: str) -> None:
+    write_three_names(tmp_path)
+    (tmp_path / "s.toml").write_text('name = "s"\nlabel = "click"\n' + FILES + files + "\n" + USER)
+    with pytest.raises(SchemaError, match=says):
+        read_both(str(tmp_path / "s.toml"))
+
+
+def test_one_file_for_validation_and_test_is_warned_of(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    write_three_names(tmp_path)
+    files = 'train = "a.csv"\nvalidation = "b.csv"\ntest = "b.csv"\n'
+    (tmp_path / "s.toml").write_text('name = "s"\nlabel = "click"\n' + FILES + files + USER)
+    assert len(read_both(str(tmp_path / "s.toml"))) == 36
+    assert "validation and test are the same rows, of " in caplog.text
+
+
+def write_three_names(folder: Path) -> None:
+    """Write a.csv, b.csv, and other ways to a.csv."""
+    for name in ("a.csv", "b.csv"):
+        (folder / name).write_text("click,user\n" + "".join(f"{i % 2},{i}\n" for i in range(12)))
+    (folder / "link.csv").symlink_to("a.csv")
+    for name in ("sub", "folder"):
+        (folder / name).mkdir()
+    (folder / "folder" / "part-0.csv").symlink_to("../a.csv")
+
+
+def test_a_pipe_among_parts_is_refused_and_not_passed_over(tmp_path: Path) -> None:
+    write_three_names(tmp_path)
+    os.mkfifo(tmp_path / "folder" / "part-1.csv")
+    (tmp_path / "s.toml").write_text('name = "s"\nlabel = "click"\n' + FILES + 'path = "folder"\n' + USER)
+    with pytest.raises(LogError, match=r"part-1\.csv: is not a regular file"):
+        read_both(str(tmp_path / "s.toml"))
+    (tmp_path / "folder" / "part-1.csv").unlink()
+    (tmp_path / "folder" / "part-1.csv").symlink_to("nowhere")
+    with pytest.raises(LogError, match=r"part-1\.csv: is a link that leads to no file"):
+        read_both(str(tmp_path / "s.toml"))
 
 
 def test_a_cache_knows_its_files_and_how_they_were_read(tmp_path: Path) -> None:

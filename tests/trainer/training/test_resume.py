@@ -22,11 +22,11 @@ from tablefold.trainer.progress.terminal import Terminal
 from tablefold.trainer.training.callbacks import Callback
 from tablefold.trainer.training.run import train
 from tests.full_disk import files_at_most
-from tests.trainer.runs import SMALL, StopAfter, Stopped, Watching, splits
+from tests.trainer.runs import SMALL, StopAfter, Stopped, Watching, easy_splits
 
 ROOT = Path(__file__).parents[3]
 TWO_STAGES = TrainConfig(
-    method="lhf+mlet", dim=4, inner_dim=8, batch_size=128, epochs=3, patience=3,
+    method="lhf+mlet", dim=4, inner_dim=8, batch_size=128, epochs=3, patience=3, lr=2e-2,
     network="tests.trainer.runs:Dropping",
 )  # fmt: skip
 STEPS = 13
@@ -42,7 +42,7 @@ from tablefold.trainer.training.callbacks import Callback
 from tablefold.trainer.progress.terminal import Terminal
 from tablefold.trainer.training.run import train
 from tests.full_disk import files_at_most
-from tests.trainer.runs import splits
+from tests.trainer.runs import easy_splits
 
 config, out, left, minutes = sys.argv[1:]
 left = int(left)
@@ -56,7 +56,7 @@ class Killed(Callback):
 
 torch.set_num_threads(1)
 config = TrainConfig.model_validate_json(config)
-train(synthetic.SCHEMA, splits(), config, Path(out), callback=Killed(), state_minutes=float(minutes))
+train(synthetic.SCHEMA, easy_splits(), config, Path(out), callback=Killed(), state_minutes=float(minutes))
 """
 
 
@@ -72,7 +72,7 @@ def run(
     config: TrainConfig, out: Path, callback: Callback | None = None, resume: bool = False, rows: int = 2000
 ) -> bytes:
     """The weights a run leaves."""
-    train(synthetic.SCHEMA, splits(rows), config, out, callback=callback, resume=resume, state_minutes=0)
+    train(synthetic.SCHEMA, easy_splits(rows), config, out, callback=callback, resume=resume, state_minutes=0)
     return (out / checkpoints.ARRAYS).read_bytes()
 
 
@@ -185,7 +185,7 @@ def test_another_run_is_not_gone_on_with(
     tmp_path: Path, changes: dict[str, float], change_data: Callable[[Splits], Splits] | None, says: str
 ) -> None:
     stop(SMALL, tmp_path / "m", 4)
-    data = splits() if change_data is None else change_data(splits())
+    data = easy_splits() if change_data is None else change_data(easy_splits())
     with pytest.raises(UsageError, match=rf"m\.state is of another run: {says}"):
         train(synthetic.SCHEMA, data, SMALL.model_copy(update=changes), tmp_path / "m", resume=True)
 
