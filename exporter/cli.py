@@ -46,6 +46,7 @@ def export(
     from tablefold.console import make_console, print_written
     from tablefold.exporter.export import export as run
     from tablefold.exporter.proof.quality import describe_cost
+    from tablefold.exporter.tables.waste import describe_waste
     from tablefold.exporter.version_folder import parse_version, require_destination
     from tablefold.trainer.checkpoint.files import load
     from tablefold.trainer.networks.registry import import_factory
@@ -59,12 +60,15 @@ def export(
         folder = run(trained, repository, name, version=number, options=options, on_step=status.update)
     manifest = read_manifest(folder)
     footprint = manifest.footprint
+    names = [feature.name for feature in manifest.feature_schema.categorical]
+    asked = options.row_types(manifest.feature_schema)
+    stored = [manifest.row_type_of.get(feature, manifest.row_type) for feature in names]
     print_written(
         console,
         folder,
         f": verified equal to the checkpoint; {footprint.parts.total:,} bytes, everything counted, where the "
         f"bare fp32 table alone takes {footprint.baseline_fp32:,} ({footprint.compression:.2f}x); "
-        f"{describe_cost(manifest.metrics)}",
+        f"{describe_cost(manifest.metrics)}{describe_waste(names, asked, stored)}",
     )
 
 

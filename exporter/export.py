@@ -96,6 +96,7 @@ def export(
             options,
             name=name,
             rows=len(folded.table),
+            row_types=lookup.row_types,
             false_hit_rate=max(dictionary.false_hit_rates),
             parts=count_parts(graph),
             cost=cost,

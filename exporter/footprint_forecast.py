@@ -11,10 +11,10 @@ from tablefold.errors import UsageError
 from tablefold.exporter.byte_counts import network_bytes
 from tablefold.exporter.options import ExportOptions, NetworkType, RowType
 from tablefold.exporter.passes.lookup import DICTIONARIES
+from tablefold.exporter.tables.waste import table_bytes, without_waste
 from tablefold.model_size import Footprint, Parts, full_table_bytes
 from tablefold.schema import FeatureSchema
 from tablefold.trainer.config import TrainConfig
-from tablefold.trainer.embedding.table import PADDING_ROWS
 from tablefold.trainer.methods.builder import FeatureSize, RowMapSize
 from tablefold.trainer.methods.registry import Method, require_settings, row_map_sizes
 from tablefold.trainer.networks.registry import OURS
@@ -87,9 +87,12 @@ def _table_bytes(
     if Method.parse(config.method).table != "single" and config.inner_dim < config.dim:
         width, projection = config.inner_dim, 4 * len(row_maps) * config.inner_dim * config.dim
     rows = [sum(size.rows + size.hashed_rows for size in feature_maps) for feature_maps in row_maps]
-    stored = sum(n * row_type.bytes_of_row(width) for n, row_type in zip(rows, row_types, strict=True))
-    stored += PADDING_ROWS * sum(row_type.bytes_of_row(width) for row_type in set(row_types))
-    scales = sum(n * row_type.bytes_of_scales for n, row_type in zip(rows, row_types, strict=True))
+    row_types = without_waste(row_types, rows, width)
+    stored, scales = 0, 0
+    for row_type in set(row_types):
+        own = [n for n, given in zip(rows, row_types, strict=True) if given is row_type]
+        stored += table_bytes(row_type, own, width)
+        scales += sum(n * row_type.scales_of_row(width) + row_type.scales_of_feature(width) for n in own)
     lookups = sum(
         feature.slots * len(feature_maps)
         for feature, feature_maps in zip(schema.categorical, row_maps, strict=True)

@@ -15,6 +15,7 @@ from tablefold.exporter.options import RowType
 from tablefold.exporter.passes.lookup import BuildLookup
 from tablefold.exporter.passes.rows import AttachRows
 from tablefold.exporter.tables.stored_table import StoredTable
+from tablefold.exporter.tables.waste import without_waste
 from tablefold.logs import Log
 from tablefold.trainer.checkpoint.checkpoint import Checkpoint
 from tablefold.trainer.networks.ctr_model import CTRModel
@@ -28,6 +29,8 @@ class LookupGraph:
     """From `ids` to `vectors`; the network is missing yet."""
     stored_model: CTRModel
     """The trained network in torch, behind the dictionary and the rows as they are stored."""
+    row_types: list[RowType]
+    """The row type of each feature: a finer one than asked for where that would be no smaller."""
 
     @classmethod
     def build(
@@ -37,10 +40,12 @@ class LookupGraph:
 
         Raises TablefoldError for values that a row type cannot hold.
         """
-        table = StoredTable.of(folded.table, folded.feature_rows, row_types)
+        stored = without_waste(row_types, folded.feature_rows, folded.table.shape[1])
+        table = StoredTable.of(folded.table, folded.feature_rows, stored)
         passes = Sequential(
             BuildLookup(folded.row_maps, folded.columns, dictionary),
             AttachRows(table, folded.columns, folded.projection),
+            row_types=stored,
         )
         return cls(
             graph=passes(empty_model(folded.schema)).model,

@@ -1,10 +1,10 @@
 """The manifest of a bundle whose files are written."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from tablefold.bundle import GRAPH, WEIGHTS, GoldenRows, Manifest, Method, digest
-from tablefold.exporter.options import ExportOptions
+from tablefold.exporter.options import ExportOptions, RowType
 from tablefold.model_size import Footprint, Parts, full_table_bytes
 from tablefold.trainer.checkpoint.checkpoint import Checkpoint
 
@@ -16,6 +16,7 @@ def describe_bundle(
     *,
     name: str,
     rows: int,
+    row_types: Sequence[RowType],
     false_hit_rate: float,
     parts: Parts,
     cost: Mapping[str, float],
@@ -23,9 +24,11 @@ def describe_bundle(
 ) -> Manifest:
     """Return everything about a bundle but its arrays. Its version is 1 until it is published.
 
-    `rows` are those of the folded table; `parts` are the bytes of the graph's arrays.
+    `rows` are those of the folded table, `row_types` those of the features; `parts` are the bytes of the
+    graph's arrays.
     """
     description = checkpoint.description
+    usual = options.row_type if options.row_type in row_types else row_types[0]
     distinct, dim = description.distinct_ids, description.config.dim
     return Manifest(
         name=name,
@@ -40,8 +43,12 @@ def describe_bundle(
                 max(len(row_map.keys) for row_map in feature_maps) for feature_maps in checkpoint.row_maps
             ),
         ),
-        row_type=options.row_type.value,
-        row_type_of={feature: row_type.value for feature, row_type in options.row_type_of.items()},
+        row_type=usual.value,
+        row_type_of={
+            feature.name: row_type.value
+            for feature, row_type in zip(description.feature_schema.categorical, row_types, strict=True)
+            if row_type is not usual
+        },
         network_type=options.network_type.value,
         tolerance=options.network_type.tolerance,
         lookup=options.lookup.value,

@@ -11,6 +11,12 @@ from tablefold.schema import FeatureSchema
 __all__ = ["DictionaryKind", "ExportOptions", "NetworkType", "RowType"]
 
 
+SCALE_BYTES = 4
+NARROW = 8
+"""The widest rows that share scales. Up to here int4 rows with scales of their own would take no less than
+int8 rows without, which are nearer to the values."""
+
+
 class RowType(StrEnum):
     """The stored type of a row's values."""
 
@@ -20,19 +26,27 @@ class RowType(StrEnum):
     INT4 = "int4"
 
     def bytes_of_row(self, width: int) -> int:
-        """Return the bytes of a row of `width` values, its scales included."""
+        """Return the bytes of a row of `width` values, its own scales included."""
         values = {
             RowType.FP32: 4 * width,
             RowType.FP16: 2 * width,
             RowType.INT8: width,
             RowType.INT4: (width + 1) // 2,
         }
-        return values[self] + self.bytes_of_scales
+        return values[self] + self.scales_of_row(width)
 
     @property
-    def bytes_of_scales(self) -> int:
-        """The bytes of one row's scales: a float16 step and a float16 low, or none."""
-        return 4 if self in (RowType.INT8, RowType.INT4) else 0
+    def has_scales(self) -> bool:
+        """Whether a value is a number of steps above a low."""
+        return self in (RowType.INT8, RowType.INT4)
+
+    def scales_of_row(self, width: int) -> int:
+        """Return the bytes of a row's own scales: a float16 step and low, none where rows are narrow."""
+        return SCALE_BYTES if self.has_scales and width > NARROW else 0
+
+    def scales_of_feature(self, width: int) -> int:
+        """Return the bytes of a feature's scales, where its rows are narrow: one for each of its values."""
+        return SCALE_BYTES * width if self.has_scales and width <= NARROW else 0
 
 
 class NetworkType(StrEnum):

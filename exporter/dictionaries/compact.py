@@ -76,7 +76,10 @@ class CompactDictionary:
 
     @staticmethod
     def forecast_bytes(known: Sequence[int], rows: Sequence[int]) -> tuple[int, int]:
-        """See `Dictionary`."""
+        """Return the bytes of vocabulary and of row maps before a dictionary exists, but for a few constants.
+
+        `known` and `rows` are the numbers of known ids and of their rows, for each row map.
+        """
         pools = word_pools(known, rows, [MAX_FALSE_HITS] * len(known))
         return sum(sum(pool.bytes_of_planes.values()) for pool in pools), 0
 

@@ -20,13 +20,6 @@ from tablefold.trainer.embedding.row_map import RowsOf
 class Dictionary(Protocol):
     """The known ids of all row maps, ready to be put into a graph."""
 
-    @staticmethod
-    def forecast_bytes(known: Sequence[int], rows: Sequence[int]) -> tuple[int, int]:
-        """Return the bytes of vocabulary and of row maps before a dictionary exists, but for a few constants.
-
-        `known` and `rows` are the numbers of known ids and of their rows, for each row map.
-        """
-
     @property
     def row_maps(self) -> Sequence[RowsOf]:
         """The row maps as they are stored. For known ids they equal those of the checkpoint."""

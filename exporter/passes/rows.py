@@ -71,7 +71,8 @@ class AttachRows(InPlacePass):
         """Return float32 [batch, L, w], and the column of `rows` that each of the L comes from."""
         if len(self.table.parts) == 1:
             every = np.arange(len(self.columns.feature))
-            return self.table.parts[0].packed.lookup(tape, rows), every
+            packed = self.table.parts[0].packed
+            return packed.lookup(tape, rows, self.columns.feature, padded=self.columns.pools), every
         pieces, columns, feature = [], [], self.columns.feature
         for part in self.table.parts:
             members = np.flatnonzero(np.isin(feature, part.features))
@@ -81,7 +82,8 @@ class AttachRows(InPlacePass):
             own = tape.op("Sub", [tape.op("Gather", [rows, some], {"axis": 1}), shift])
             if self.columns.pools:  # the padding row, 0, stays 0
                 own = tape.op("Max", [own, constant(tape, "tables/padding", np.int32(0))])
-            pieces.append(part.packed.lookup(tape, own))
+            within = np.searchsorted(part.features, feature[members])
+            pieces.append(part.packed.lookup(tape, own, within, padded=self.columns.pools))
             columns.append(members)
         return tape.op("Concat", pieces, {"axis": 1}), np.concatenate(columns)
 

@@ -39,7 +39,7 @@ class StoredTable:
         """
         features = np.arange(len(row_types))
         if len(set(row_types)) == 1:  # the usual case copies nothing
-            packed = pack(table, row_types[0])
+            packed = pack(table, row_types[0], feature_rows)
             shift = np.zeros(len(features), np.int32)
             one = _Part(features=features, shift=shift, fused=slice(None), packed=packed)
             return cls(parts=(one,), rows=len(table))
@@ -50,9 +50,8 @@ class StoredTable:
             ranges = [np.arange(starts[feature], starts[feature + 1]) for feature in members]
             fused = np.concatenate([np.arange(PADDING_ROWS), *ranges])
             shift = (starts[:-1] - np.searchsorted(fused, starts[:-1])).astype(np.int32)
-            parts.append(
-                _Part(features=members, shift=shift, fused=fused, packed=pack(table[fused], row_type))
-            )
+            packed = pack(table[fused], row_type, [feature_rows[feature] for feature in members])
+            parts.append(_Part(features=members, shift=shift, fused=fused, packed=packed))
         return cls(parts=tuple(parts), rows=len(table))
 
     def vectors(self) -> np.ndarray:

@@ -21,7 +21,7 @@ from tablefold.exporter.folded import GivenTable
 from tablefold.exporter.footprint_forecast import forecast_footprint
 from tablefold.exporter.graph import empty_model, value_named
 from tablefold.exporter.network_graph import export_network
-from tablefold.exporter.options import DictionaryKind, ExportOptions, RowType
+from tablefold.exporter.options import NARROW, DictionaryKind, ExportOptions, RowType
 from tablefold.exporter.passes.element_gathers import QuickenElementGathers
 from tablefold.exporter.passes.lookup import ROWS, BuildLookup, build_dictionary
 from tablefold.exporter.passes.network import AttachNetwork
@@ -29,6 +29,7 @@ from tablefold.exporter.passes.rows import VECTORS, AttachRows
 from tablefold.exporter.proof.probes import EDGES
 from tablefold.exporter.tables.packed_rows import pack
 from tablefold.exporter.tables.stored_table import StoredTable
+from tablefold.exporter.tables.waste import describe_waste, table_bytes, without_waste
 from tablefold.schema import (
     MISSING,
     CategoricalFeature,
@@ -252,28 +253,56 @@ def test_every_operator_is_one_that_cpu_and_cuda_both_have(
     ("row_type", "worst"),
     [(RowType.FP32, 0), (RowType.FP16, 5e-4), (RowType.INT8, 1 / 510), (RowType.INT4, 1 / 30)],
 )
-@pytest.mark.parametrize("width", [1, 2, 5, 16])
+@pytest.mark.parametrize("width", [1, 2, 5, 9, 16])
 def test_rows_cost_what_they_should_and_lose_no_more_than_half_a_step(
     row_type: RowType, worst: float, width: int
 ) -> None:
     table = np.random.default_rng(3).normal(0, 1, (1000, width)).astype(np.float32)
     table[5], table[6], table[7] = 0, 1e-7, 6e4
-    packed = pack(table, row_type)
+    table[0] = 0  # padding
+    packed = pack(table, row_type, [99, 900])
     size = packed.table.nbytes + (0 if packed.scales is None else packed.scales.nbytes)
-    assert size == 1000 * row_type.bytes_of_row(width)
-    # A step is rounded up to a float16 that covers the row from its float16 low on.
-    reach = (
-        np.ptp(table, axis=1, keepdims=True) * (1 + 2**-9) + np.abs(table).max(axis=1, keepdims=True) / 500
+    assert size == table_bytes(row_type, [99, 900], width)
+    # A step is rounded up to a float16 that covers the values from their float16 low on.
+    groups = [(table[i : i + 1], 1) for i in range(1000)]
+    if width <= NARROW:
+        groups = [(table[:1], 1), (table[1:100], 0), (table[100:], 0)]
+    reach = np.concatenate(
+        [
+            np.ones_like(own)
+            * (
+                np.ptp(own, axis=axis, keepdims=True) * (1 + 2**-9)
+                + np.abs(own).max(axis=axis, keepdims=True) / 500
+            )
+            for own, axis in groups
+        ]
     )
     loss = np.abs(packed.vectors() - table)
     assert (loss <= np.maximum(reach * worst, 1e-6)).all() or row_type is RowType.FP16
     assert (loss <= np.maximum(np.abs(table) * 5e-4, 1e-6)).all() or row_type is not RowType.FP16
-    assert not packed.vectors()[5].any()
+    assert not packed.vectors()[0].any()
+    assert not packed.vectors()[5].any() or packed.shares_scales
+
+
+def test_no_row_type_takes_as_many_bytes_as_a_finer_one() -> None:
+    types = list(RowType)
+    for width, rows in product((1, 2, 3, 4, 7, 8, 9, 64), (1, 2, 5, 1000)):
+        sizes = [table_bytes(row_type, [rows, 3], width) for row_type in types]
+        for row_type in types:
+            (stored, _) = without_waste([row_type] * 2, [rows, 3], width)
+            assert types.index(stored) <= types.index(row_type)  # types go from fine to coarse
+            assert sizes[types.index(stored)] == min(sizes[: types.index(row_type) + 1])
+            assert all(size > sizes[types.index(stored)] for size in sizes[: types.index(stored)])
+    assert without_waste([RowType.INT4, RowType.FP32], [1000, 5], 1) == [RowType.INT8, RowType.FP32]
+    assert without_waste([RowType.INT4, RowType.INT8], [1000, 1000], 2) == [RowType.INT4, RowType.INT8]
+    told = describe_waste(["a", "b", "c"], ["int4", "int4", "fp16"], ["int8", "int8", "fp16"])
+    assert told == "; rows of a and 1 more are stored as int8: int4 would take no fewer bytes"
+    assert describe_waste(["a"], ["int4"], ["int4"]) == ""
 
 
 def test_values_beyond_float16_are_refused_in_fewer_bits() -> None:
     with pytest.raises(TablefoldError, match="beyond 65,504 cannot be stored as int8"):
-        pack(np.full((2, 2), 1e5, np.float32), RowType.INT8)
+        pack(np.full((2, 2), 1e5, np.float32), RowType.INT8, [1])
 
 
 def test_passes_say_what_they_need() -> None:
@@ -306,7 +335,7 @@ def test_parts_count_every_array_once() -> None:
     model, _, _ = vectors_graph(schema, unfused, np.ones((102, 4), np.float32), [RowType.INT8])
     parts = count_parts(model)
     assert parts.tables == 102 * 4
-    assert parts.scales == 102 * 4
+    assert parts.scales == 4 * 4 + 4  # a step and a low of each dimension; the feature of the column
     assert parts.total == sum(
         v.const_value.nbytes for v in model.graph.initializers.values() if v.const_value
     )
