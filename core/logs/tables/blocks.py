@@ -159,9 +159,7 @@ def _end_of_records(content: bytes, quotes: np.ndarray | None, *, last: bool) ->
 
 def _without_blank_lines(content: bytes, end: int) -> int:
     """Return the end of the last record that is not blank."""
-    text_end = end
-    while text_end and content[text_end - 1] in b"\r\n":
-        text_end -= 1
+    text_end = len(content[:end].rstrip(b"\r\n"))
     newline = content.find(b"\n", text_end, end)
     return 0 if not text_end else end if newline < 0 else newline + 1
 
