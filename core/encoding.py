@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterable
 import numpy as np
 import xxhash
 
+from tablefold.printable import shown
 from tablefold.schema import MISSING, Encoding
 
 
@@ -25,17 +26,17 @@ def hash_string(value: str) -> int:
 def parse_int(value: str) -> int:
     """Parse a decimal number. Raises ValueError if it does not fit into 64 bits."""
     if not re.fullmatch(r"[+-]?[0-9]+", value, re.ASCII):
-        raise ValueError(f"{value!r} is not a whole number")
+        raise ValueError(f"{shown(value)} is not a whole number")
     number = int(value)
     if not MISSING < number < 1 << 63:
-        raise ValueError(f"{value!r} does not fit into a signed 64-bit id")
+        raise ValueError(f"{shown(value)} does not fit into a signed 64-bit id")
     return number
 
 
 def parse_hex32(value: str) -> int:
     """Parse 1 to 8 hexadecimal digits as an unsigned number. Raises ValueError for anything else."""
     if not 1 <= len(value) <= 8 or not set(value) <= set("0123456789abcdefABCDEF"):
-        raise ValueError(f"{value!r} is not 1 to 8 hexadecimal digits")
+        raise ValueError(f"{shown(value)} is not 1 to 8 hexadecimal digits")
     return int(value, 16)
 
 

@@ -35,7 +35,7 @@ exits with 1; the server answers INTERNAL with a fixed text and logs the traceba
 
 from typing import ClassVar
 
-from tablefold.printable import printable
+from tablefold.printable import printable, shortened
 
 
 class TablefoldError(Exception):
@@ -110,6 +110,9 @@ class RequestError(TablefoldError):
     """The name of the gRPC status code."""
     reason: ClassVar[str]
     """The value of the label `reason` in the server's metrics."""
+
+    def __init__(self, message: str = "") -> None:
+        super().__init__(shortened(message))  # it travels in a header, which gRPC bounds to 8 KiB
 
 
 class InvalidRequest(RequestError):

@@ -2,10 +2,7 @@
 
 from pydantic import ValidationError
 
-from tablefold.printable import printable, shortened
-
-MOST_LETTERS = 100
-"""Of a value."""
+from tablefold.printable import VALUE_LETTERS, printable, shortened, shown
 
 
 def first_fault(error: ValidationError) -> str:
@@ -14,5 +11,5 @@ def first_fault(error: ValidationError) -> str:
     place = ".".join(str(part) for part in first["loc"])
     problem = first["msg"].removeprefix("Value error, ")
     if first["type"] not in ("missing", "value_error"):
-        problem += f", not {shortened(repr(first['input']), MOST_LETTERS)}"
-    return printable(f"{shortened(place, MOST_LETTERS)}: {problem}" if place else problem)
+        problem += f", not {shown(first['input'])}"
+    return printable(f"{shortened(place, VALUE_LETTERS)}: {problem}" if place else problem)

@@ -9,6 +9,7 @@ import numpy as np
 from tablefold.client.values.arrays import EncodedIds, as_array, table_of_rows
 from tablefold.encoding import ENCODERS, hash_string
 from tablefold.errors import InvalidRequest
+from tablefold.printable import shown
 from tablefold.schema import MISSING, CategoricalFeature, Encoding
 
 logger = logging.getLogger(__name__)
@@ -122,7 +123,7 @@ def _id_of(feature: CategoricalFeature, value: Any) -> int:
                 text = value.decode() if isinstance(value, bytes) else value
                 return ENCODERS[feature.encoding](text) if text else MISSING
             except UnicodeError:
-                raise ValueError(f"{value!r} is not text in UTF-8") from None
+                raise ValueError(f"{shown(value)} is not text in UTF-8") from None
         case float() | np.floating():
             number = float(value)
             if np.isnan(number):
@@ -130,9 +131,9 @@ def _id_of(feature: CategoricalFeature, value: Any) -> int:
             if feature.encoding is Encoding.INT and number.is_integer() and abs(number) < EXACT_FLOATS:
                 return int(number)
             remedy = "a whole number below 2^53" if feature.encoding is Encoding.INT else "text"
-            raise ValueError(f"{value!r} is a float; give {remedy}")
+            raise ValueError(f"{shown(value)} is a float; give {remedy}")
         case int() | np.integer():
             if feature.encoding is Encoding.HEX32:
                 raise ValueError(f"{value} is a number; give its hexadecimal digits as text")
             return ENCODERS[feature.encoding](str(int(value)))
-    raise ValueError(f"{value!r} is {type(value).__name__}; give numbers or text")
+    raise ValueError(f"{shown(value)} is {type(value).__name__}; give numbers or text")

@@ -6,6 +6,7 @@ import numpy as np
 
 from tablefold.client.values.arrays import as_array
 from tablefold.errors import InvalidRequest
+from tablefold.printable import shown
 
 
 def dense_numbers(name: str, values: Any) -> np.ndarray:
@@ -41,4 +42,6 @@ def _number(name: str, row: int, value: Any) -> float:
                 return float(value)
             except OverflowError:
                 return float("inf")
-    raise InvalidRequest(f"feature {name!r}, row {row}: {value!r} is {type(value).__name__}, not a number")
+    raise InvalidRequest(
+        f"feature {name!r}, row {row}: {shown(value)} is {type(value).__name__}, not a number"
+    )

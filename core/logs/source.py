@@ -11,7 +11,7 @@ import polars as pl
 from tablefold.errors import LogError
 from tablefold.logs.log import Log
 from tablefold.logs.splits import Part, SplitRule
-from tablefold.printable import printable, shortened
+from tablefold.printable import printable, shortened, shown
 from tablefold.schema import FeatureSchema
 
 COLUMNS_NAMED = 40
@@ -36,14 +36,14 @@ class RawBatch:
     def shown(self, row: int, column: str) -> str:
         """Return a raw value as a message shows it."""
         value = self.frame[column][row]
-        return repr(value.to_list() if isinstance(value, pl.Series) else value)
+        return shown(value.to_list() if isinstance(value, pl.Series) else value)
 
     @property
     def header(self) -> str:
         """The names of the columns as a message shows them."""
-        shown = [printable(shortened(name, NAME_LETTERS)) for name in self.columns[:COLUMNS_NAMED]]
+        names = [printable(shortened(name, NAME_LETTERS)) for name in self.columns[:COLUMNS_NAMED]]
         more = len(self.columns) - COLUMNS_NAMED
-        return ", ".join(shown) + (f" and {more:,} more" if more > 0 else "")
+        return ", ".join(names) + (f" and {more:,} more" if more > 0 else "")
 
     def refuse(self, row: int, problem: str, feature: str | None = None) -> NoReturn:
         """Raise LogError about a row of the frame."""

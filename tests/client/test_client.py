@@ -10,6 +10,7 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+import grpc
 import numpy as np
 import polars as pl
 import pytest
@@ -27,6 +28,7 @@ from tablefold.errors import (
     Unimplemented,
     UsageError,
 )
+from tablefold.protos import tablefold_pb2 as pb
 from tablefold.schema import MISSING, Encoding, FeatureSchema
 from tests.client.conftest import TLS, Server
 from tests.server.conftest import SCHEMA, draw_rows, probability_of, write_bundle
@@ -317,3 +319,22 @@ def of_texts(version: int) -> np.ndarray:
     """What a version of that schema gives for one row: age 1, price 2, user "5", item 6, tag "a"."""
     ids = np.array([[*encode(["5"], Encoding.STRING), 6, *encode(["a"], Encoding.STRING), MISSING]])
     return probability_of(np.array([[1, 2]], np.float32), ids, version, with_texts_for_users())
+
+
+def test_a_value_of_megabytes_is_refused_with_a_part_of_it(toy: Server) -> None:
+    """A status travels in a header, which gRPC bounds."""
+    long = "x" * 2_000_000
+    with Client(toy.address) as client:
+        with pytest.raises(InvalidRequest, match=r"'x{49} \.\.\. x{49}' is not a whole number") as error:
+            client.predict("toy", FEATURES | {"user": [5, long, None]})
+        assert len(str(error.value)) < 300
+        channel = grpc.insecure_channel(toy.address)
+        predict = channel.unary_unary("/tablefold.v1.Tablefold/Predict")
+        request = pb.PredictRequest(model="toy")
+        request.candidates.add(name="user").texts.values.append(long)
+        for text in (request.SerializeToString(), pb.PredictRequest(model=long).SerializeToString()):
+            with pytest.raises(grpc.RpcError) as refused:
+                predict(text, timeout=10)
+            assert refused.value.code().name in ("INVALID_ARGUMENT", "NOT_FOUND")
+            assert len(refused.value.details()) < 2100
+        channel.close()

@@ -11,6 +11,7 @@ from tablefold.encoding import encode
 from tablefold.errors import LogError
 from tablefold.logs.parsing import columns
 from tablefold.logs.source import RawBatch
+from tablefold.printable import shown
 from tablefold.schema import MISSING, Encoding, FeatureSchema
 
 logger = logging.getLogger(__name__)
@@ -61,7 +62,7 @@ class Fault:
 
     def refuse(self, batch: RawBatch) -> NoReturn:
         """Raise LogError."""
-        batch.refuse(self.row, f"{self.value!r} is not {self.expected}", self.feature)
+        batch.refuse(self.row, f"{shown(self.value)} is not {self.expected}", self.feature)
 
 
 def first_fault(batch: RawBatch, schema: FeatureSchema, lists: pl.DataFrame) -> Fault | None:
