@@ -45,11 +45,11 @@ class LookupGraph:
         passes = Sequential(
             BuildLookup(folded.row_maps, folded.columns, dictionary),
             AttachRows(table, folded.columns, folded.projection),
-            row_types=stored,
         )
         return cls(
             graph=passes(empty_model(folded.schema)).model,
             stored_model=folded_model(checkpoint, dictionary.row_maps, table.vectors(), folded.projection),
+            row_types=stored,
         )
 
     def false_hits(self, trained: CTRModel, log: Log) -> np.ndarray:
