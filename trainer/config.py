@@ -66,12 +66,13 @@ class TrainConfig(BaseModel):
 
 
 CHOSEN = (
-    "known_from", "epochs", "batch_size", "embedding_lr", "l2", "first_stage_l2", "network", "bottom", "top",
+    "known_from", "warm_start", "epochs", "batch_size", "embedding_lr", "l2", "first_stage_l2", "network",
+    "bottom", "top",
 )  # fmt: skip
 """Fields that `train` chooses for the log where they are not given (see `defaults`)."""
 FIRST_STAGE_DIM = 2
 FIRST_STAGE_INNER_DIM = 16
-FIRST_STAGE_EPOCHS = 3
+FIRST_STAGE_EPOCHS = 8
 
 
 def cheap_stage(config: TrainConfig) -> TrainConfig:

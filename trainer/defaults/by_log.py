@@ -44,10 +44,12 @@ def describe_chosen(config: TrainConfig) -> str:
     values = {name: getattr(config, name) for name in CHOSEN}
     if config.network != "dlrm":
         del values["bottom"]
-    if not config.method.startswith("lhf"):
+    if not config.method.startswith("lhf") or config.warm_start:
         del values["first_stage_l2"]
     return " ".join(
-        f"{option_name(name)} {_text(value)}" for name, value in values.items() if value is not None
+        option_name(name) if value is True else f"{option_name(name)} {_text(value)}"
+        for name, value in values.items()
+        if value is not None and value is not False
     )
 
 

@@ -18,7 +18,7 @@ from tablefold.errors import TrainingError
 from tablefold.logs import EncodedLog, Splits
 from tablefold.schema import FeatureSchema
 from tablefold.trainer.config import TrainConfig, cheap_stage
-from tablefold.trainer.defaults.by_log import by_log, with_open
+from tablefold.trainer.defaults.by_log import SMALL_LOG, by_log, with_open
 from tablefold.trainer.embedding.vocabulary import count_vocabularies, with_known_from
 from tablefold.trainer.methods.registry import Method, needs_vectors
 from tablefold.trainer.training.callbacks import Callback
@@ -38,6 +38,8 @@ TRIED: tuple[Mapping[str, Any], ...] = (
 
 UNTRIED = 1
 """Which of them is taken where validation examples are too few to judge by."""
+COLD = 2
+"""The first of them are tried with a cheap first stage too, where a learned hash may begin warm."""
 MLET_RATE = 0.3
 """Times the rows' rate: MLET's projections, several times longer than 1, lengthen its steps."""
 
@@ -57,13 +59,15 @@ def choose_settings(
     """
     config = by_log(config, schema, len(splits.train))
     if len(splits.validation) < ENOUGH_EXAMPLES:
-        return with_open(config, _tried(config)[UNTRIED])
+        return with_open(config, _points(config)[UNTRIED])
     with TemporaryDirectory(dir=folder, prefix=".trials-") as made:
         trials = _Trials(schema, splits, Path(made), callback)
         if trials.have_first_stage(config):
             penalties = [with_open(config, {"first_stage_l2": l2}) for l2 in FIRST_STAGE_TRIED]
             config = trials.best("first stage", penalties, first_stage=True)
-        best = trials.best("settings", [with_open(config, point) for point in _tried(config)])
+        best = trials.best(
+            "settings", [with_open(config, point) for point in _tried(config, len(splits.train))]
+        )
         if "epochs" in config.model_fields_set:
             return best
         # Rates fall over all epochs, so too many are as wrong as too few, early stopping or not.
@@ -71,10 +75,19 @@ def choose_settings(
         return trials.best("epochs", [best.model_copy(update={"epochs": epochs}) for epochs in lengths])
 
 
-def _tried(config: TrainConfig) -> list[Mapping[str, Any]]:
-    if Method.parse(config.method).table == "single":
-        return list(TRIED)
-    return [{**point, "embedding_lr": point["embedding_lr"] * MLET_RATE} for point in TRIED]
+def _tried(config: TrainConfig, examples: int) -> list[dict[str, Any]]:
+    """Return the points to try; a learned hash of a log of so many training examples may begin warm."""
+    points = _points(config)
+    # Of a large log the full table, which a warm start trains first, may not fit into memory.
+    if config.method != "lhf" or config.method_of or examples >= SMALL_LOG:
+        return points
+    warm = [{**point, "warm_start": True} for point in points]
+    return [*warm, *({**point, "warm_start": False} for point in points[:COLD])]
+
+
+def _points(config: TrainConfig) -> list[dict[str, Any]]:
+    rate = 1.0 if Method.parse(config.method).table == "single" else MLET_RATE
+    return [{**point, "embedding_lr": point["embedding_lr"] * rate} for point in TRIED]
 
 
 class _Trials:

@@ -85,11 +85,28 @@ def test_the_first_stage_of_a_learned_hash_is_tried_first(tmp_path: Path, exampl
             losses[-1].append(result.validation["logloss"])
 
     watching = PerStage()
-    config = SMALL.model_copy(update={"method": "lhf", "row_ratio": 4.0, "l2": 0.0, "embedding_lr": 0.01})
+    config = SMALL.model_copy(
+        update={"method": "lhf+mlet", "row_ratio": 4.0, "l2": 0.0, "embedding_lr": 0.01}
+    )
     chosen = choose_settings(SCHEMA, examples, config, tmp_path, callback=watching)
     assert [stage.name for stage in watching.stages] == [f"first stage, trial {n} of 2" for n in (1, 2)]
     lowest = [min(of_stage) for of_stage in losses]
     assert chosen.first_stage_l2 == FIRST_STAGE_TRIED[lowest.index(min(lowest))]
+
+
+def test_a_learned_hash_is_tried_warm_and_cold_where_a_full_table_is_cheap(
+    tmp_path: Path, examples: Splits, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    watching = Watching()
+    given = {"method": "lhf", "row_ratio": 4.0, "l2": 0.0, "embedding_lr": 0.05, "first_stage_l2": 0.001}
+    config = SMALL.model_copy(update=given | {"batch_size": 32})
+    choose_settings(SCHEMA, examples, config, tmp_path, callback=watching)
+    names = [stage.name for stage in watching.stages if stage.name != "first stage"]
+    assert names == ["settings, trial 1 of 2", "settings, trial 2 of 2"]
+    monkeypatch.setattr(trials, "SMALL_LOG", 1000)
+    again = Watching()
+    choose_settings(SCHEMA, examples, config, tmp_path, callback=again)
+    assert again.stages == []
 
 
 def test_a_long_log_is_tried_on_its_last_examples(

@@ -42,7 +42,10 @@ def pairs(weight: float, examples: int = 6000, ids: int = 60) -> Splits:
     )
 
 
-def test_a_first_stage_that_collapsed_is_tried_again_with_a_smaller_l2(tmp_path: Path) -> None:
+def test_a_first_stage_that_collapsed_is_tried_again_with_a_smaller_l2(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("tablefold.trainer.config.FIRST_STAGE_EPOCHS", 3)  # with more it would leave zero
     config = LEARNED.model_copy(update={"vectors_without_dense": False})
     splits, watching = pairs(0.5), Watching()
     train(SCHEMA, splits, config, tmp_path / "m", callback=watching)
