@@ -21,7 +21,7 @@ from tablefold.trainer.config import TrainConfig, cheap_stage
 from tablefold.trainer.defaults.by_log import SMALL_LOG, by_log, with_open
 from tablefold.trainer.embedding.vocabulary import count_vocabularies, with_known_from
 from tablefold.trainer.methods.registry import Method, needs_vectors
-from tablefold.trainer.training.callbacks import Callback
+from tablefold.trainer.training.callbacks import Callback, Callbacks
 from tablefold.trainer.training.collapse import ENOUGH_EXAMPLES
 from tablefold.trainer.training.run import train
 
@@ -90,13 +90,19 @@ def _points(config: TrainConfig) -> list[dict[str, Any]]:
     return [{**point, "embedding_lr": point["embedding_lr"] * rate} for point in TRIED]
 
 
+class _WithoutTest(Callbacks):
+    def on_test(self, test: dict[str, float]) -> None:
+        """Say nothing: they are validation examples."""
+
+
 class _Trials:
     """Trains on the last examples; validation examples stand in for those of the test."""
 
     def __init__(
         self, schema: FeatureSchema, splits: Splits, folder: Path, callback: Callback | None
     ) -> None:
-        self._schema, self._folder, self._callback = schema, folder, callback
+        self._schema, self._folder = schema, folder
+        self._callback = _WithoutTest([callback] if callback else [])
         log, first = splits.train, max(0, len(splits.train) - TRIAL_EXAMPLES)
         one_label = len(np.unique(log.labels[first:])) < 2  # nothing to learn from: take all
         examples = log if first == 0 or one_label else log.take(np.arange(first, len(log)))

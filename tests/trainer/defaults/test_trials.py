@@ -25,7 +25,11 @@ def examples() -> Splits:
 def test_the_best_of_the_trials_is_chosen_and_nothing_is_left_of_them(
     tmp_path: Path, examples: Splits
 ) -> None:
-    watching = Watching()
+    class NoTest(Watching):
+        def on_test(self, test: dict[str, float]) -> None:
+            pytest.fail("a trial has no test examples")
+
+    watching = NoTest()
     chosen = choose_settings(SCHEMA, examples, SMALL, tmp_path, callback=watching)
     best = min(zip(watching.epochs, TRIED, strict=True), key=lambda pair: pair[0].validation["logloss"])[1]
     assert (chosen.l2, chosen.embedding_lr, chosen.epochs) == (best["l2"], best["embedding_lr"], 1)
