@@ -43,6 +43,7 @@ async def measure(name: str, target: Target, token: str | None) -> Measured:
         async with observed(target, token) as seen:
             loop = asyncio.get_running_loop()
             await loop.run_in_executor(attacker, os.getpid)  # imports are not part of the flood
+            await seen.begun()
             await asyncio.sleep(CALM_SECONDS)
             began = time.monotonic()
             idle = max(seen.memory(began - 1, began))
@@ -54,7 +55,7 @@ async def measure(name: str, target: Target, token: str | None) -> Measured:
             return Measured(
                 name,
                 ended,
-                seen.waits(began - CALM_SECONDS + 1, began),
+                seen.waits(began - CALM_SECONDS, began),
                 seen.waits(began, over),
                 seen.waits(over, over + CALM_SECONDS - 2),
                 max(seen.memory(began, end)) - idle,

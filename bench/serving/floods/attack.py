@@ -6,7 +6,7 @@ import resource
 from collections import Counter
 from collections.abc import Awaitable, Callable
 
-from bench.serving.floods import costly_messages, many_calls, raw_frames
+from bench.serving.floods import costly_messages, held_calls, many_calls, raw_frames
 from bench.serving.floods.target import Target
 
 FLOODS: dict[str, Callable[[Target], Awaitable[Counter[str]]]] = {
@@ -22,13 +22,15 @@ FLOODS: dict[str, Callable[[Target], Awaitable[Counter[str]]]] = {
         costly_messages.nested_groups,
         costly_messages.compressed_bombs,
         costly_messages.large_request_ids,
-        many_calls.half_sent,
-        many_calls.half_sent_on_many_connections,
-        many_calls.announced,
-        many_calls.streams_that_never_read,
-        many_calls.replies_never_read,
-        many_calls.replies_read_by_the_byte,
-        many_calls.without_the_token,
+        held_calls.half_sent,
+        held_calls.half_sent_on_many_connections,
+        held_calls.half_sent_on_streams,
+        held_calls.headers_only,
+        held_calls.announced,
+        held_calls.streams_that_never_read,
+        held_calls.replies_never_read,
+        held_calls.replies_read_by_the_byte,
+        held_calls.without_the_token,
         many_calls.calls_at_once,
         many_calls.calls_at_once_of_a_real_client,
         many_calls.streams,

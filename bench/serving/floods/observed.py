@@ -43,6 +43,7 @@ class Observed:
         self._processes = [psutil.Process(pid) for pid in target.pids]
         self._calls: list[Call] = []
         self._memory: list[tuple[float, int]] = []
+        self._begun = asyncio.Event()
 
     def waits(self, start: float, end: float) -> Waits:
         """Of calls that were due then."""
@@ -79,10 +80,15 @@ class Observed:
             self._memory.append((time.monotonic(), self._resident()))
             await asyncio.sleep(SAMPLE_SECONDS)
 
+    async def begun(self) -> None:
+        """Wait until the client has been answered."""
+        await self._begun.wait()
+
     async def _read(self, lines: asyncio.StreamReader) -> None:
         async for line in lines:
             due, seconds, status = line.split()
             self._calls.append(Call(float(due), float(seconds), status.decode()))
+            self._begun.set()
 
 
 def alive(process: psutil.Process) -> bool:

@@ -103,13 +103,16 @@ async def slow_http(target: Target, count: int = 500) -> Counter[str]:
     """500 requests to the metrics port, a byte a second; beside them, whether the server says it lives."""
     host, _, port = target.http.rpartition(":")
     seen, writers = Counter[str](), []
-    for _ in range(count):
+
+    async def connect() -> None:
         try:
             _, writer = await asyncio.wait_for(asyncio.open_connection(host, int(port)), 2)
             writers.append(writer)
             writer.write(b"GET /metrics HTTP/1.1\r\n")
         except OSError as error:
             seen[type(error).__name__] += 1
+
+    await asyncio.gather(*(connect() for _ in range(count)))
     for _ in range(round(target.hold_seconds)):
         for writer in writers:
             writer.write(b"x")
