@@ -50,7 +50,7 @@ class StoredTable:
             ranges = [np.arange(starts[feature], starts[feature + 1]) for feature in members]
             fused = np.concatenate([np.arange(PADDING_ROWS), *ranges])
             shift = (starts[:-1] - np.searchsorted(fused, starts[:-1])).astype(np.int32)
-            packed = pack(table[fused], row_type, [feature_rows[feature] for feature in members])
+            packed = pack(table[fused], row_type, [feature_rows[int(feature)] for feature in members])
             parts.append(_Part(features=members, shift=shift, fused=fused, packed=packed))
         return cls(parts=tuple(parts), rows=len(table))
 
