@@ -119,6 +119,10 @@ class Manifest(BaseModel):
     """exact: the dictionary has its keys. compact: it has none, and unknown ids may pass for known ones."""
     false_hit_rate: Annotated[float, Field(ge=0, le=1)] = 0.0
     """The largest share of a feature's unknown ids that pass for known ones. Known ids are always found."""
+    false_hit_rate_of: dict[str, Annotated[float, Field(ge=0, le=1)]] = {}
+    """That share by feature, where it is above 0."""
+    entropy_bytes: Annotated[int, Field(ge=0)] | None = None
+    """The fewest bytes that could say which row each known id has: ids times entropy of their rows."""
     footprint: Footprint
     metrics: dict[str, float] = {}
     """Of the trained model on examples it was not trained on: validation_auc, test_logloss, ..."""

@@ -68,6 +68,8 @@ def export(
         folder,
         f": verified equal to the checkpoint; {footprint.parts.total:,} bytes, everything counted, where the "
         f"bare fp32 table alone takes {footprint.baseline_fp32:,} ({footprint.compression:.2f}x); "
+        f"dictionary and row maps {footprint.parts.vocabulary + footprint.parts.row_maps:,} bytes, "
+        f"{manifest.entropy_bytes:,} at the least by the entropy of their rows; "
         f"{describe_cost(manifest.metrics)}{describe_waste(names, asked, stored)}",
     )
 

@@ -6,7 +6,7 @@ The bundle is a draft until the end. A failed proof, or a quality that fewer bit
 nothing behind.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import onnx_ir as ir
@@ -15,6 +15,7 @@ from tablefold.atomic import write_text
 from tablefold.bundle import GRAPH, WEIGHTS
 from tablefold.exporter import config_pbtxt
 from tablefold.exporter.byte_counts import count_parts
+from tablefold.exporter.dictionaries.entropy import entropy_bytes
 from tablefold.exporter.folded import Folded, fold, folded_model
 from tablefold.exporter.lookup_graph import LookupGraph
 from tablefold.exporter.manifest import describe_bundle
@@ -97,13 +98,23 @@ def export(
             name=name,
             rows=len(folded.table),
             row_types=lookup.row_types,
-            false_hit_rate=max(dictionary.false_hit_rates),
+            false_hit_rate_of=_by_feature(dictionary.false_hit_rates, folded),
+            entropy=entropy_bytes(folded.row_maps),
             parts=count_parts(graph),
             cost=cost,
             golden=choose_golden_rows(draft, expected),
         )
         write_text(repository / name / "config.pbtxt", config_pbtxt.render(name, schema))
         return publish(draft, repository / name, manifest, version)
+
+
+def _by_feature(rates: Sequence[float], folded: Folded) -> dict[str, float]:
+    """Return the largest rate of each feature's row maps."""
+    names = [feature.name for feature in folded.schema.categorical]
+    largest = dict.fromkeys(names, 0.0)
+    for rate, feature in zip(rates, folded.columns.feature_of_row_map, strict=True):
+        largest[names[feature]] = max(rate, largest[names[feature]])
+    return largest
 
 
 def _fold_and_compute(checkpoint: Checkpoint, folded: Folded, lookup: LookupGraph) -> list[ExpectedValues]:

@@ -11,6 +11,7 @@ import pytest
 from tablefold.errors import TablefoldError
 from tablefold.exporter.byte_counts import count_parts
 from tablefold.exporter.dictionaries.compact import CompactDictionary
+from tablefold.exporter.dictionaries.entropy import entropy_bytes
 from tablefold.exporter.dictionaries.static_function import Layout, evaluate, solve
 from tablefold.exporter.graph import empty_model, value_named
 from tablefold.exporter.options import DictionaryKind
@@ -182,3 +183,13 @@ def test_every_known_id_is_exact_whatever_words_its_features_have(seed: int) -> 
     assert np.array_equal(got, columns.rows(dictionary.row_maps, ids))
     for rate, asked in zip(dictionary.false_hit_rates, rates, strict=True):
         assert rate <= max(asked, 2.0**-12) + 0.01
+
+
+def test_the_entropy_of_rows_is_the_least_that_a_dictionary_takes() -> None:
+    def of(rows: list[int]) -> RowMap:
+        known = np.array(rows, np.int64)
+        return RowMap(keys=np.arange(len(known)), rows=known, hashed_first=9, hashed_rows=1)
+
+    assert entropy_bytes([of([])]) == 0
+    assert entropy_bytes([of([5] * 80)]) == 0
+    assert entropy_bytes([of([0, 1, 2, 3] * 4), of([7, 8] * 4)]) == 4 + 1

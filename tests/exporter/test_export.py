@@ -133,6 +133,13 @@ def test_a_compact_dictionary_is_right_for_known_ids_and_tells_its_rate_of_false
     assert manifest.lookup == "compact"
     assert 0 < manifest.false_hit_rate <= 1 / 64
     assert exact.false_hit_rate == 0
+    assert max(manifest.false_hit_rate_of.values()) == manifest.false_hit_rate
+    assert exact.false_hit_rate_of == {}
+    assert manifest.entropy_bytes == exact.entropy_bytes
+    assert manifest.entropy_bytes is not None
+    assert (
+        0 < manifest.entropy_bytes < manifest.footprint.parts.vocabulary + manifest.footprint.parts.row_maps
+    )
     sizes = [m.footprint.parts.vocabulary + m.footprint.parts.row_maps for m in (manifest, exact)]
     assert sizes[0] < sizes[1] / 2.5
     # Rows made of ids in the dictionary give the checkpoint's probabilities.
