@@ -115,7 +115,8 @@ async def slow_http(target: Target, count: int = 500) -> Counter[str]:
     await asyncio.gather(*(connect() for _ in range(count)))
     for _ in range(round(target.hold_seconds)):
         for writer in writers:
-            writer.write(b"x")
+            if not writer.is_closing():
+                writer.write(b"x")
         began = time.monotonic()
         seen[await asyncio.to_thread(lives, f"http://{target.http}/livez")] += 1
         seen["slowest sign of life, ms"] = max(
