@@ -19,6 +19,7 @@
         ├── DeadlineUnreachable   RESOURCE_EXHAUSTED
         ├── BytesExceeded         RESOURCE_EXHAUSTED
         ├── CallsExceeded         RESOURCE_EXHAUSTED
+        ├── MessageTooLarge       RESOURCE_EXHAUSTED
         ├── SlowMessage           RESOURCE_EXHAUSTED
         ├── DeadlineExceeded      DEADLINE_EXCEEDED
         ├── Unavailable           UNAVAILABLE
@@ -155,6 +156,13 @@ class CallsExceeded(RequestError):
 
     status = "RESOURCE_EXHAUSTED"
     reason = "inflight_calls"
+
+
+class MessageTooLarge(RequestError):
+    """The message has more bytes than one may have."""
+
+    status = "RESOURCE_EXHAUSTED"
+    reason = "message_size"
 
 
 class SlowMessage(RequestError):

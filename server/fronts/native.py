@@ -18,8 +18,8 @@ import grpc
 from pygrpc_native import EVENT_CALL, NativeGrpcFront
 
 from tablefold.errors import (
-    BytesExceeded,
     CallsExceeded,
+    MessageTooLarge,
     RequestError,
     Unauthenticated,
     UsageError,
@@ -205,7 +205,7 @@ class NativeFront:
 
     def _check(self, size: int) -> None:
         if size > self._options.max_message_bytes:
-            raise BytesExceeded(
+            raise MessageTooLarge(
                 f"the message has {size} bytes, and at most {self._options.max_message_bytes} are taken "
                 "(--max-message-bytes)"
             )

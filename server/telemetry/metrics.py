@@ -3,15 +3,16 @@
 Each server has a registry of its own, so that two servers in one process do not mix.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict
 
-from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
+from prometheus_client import CollectorRegistry, Counter, Gauge
 from prometheus_client.core import GaugeMetricFamily
 from prometheus_client.registry import Collector
 
 from tablefold.errors import RequestError, UnexpectedStatus, Unimplemented
 from tablefold.model_size import Parts
+from tablefold.server.telemetry.distribution import Distributions
 from tablefold.server.telemetry.memory import process_memory
 
 SECONDS_BUCKETS = (
@@ -86,12 +87,8 @@ class Metrics:
         self.rows = Counter(
             "tablefold_rows", "Rows answered with a probability.", ["model"], registry=self.registry
         )
-        self.batch_rows = Histogram(
-            "tablefold_batch_rows",
-            "Rows of a batch.",
-            ["model"],
-            buckets=ROWS_BUCKETS,
-            registry=self.registry,
+        self.batch_rows = self._distributions(
+            "tablefold_batch_rows", "Rows of a batch.", "model", ROWS_BUCKETS
         )
         self.queue_seconds = self._seconds("queue", "From a call's acceptance to its last batch.", "model")
         self.compute_seconds = self._seconds("compute", "The engine's time for a batch.", "model")
@@ -100,7 +97,6 @@ class Metrics:
             "tablefold_calls", "Finished calls.", ["method", "status"], registry=self.registry
         )
         self._counters: dict[tuple[str, str], Counter] = {}
-        self._histograms: dict[str, Histogram] = {}
         self._refusals = Counter(
             "tablefold_refusals", "Calls that got an error, by reason.", ["reason"], registry=self.registry
         )
@@ -126,10 +122,7 @@ class Metrics:
         if counter is None:  # looking the labels up costs more than counting
             counter = self._counters[method, status] = self._calls.labels(method, status)
         counter.inc()
-        histogram = self._histograms.get(method)
-        if histogram is None:
-            histogram = self._histograms[method] = self._call_seconds.labels(method)
-        histogram.observe(seconds)
+        self._call_seconds.labels(method).observe(seconds)
         if reason is not None:
             self._refusals.labels(reason).inc()
 
@@ -143,10 +136,13 @@ class Metrics:
         self._calls.labels(UNKNOWN_METHOD, Unimplemented.status).inc()
         self._refusals.labels(Unimplemented.reason).inc()
 
-    def _seconds(self, name: str, text: str, label: str) -> Histogram:
-        return Histogram(
-            f"tablefold_{name}_seconds", text, [label], buckets=SECONDS_BUCKETS, registry=self.registry
-        )
+    def _seconds(self, name: str, text: str, label: str) -> Distributions:
+        return self._distributions(f"tablefold_{name}_seconds", text, label, SECONDS_BUCKETS)
+
+    def _distributions(self, name: str, text: str, label: str, bounds: Sequence[float]) -> Distributions:
+        distributions = Distributions(name, text, label, bounds)
+        self.registry.register(distributions)
+        return distributions
 
 
 class _QueueCollector(Collector):

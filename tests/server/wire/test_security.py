@@ -154,9 +154,9 @@ async def test_a_version_that_is_loading_is_unavailable(tmp_path, toy, token_fil
         repository.unload("toy")
         versions, load = repository.models["toy"], repository.models["toy"]._load
 
-        async def slow(folder, size):
+        async def slow(*arguments):
             await gate.wait()
-            return await load(folder, size)
+            return await load(*arguments)
 
         versions._load = slow
         loading = asyncio.create_task(repository.load("toy"))
