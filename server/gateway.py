@@ -70,7 +70,7 @@ class Gateway:
         self._methods = GrpcioMethods(
             parts.metrics,
             parts.health.draining,
-            MessageReader(min(MAX_READS, max(2, reads))),
+            MessageReader(min(MAX_READS, max(4, reads)), self.budget),
             max_streams=options.max_streams,
             token=parts.token,
         )

@@ -173,6 +173,9 @@ def channel_options(options: ServeOptions) -> list[tuple[str, int]]:
         ("grpc.max_send_message_length", options.max_message_bytes),
         ("grpc.so_reuseport", 1),  # `Port` keeps it for us alone
         ("grpc.max_concurrent_streams", options.max_connection_calls),
+        # gRPC counts calls that have ended until Python lets go of them; so a client that keeps to the limit
+        # would meet it.
+        ("grpc.http2.max_deallocating_streams", options.max_connection_calls),
         ("grpc.max_allowed_incoming_connections", options.max_connections),
         # A call that nobody reads then holds its window of 64 KB, whatever the speed of the line.
         ("grpc.http2.bdp_probe", 0),

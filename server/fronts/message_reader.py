@@ -6,84 +6,127 @@ registered as streams of requests, since gRPC reads a single request by itself.
 """
 
 import asyncio
-from collections import OrderedDict, deque
-from typing import Any
+from collections import OrderedDict, defaultdict, deque
+from typing import Any, NamedTuple
 
 import grpc.aio
 
 from tablefold.errors import SlowMessage
+from tablefold.server.fronts.byte_budget import ByteBudget
 
 PATIENCE_SECONDS = 0.1
 """While others wait, how long a message may take to come."""
+WINDOW_BYTES = 64 << 10
+"""What gRPC takes of a message that nobody reads."""
+
+
+class Reading(NamedTuple):
+    """A call that is read."""
+
+    began: float
+    peer: str
 
 
 class MessageReader:
-    """Belongs to the event loop. `slots`: calls that are read at once."""
+    """Belongs to the event loop. `slots`: calls that are read at once.
 
-    def __init__(self, slots: int) -> None:
-        self._free = slots
-        self._reading: OrderedDict[asyncio.Timeout, float] = OrderedDict()
-        """By when they began, oldest first."""
-        self._waiting: deque[asyncio.Future[None]] = deque()
+    A connection may hold no more slots than it leaves free: whoever comes next always finds one.
+    """
+
+    def __init__(self, slots: int, budget: ByteBudget) -> None:
+        self._free, self._budget = slots, budget
+        self._held: defaultdict[str, int] = defaultdict(int)
+        """Slots by connection."""
+        self._reading: OrderedDict[asyncio.Task[Any], Reading] = OrderedDict()
+        """Oldest first."""
+        self._evicted: set[asyncio.Task[Any]] = set()
+        self._waiting: OrderedDict[str, deque[asyncio.Future[None]]] = OrderedDict()
+        """By connection; they take turns."""
         self._eviction: asyncio.TimerHandle | None = None
 
     async def read(self, context: Any) -> bytes | None:
         """Return the next message of a call; None at its end.
 
-        Raises SlowMessage where it took too long while others waited.
+        Raises SlowMessage where it took too long while others waited, and BytesExceeded where so many wait.
         """
-        if self._free and not self._waiting:
-            self._free -= 1
+        peer = context.peer()
+        if self._waiting.get(peer) or not self._has_slot(peer):
+            await self._wait(peer)
         else:
-            await self._wait()
-        timeout = asyncio.timeout(None)
+            self._take(peer)
+        task = asyncio.current_task()
+        assert task is not None
+        self._reading[task] = Reading(asyncio.get_running_loop().time(), peer)
         try:
-            async with timeout:
-                self._reading[timeout] = asyncio.get_running_loop().time()
-                message = await context.read()
-        except TimeoutError:
+            message = await context.read()
+        except asyncio.CancelledError:
+            if task not in self._evicted:
+                raise
+            task.uncancel()
             raise SlowMessage(
                 "the message came too slowly while others waited: send it at once, or later"
             ) from None
         finally:
-            del self._reading[timeout]
-            self._hand_over()
+            del self._reading[task]
+            self._evicted.discard(task)
+            self._give_back(peer)
         ended = message is grpc.aio.EOF  # type: ignore[attr-defined]
         return None if ended else message
 
-    async def _wait(self) -> None:
+    def _has_slot(self, peer: str) -> bool:
+        return self._free > 0 and self._held.get(peer, 0) < self._free
+
+    def _take(self, peer: str) -> None:
+        self._free -= 1
+        self._held[peer] += 1
+
+    def _give_back(self, peer: str) -> None:
+        self._free += 1
+        self._held[peer] -= 1
+        if not self._held[peer]:
+            del self._held[peer]
+        if self._waiting:
+            self._hand_over()
+
+    async def _wait(self, peer: str) -> None:
+        """Wait for a slot, which is taken when this returns."""
+        self._budget.take(WINDOW_BYTES)
         turn: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        self._waiting.append(turn)
-        self._watch()
+        self._waiting.setdefault(peer, deque()).append(turn)
+        if self._eviction is None:
+            self._eviction = asyncio.get_running_loop().call_later(PATIENCE_SECONDS, self._evict)
         try:
             await turn
         except asyncio.CancelledError:
-            if turn.done() and not turn.cancelled():
-                self._hand_over()
-            else:
-                self._waiting.remove(turn)
+            if turn.done() and not turn.cancelled():  # it had its slot in the same moment
+                self._give_back(peer)
             raise
+        finally:
+            self._budget.give_back(WINDOW_BYTES)
 
     def _hand_over(self) -> None:
-        while self._waiting:
-            turn = self._waiting.popleft()
-            if not turn.done():
-                turn.set_result(None)
-                return
-        self._free += 1
-
-    def _watch(self) -> None:
-        """End the oldest readings in time, as long as others wait."""
-        if self._eviction is None:
-            loop = asyncio.get_running_loop()
-            began = next(iter(self._reading.values()), loop.time())
-            self._eviction = loop.call_at(began + PATIENCE_SECONDS, self._evict)
+        """Give free slots to those that wait, one connection after the other."""
+        for peer in list(self._waiting):
+            turns = self._waiting[peer]
+            while turns and turns[0].done():
+                turns.popleft()
+            if turns and self._has_slot(peer):
+                self._take(peer)
+                turns.popleft().set_result(None)
+                self._waiting.move_to_end(peer)
+            if not turns:
+                del self._waiting[peer]
 
     def _evict(self) -> None:
+        """End readings that take too long, where others of their connection wait or all slots are held."""
         self._eviction = None
+        self._hand_over()
+        if not self._waiting:
+            return
         loop = asyncio.get_running_loop()
-        for timeout, began in list(self._reading.items())[: len(self._waiting)]:
-            if began + PATIENCE_SECONDS <= loop.time():
-                timeout.reschedule(loop.time())
-        if self._waiting:
-            self._eviction = loop.call_later(PATIENCE_SECONDS, self._evict)
+        for task, reading in self._reading.items():
+            too_long = reading.began + PATIENCE_SECONDS <= loop.time()
+            if too_long and (not self._free or reading.peer in self._waiting) and task not in self._evicted:
+                self._evicted.add(task)
+                task.cancel()
+        self._eviction = loop.call_later(PATIENCE_SECONDS, self._evict)

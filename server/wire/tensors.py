@@ -25,23 +25,28 @@ def read_inputs(
 
     A model without dense features needs no `dense`. Raises InvalidRequest naming the tensor and the fault.
     """
-    for tensor in request.inputs:
-        check_parameters(f"input {tensor.name!r}", tensor.parameters)
     raw: Sequence[bytes] = request.raw_input_contents
-    if raw and len(raw) != len(request.inputs):
+    as_raw = len(raw) > 0
+    if as_raw and len(raw) != len(request.inputs):
         raise InvalidRequest(
             f"{len(raw)} raw_input_contents for {len(request.inputs)} inputs: send one for each, in order"
         )
     widths = {"dense": len(schema.dense), "ids": schema.id_columns}
     arrays: dict[str, NDArray[Any]] = {}
     for index, tensor in enumerate(request.inputs):
-        if tensor.name not in widths:
-            raise InvalidRequest(f"there is no input {tensor.name!r}; the inputs are 'dense' and 'ids'")
-        if tensor.name in arrays:
-            raise InvalidRequest(f"input {tensor.name!r} is given twice")
-        if raw and tensor.HasField("contents"):
-            raise InvalidRequest(f"input {tensor.name!r} has contents beside raw_input_contents: send one")
-        arrays[tensor.name] = _read(tensor, widths[tensor.name], raw[index] if raw else None)
+        name = tensor.name
+        if tensor.parameters:
+            check_parameters(f"input {name!r}", tensor.parameters)
+        if name not in widths:
+            raise InvalidRequest(f"there is no input {name!r}; the inputs are 'dense' and 'ids'")
+        if name in arrays:
+            raise InvalidRequest(f"input {name!r} is given twice")
+        if not as_raw:
+            arrays[name] = _read(tensor, name, widths[name], None)
+        elif tensor.HasField("contents"):
+            raise InvalidRequest(f"input {name!r} has contents beside raw_input_contents: send one")
+        else:
+            arrays[name] = _read(tensor, name, widths[name], raw[index])
     if "ids" not in arrays:
         raise InvalidRequest(f"input 'ids' is missing: INT64 [batch, {widths['ids']}]")
     ids = arrays["ids"]
@@ -65,25 +70,24 @@ def check_parameters(name: str, parameters: Mapping[str, pb.InferParameter]) -> 
             )
 
 
-def _read(tensor: Tensor, width: int, raw: bytes | None) -> NDArray[Any]:
+def _read(tensor: Tensor, name: str, width: int, raw: bytes | None) -> NDArray[Any]:
     """Return one tensor [B, width]. Raises InvalidRequest for a wrong datatype, shape or length."""
-    datatype, dtype, typed = DTYPES[tensor.name]
-    shape = list(tensor.shape)
+    datatype, dtype, typed = DTYPES[name]
+    shape = tensor.shape
     if tensor.datatype != datatype:
-        raise InvalidRequest(
-            f"input {tensor.name!r} is {tensor.datatype or 'untyped'}; it must be {datatype}"
-        )
+        raise InvalidRequest(f"input {name!r} is {tensor.datatype or 'untyped'}; it must be {datatype}")
     if len(shape) != 2 or shape[1] != width or shape[0] < 0:
-        raise InvalidRequest(f"input {tensor.name!r} has shape {shape}; it must be [batch, {width}]")
-    count = shape[0] * width
+        raise InvalidRequest(f"input {name!r} has shape {list(shape)}; it must be [batch, {width}]")
+    rows = shape[0]
+    count = rows * width
     if raw is not None:
         if len(raw) != count * dtype.itemsize:
+            size = count * dtype.itemsize
             raise InvalidRequest(
-                f"input {tensor.name!r} has {len(raw)} bytes; "
-                f"{datatype} {shape} takes {count * dtype.itemsize}"
+                f"input {name!r} has {len(raw)} bytes; {datatype} {[rows, width]} takes {size}"
             )
-        return np.frombuffer(raw, dtype).reshape(shape)
+        return np.frombuffer(raw, dtype).reshape(rows, width)
     values = getattr(tensor.contents, typed)
     if len(values) != count:
-        raise InvalidRequest(f"input {tensor.name!r} has {len(values)} {typed}; {shape} takes {count}")
-    return np.fromiter(values, dtype, count).reshape(shape)
+        raise InvalidRequest(f"input {name!r} has {len(values)} {typed}; {[rows, width]} takes {count}")
+    return np.fromiter(values, dtype, count).reshape(rows, width)
