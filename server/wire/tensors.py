@@ -28,6 +28,8 @@ def read_inputs(
     raw: Sequence[bytes] = request.raw_input_contents
     as_raw = len(raw) > 0
     if as_raw and len(raw) != len(request.inputs):
+        for tensor in request.inputs:  # one in shared memory has no raw contents
+            check_parameters(f"input {tensor.name!r}", tensor.parameters)
         raise InvalidRequest(
             f"{len(raw)} raw_input_contents for {len(request.inputs)} inputs: send one for each, in order"
         )
