@@ -65,6 +65,7 @@ class Server:
         )
         self.repository = Repository(options.repository, loader, scan_seconds=options.load_timeout_seconds)
         self._watch: asyncio.Task[None] | None = None
+        self._trimming: asyncio.Task[None] | None = None
         self._monitoring: Monitoring | None = None
         self._started = False
         self._metrics = Metrics()
@@ -111,6 +112,7 @@ class Server:
         gc.collect()
         gc.freeze()  # nothing that lives by now is garbage: the collector need not look at it again
         await self._gateway.start()
+        self._trimming = asyncio.create_task(self._gateway.give_memory_back())
         self._started = True
 
     @property
@@ -136,8 +138,9 @@ class Server:
         clients that still come get UNAVAILABLE, and only after that it stops.
         """
         self._health.draining.set()
-        if self._watch is not None:
-            self._watch.cancel()
+        for task in (self._watch, self._trimming):
+            if task is not None:
+                task.cancel()
         end = time.monotonic() + self._options.drain_seconds
         lame_duck = min(LAME_DUCK_SECONDS, self._options.drain_seconds / 4)
         await self._gateway.wait_until_idle(lame_duck)

@@ -13,6 +13,7 @@ from grpc_health.v1 import health_pb2
 
 from tablefold.errors import InvalidRequest
 from tablefold.protos import inference_pb2
+from tablefold.server.bundles.background import in_background
 from tablefold.server.dispatcher import Dispatcher
 from tablefold.server.fronts.byte_budget import ByteBudget
 from tablefold.server.fronts.choice import choose_front
@@ -26,7 +27,7 @@ from tablefold.server.options import Options
 from tablefold.server.port import address_of
 from tablefold.server.queue import EngineThreads
 from tablefold.server.security.token import Token
-from tablefold.server.telemetry.memory import available_memory
+from tablefold.server.telemetry.memory import available_memory, resident_memory, trim_heap
 from tablefold.server.telemetry.metrics import Metrics
 from tablefold.server.wire.health import Health
 from tablefold.server.wire.oip import InferenceService
@@ -39,6 +40,9 @@ IN_FLIGHT_SHARE = 0.25
 READING_SHARE = 0.25
 """Of the bytes in flight, for messages that are half received."""
 MAX_READS = 1024
+TRIM_SECONDS = 3.0
+TRIM_BYTES = 16 << 20
+"""More memory than at the last look; so much is worth giving back."""
 OIP = "/inference.GRPCInferenceService/"
 HEALTH_CHECK = "/grpc.health.v1.Health/Check"
 
@@ -71,7 +75,8 @@ class Gateway:
             parts.metrics,
             parts.health.draining,
             MessageReader(min(MAX_READS, max(4, reads)), self.budget),
-            max_streams=options.max_streams,
+            # A stream may be half way through its next message for as long as it likes.
+            max_streams=min(options.max_streams, max(4, reads)),
             token=parts.token,
         )
         self._dispatcher = Dispatcher(READERS, parts.repository, parts.metrics)
@@ -121,6 +126,17 @@ class Gateway:
         """Take calls."""
         await (self._native or self._grpcio).start()
         self._parts.engine_threads.take_from(self._dispatcher)
+
+    async def give_memory_back(self) -> None:
+        """For ever: give memory that a flood has left behind back to the system."""
+        low = resident_memory()
+        while True:
+            await asyncio.sleep(TRIM_SECONDS)
+            now = resident_memory()
+            if now > low + TRIM_BYTES:
+                await in_background(trim_heap)
+                now = resident_memory()
+            low = now
 
     async def wait_until_idle(self, max_seconds: float) -> None:
         """Wait until no call has come for a moment, or `max_seconds` have passed."""

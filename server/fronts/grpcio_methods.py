@@ -139,7 +139,8 @@ class GrpcioMethods(grpc.GenericRpcHandler):  # type: ignore[type-arg]
             try:
                 if self._streams > self._max_streams:
                     raise CallsExceeded(
-                        f"{self._max_streams} streams are open, the most there may be (--max-streams)"
+                        f"{self._max_streams} streams are open, the most there may be "
+                        "(--max-streams, and what --max-inflight-bytes has room for)"
                     )
                 request = read(context)
                 incoming = await request if inspect.isawaitable(request) else request

@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 
 import grpc.aio
 
-from tablefold.errors import SlowMessage
+from tablefold.errors import BytesExceeded, SlowMessage
 from tablefold.server.fronts.byte_budget import ByteBudget
 
 PATIENCE_SECONDS = 0.1
@@ -35,6 +35,11 @@ class MessageReader:
 
     def __init__(self, slots: int, budget: ByteBudget) -> None:
         self._free, self._budget = slots, budget
+        self._windows = 0
+        self._max_windows = budget.limit // 2 // WINDOW_BYTES
+        self._for_prompt = (slots + 3) // 4
+        self._slow = set[str]()
+        """Connections whose message was too slow since calls last waited: some slots are not for them."""
         self._held: defaultdict[str, int] = defaultdict(int)
         """Slots by connection."""
         self._reading: OrderedDict[asyncio.Task[Any], Reading] = OrderedDict()
@@ -74,7 +79,8 @@ class MessageReader:
         return None if ended else message
 
     def _has_slot(self, peer: str) -> bool:
-        return self._free > 0 and self._held.get(peer, 0) < self._free
+        free = self._free - (self._for_prompt if peer in self._slow else 0)
+        return free > 0 and self._held.get(peer, 0) < free
 
     def _take(self, peer: str) -> None:
         self._free -= 1
@@ -90,7 +96,13 @@ class MessageReader:
 
     async def _wait(self, peer: str) -> None:
         """Wait for a slot, which is taken when this returns."""
+        if self._windows >= self._max_windows:
+            raise BytesExceeded(
+                f"{self._windows} calls wait to be read, as many as half of --max-inflight-bytes holds: "
+                "send less or later"
+            )
         self._budget.take(WINDOW_BYTES)
+        self._windows += 1
         turn: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._waiting.setdefault(peer, deque()).append(turn)
         if self._eviction is None:
@@ -102,6 +114,7 @@ class MessageReader:
                 self._give_back(peer)
             raise
         finally:
+            self._windows -= 1
             self._budget.give_back(WINDOW_BYTES)
 
     def _hand_over(self) -> None:
@@ -122,11 +135,13 @@ class MessageReader:
         self._eviction = None
         self._hand_over()
         if not self._waiting:
+            self._slow.clear()
             return
         loop = asyncio.get_running_loop()
         for task, reading in self._reading.items():
             too_long = reading.began + PATIENCE_SECONDS <= loop.time()
             if too_long and (not self._free or reading.peer in self._waiting) and task not in self._evicted:
                 self._evicted.add(task)
+                self._slow.add(reading.peer)
                 task.cancel()
         self._eviction = loop.call_later(PATIENCE_SECONDS, self._evict)

@@ -29,10 +29,11 @@ class Distribution:
         """Return Prometheus' buckets, each with the count of all values up to its bound, and the sum."""
         with self._lock:
             counts, total = list(self._counts), self._sum
-        buckets, below = [], 0
+        buckets: list[tuple[str, float]] = []
+        below = 0
         for bound, count in zip((*self._bounds, float("inf")), counts, strict=True):
             below += count
-            buckets.append((floatToGoString(bound), float(below)))
+            buckets.append((str(floatToGoString(bound)), float(below)))  # type: ignore[no-untyped-call]
         return buckets, total
 
 

@@ -64,6 +64,11 @@ def available_memory() -> int:
     return min(limits)
 
 
+def resident_memory() -> int:
+    """Return the resident bytes of this process; takes microseconds."""
+    return int(psutil.Process().memory_info().rss)
+
+
 def memory_of(pids: Iterable[int]) -> dict[int, ProcessMemory]:
     """Return the memory of each process that still exists."""
     found = {}

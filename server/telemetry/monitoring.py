@@ -8,6 +8,7 @@ import socket
 import sys
 import threading
 from collections.abc import Callable, Iterable
+from contextlib import suppress
 from socketserver import ThreadingMixIn
 from typing import Any, Literal
 from wsgiref.simple_server import WSGIRequestHandler, WSGIServer, make_server
@@ -19,6 +20,8 @@ from tablefold.errors import UsageError
 log = logging.getLogger(__name__)
 
 HTTP_TIMEOUT_SECONDS = 30
+MAX_CONNECTIONS = 32
+"""Each is a thread. One more, and the oldest ends: a scrape takes milliseconds, so that one is slow."""
 
 State = Literal["loading", "ready", "draining"]
 
@@ -26,6 +29,24 @@ State = Literal["loading", "ready", "draining"]
 class _Server(ThreadingMixIn, WSGIServer):
     daemon_threads = True
     allow_reuse_address = True
+
+    def __init__(self, *arguments: Any) -> None:
+        self._open: dict[Any, None] = {}
+        """Oldest first."""
+        super().__init__(*arguments)
+
+    def process_request(self, request: Any, client_address: Any) -> None:
+        """Answer on a thread of its own."""
+        if len(self._open) >= MAX_CONNECTIONS:
+            with suppress(StopIteration, OSError):
+                next(iter(self._open)).shutdown(socket.SHUT_RDWR)
+        self._open[request] = None
+        super().process_request(request, client_address)
+
+    def shutdown_request(self, request: Any) -> None:
+        """Close a connection."""
+        self._open.pop(request, None)
+        super().shutdown_request(request)
 
     def server_bind(self) -> None:
         """Bind without the reverse look-up of the host's name, which may take seconds."""

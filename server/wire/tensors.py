@@ -1,7 +1,7 @@
 """Tensors of the Open Inference Protocol, raw or typed, as arrays."""
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, NoReturn
 
 import numpy as np
 from numpy.typing import NDArray
@@ -28,11 +28,7 @@ def read_inputs(
     raw: Sequence[bytes] = request.raw_input_contents
     as_raw = len(raw) > 0
     if as_raw and len(raw) != len(request.inputs):
-        for tensor in request.inputs:  # one in shared memory has no raw contents
-            check_parameters(f"input {tensor.name!r}", tensor.parameters)
-        raise InvalidRequest(
-            f"{len(raw)} raw_input_contents for {len(request.inputs)} inputs: send one for each, in order"
-        )
+        _refuse_count(request)
     widths = {"dense": len(schema.dense), "ids": schema.id_columns}
     arrays: dict[str, NDArray[Any]] = {}
     for index, tensor in enumerate(request.inputs):
@@ -60,6 +56,15 @@ def read_inputs(
     if len(dense) != len(ids):
         raise InvalidRequest(f"'dense' has {len(dense)} rows and 'ids' has {len(ids)}: they must be equal")
     return dense, ids
+
+
+def _refuse_count(request: pb.ModelInferRequest) -> NoReturn:
+    for tensor in request.inputs:  # one in shared memory has no raw contents
+        check_parameters(f"input {tensor.name!r}", tensor.parameters)
+    raise InvalidRequest(
+        f"{len(request.raw_input_contents)} raw_input_contents for {len(request.inputs)} inputs: "
+        "send one for each, in order"
+    )
 
 
 def check_parameters(name: str, parameters: Mapping[str, pb.InferParameter]) -> None:
