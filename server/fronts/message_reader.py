@@ -96,7 +96,7 @@ class MessageReader:
 
     async def _wait(self, peer: str) -> None:
         """Wait for a slot, which is taken when this returns."""
-        if self._windows >= self._max_windows:
+        if self._windows >= self._max_windows and self._waiting.get(peer):  # each connection may have one
             raise BytesExceeded(
                 f"{self._windows} calls wait to be read, as many as half of --max-inflight-bytes holds: "
                 "send less or later"
