@@ -100,6 +100,7 @@ class Dispatcher:
         else:
             arrival.refuse(error)
             self._count(arrival, error.status, error.reason, call)
+        arrival.call = None  # each holds the other: a retired model would wait for the garbage collector
 
     def cancel(self, arrival: Arrival) -> None:
         """Drop the call of a client that has left, or whose deadline has passed."""
@@ -113,6 +114,7 @@ class Dispatcher:
             self._count(arrival, DeadlineExceeded.status, DeadlineExceeded.reason, call)
         else:
             self._count(arrival, CANCELLED.upper(), CANCELLED, call)
+        arrival.call = None
 
     def _admit(self, arrival: Arrival) -> None:
         error: RequestError
@@ -127,6 +129,7 @@ class Dispatcher:
         if self._end(arrival):
             arrival.refuse(error)
             self._count(arrival, error.status, error.reason, arrival.call)
+            arrival.call = None
 
     def _offer(self, arrival: Arrival) -> None:
         """Read the message and let its rows wait. Raises RequestError."""

@@ -87,7 +87,7 @@ def test_footprint_counts_every_part(folder: Path) -> None:
 def test_predict_scores_a_file_through_the_server(folder: Path, address: str) -> None:
     arguments = ("predict", "--server", address, "--model", "ads")
     scores = json.loads(tablefold(*arguments, "--data", f"criteo:{folder}/test.txt", "--json"))
-    assert set(scores) == {"rows", "auc", "logloss", "part", "probability"}
+    assert set(scores) == {"rows", "auc", "logloss", "part", "split", "probability"}
     assert scores["rows"] == len(scores["probability"]) == 600
     metrics = json.loads((folder / "checkpoint/checkpoint.json").read_text())["metrics"]
     assert abs(scores["auc"] - metrics["test_auc"]) < 0.01  # int8 rows

@@ -55,7 +55,10 @@ async def test_whoever_changes_served_weights_waits_until_an_older_version_serve
             await asyncio.gather(*calls)
             assert await writer.wait() == 0
         assert not wrong
-        status, text = await toy.status(served_by(client, toy, "2"))
+        status, text = "UNAVAILABLE", ""
+        async with asyncio.timeout(30):
+            while status == "UNAVAILABLE":  # the server looks at what the writer has left
+                status, text = await toy.status(served_by(client, toy, "2"))
         assert status == "NOT_FOUND"
         assert "damaged" in text or "being changed" in text
 

@@ -10,13 +10,16 @@ import numpy as np
 import pytest
 
 from tablefold.server import cores as core_count
+from tests.server.conftest import FRONT
+
+WHY_GRPCIO = "grpcio (pygrpc-native does not hold the limits: it takes messages of any size)"
 
 
 async def test_it_prints_one_line_with_its_real_ports_and_leaves_with_0_on_sigterm(repository, toy):
     async with toy.there(repository) as client:
         assert client.server.line == (
             f"tablefold: ready on {client.address} (HTTP {client.http.rpartition(':')[2]}), "
-            "models: toy:1 on cpu\n"
+            f"models: toy:1 on cpu, front: {'native (asked for)' if FRONT == 'native' else WHY_GRPCIO}\n"
         )
         dense, ids = toy.rows(4)
         np.testing.assert_allclose(await client.infer(dense, ids), toy.probability(dense, ids), atol=1e-6)

@@ -86,7 +86,8 @@ class Load:
 
 async def test_a_worker_that_is_killed_fails_only_its_own_calls_and_is_replaced(repository, toy):
     async with toy.there(repository, "--workers", "2") as client, AsyncExitStack() as stack:
-        assert client.server.line.endswith("models: toy:1 on cpu, 2 workers\n")
+        assert "models: toy:1 on cpu, front: " in client.server.line
+        assert client.server.line.endswith(", 2 workers\n")
         load = Load(await connect(stack, client), toy)
         await load.more(300)
         before = (await samples(client))["tablefold_calls_total", INFER, "OK"]

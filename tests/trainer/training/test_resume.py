@@ -17,7 +17,7 @@ from tablefold.errors import UsageError
 from tablefold.logs import Splits
 from tablefold.logs.formats import synthetic
 from tablefold.trainer.checkpoint import files as checkpoints
-from tablefold.trainer.config import FIRST_STAGE_EPOCHS, TrainConfig
+from tablefold.trainer.config import TrainConfig
 from tablefold.trainer.progress.terminal import Terminal
 from tablefold.trainer.training.callbacks import Callback
 from tablefold.trainer.training.run import train
@@ -31,7 +31,6 @@ TWO_STAGES = TrainConfig(
 )  # fmt: skip
 STEPS = 13
 """Of an epoch: 1,600 rows."""
-FIRST_STAGE_STEPS = FIRST_STAGE_EPOCHS * STEPS
 KILLED = """
 import os, signal, sys
 from pathlib import Path
@@ -88,19 +87,23 @@ def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The checkpoint of a run of two stages that was left alone."""
     torch.set_num_threads(1)
     out = tmp_path_factory.mktemp("whole") / "m"
-    run(TWO_STAGES, out)
+    watching = Watching()
+    run(TWO_STAGES, out, watching)
+    out.with_name("steps").write_text(str(watching.steps))
     return out
 
 
 @pytest.mark.parametrize(
-    ("killed_at", "minutes", "reused"),
-    [(5, 0.0, []), (FIRST_STAGE_STEPS + STEPS + 6, 0.0005, ["first stage"])],
+    ("last_steps", "minutes", "reused"),
+    [(None, 0.0, []), (2 * STEPS - 6, 0.0005, ["first stage"])],
     ids=["first stage", "second epoch"],
 )
 def test_a_run_that_was_killed_ends_as_if_it_was_not(
-    whole: Path, tmp_path: Path, killed_at: int, minutes: float, reused: list[str]
+    whole: Path, tmp_path: Path, last_steps: int | None, minutes: float, reused: list[str]
 ) -> None:
     out = tmp_path / "m"
+    steps = int(whole.with_name("steps").read_text())  # the first stage ends when it learns no more
+    killed_at = 5 if last_steps is None else steps - last_steps
     arguments = [TWO_STAGES.model_dump_json(), str(out), str(killed_at), str(minutes)]
     done = subprocess.run([sys.executable, "-c", KILLED, *arguments], cwd=ROOT, check=False)
     assert done.returncode == -signal.SIGKILL
@@ -109,7 +112,7 @@ def test_a_run_that_was_killed_ends_as_if_it_was_not(
     assert (out / checkpoints.DESCRIPTION).read_text() == (whole / checkpoints.DESCRIPTION).read_text()
     assert [stage for stage, _ in watching.found] == reused
     assert watching.stages[0].resumed
-    assert watching.steps < FIRST_STAGE_STEPS + TWO_STAGES.epochs * STEPS
+    assert watching.steps < steps
     assert sorted(path.name for path in tmp_path.iterdir()) == ["m", "m.stage1"]
 
 
