@@ -60,6 +60,8 @@ def choose_settings(
     config = by_log(config, schema, len(splits.train))
     if len(splits.validation) < ENOUGH_EXAMPLES:
         return with_open(config, _points(config)[UNTRIED])
+    if folder is not None:
+        Path(folder).mkdir(parents=True, exist_ok=True)
     with TemporaryDirectory(dir=folder, prefix=".trials-") as made:
         trials = _Trials(schema, splits, Path(made), callback)
         if trials.have_first_stage(config):

@@ -29,13 +29,13 @@ def test_the_best_of_the_trials_is_chosen_and_nothing_is_left_of_them(
         def on_test(self, test: dict[str, float]) -> None:
             pytest.fail("a trial has no test examples")
 
-    watching = NoTest()
-    chosen = choose_settings(SCHEMA, examples, SMALL, tmp_path, callback=watching)
+    watching, folder = NoTest(), tmp_path / "not" / "there"
+    chosen = choose_settings(SCHEMA, examples, SMALL, folder, callback=watching)
     best = min(zip(watching.epochs, TRIED, strict=True), key=lambda pair: pair[0].validation["logloss"])[1]
     assert (chosen.l2, chosen.embedding_lr, chosen.epochs) == (best["l2"], best["embedding_lr"], 1)
     assert (chosen.dim, chosen.network) == (4, "deepfm")
     assert watching.stages[0].name == f"settings, trial 1 of {len(TRIED)}"
-    assert list(tmp_path.iterdir()) == []
+    assert list(folder.iterdir()) == []
 
 
 def test_test_examples_are_not_read(tmp_path: Path, examples: Splits) -> None:
