@@ -1,4 +1,4 @@
-"""Calls a second of the server, beside a plain gRPC server and beside ONNX Runtime without any server.
+"""Calls a second of each front, beside a plain gRPC server and beside ONNX Runtime without any server.
 
     python -m bench.serving.server [--perf-analyzer PATH] [--workers 2] [--rounds 3]
 
@@ -149,8 +149,17 @@ def main() -> None:
         serve = [sys.executable, "-m", "tablefold", "serve", "--repository", root, "--http-port", "0"]
         commands = {
             PLAIN: [sys.executable, "-m", "bench.serving.plain_server", str(graph), "18711"],
-            "ours": [*serve, "--port", "18712"],
-            f"ours, {given.workers} workers": [*serve, "--port", "18713", "--workers", str(given.workers)],
+            "grpcio": [*serve, "--port", "18712", "--front", "grpcio"],
+            f"grpcio, {given.workers} workers": [
+                *serve,
+                "--port",
+                "18713",
+                "--front",
+                "grpcio",
+                "--workers",
+                str(given.workers),
+            ],
+            "native": [*serve, "--port", "18714", "--front", "native"],
         }
         runs: dict[str, Callable[[int, int], Figures]] = {
             BARE: lambda rows, in_flight: bare(graph, ids, rows, in_flight)
