@@ -1,7 +1,7 @@
 """Whether the installed pygrpc-native holds the limits: asked of a front of it, on a port of its own.
 
-Two messages, each far larger than the limit: one that is announced and never comes, one that is small and
-inflates. Both must be refused, and neither may reach us.
+A sound message must reach us. Two must be refused, each larger than the limit: one that is announced and
+never comes, one that is small and inflates. The probe's limit is one of its own, so that they stay small.
 """
 
 import gzip
@@ -9,10 +9,14 @@ import select
 import socket
 import struct
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 from tablefold.server.options import ServeOptions
 
 PROBE_SECONDS = 1.0
+PROBE_BYTES = 1 << 20
+"""The limit that is asked for; the messages have twice as many."""
 METHOD = "/tablefold.Probe/Probe"
 PREFACE = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"
 DATA, HEADERS, RST_STREAM, SETTINGS = 0, 1, 3, 4
@@ -26,25 +30,39 @@ def missing_limit(options: ServeOptions) -> str | None:
     """
     from tablefold.server.fronts.native import open_native
 
-    native = open_native("127.0.0.1:0", [METHOD], options)
+    limit = options.model_copy(update={"max_message_bytes": PROBE_BYTES})
+    native = open_native("127.0.0.1:0", [METHOD], limit)
     try:
         native.start()
-        announced = struct.pack(">BI", 0, min(0xFFFFFFFF, 2 * options.max_message_bytes)) + bytes(100)
-        if not _refused(native.bound_port, announced, compressed=False, ends=False):
+        with _called(native.bound_port, struct.pack(">BI", 0, 4) + b"here", ends=True):
+            if not native.recv_batch(1, int(PROBE_SECONDS * 1000)):
+                raise RuntimeError("a call does not arrive")
+        if not refuses_announced(native.bound_port):
             return "it takes messages of any size"
-        packed = gzip.compress(bytes(2 * options.max_message_bytes), compresslevel=1)
-        inflating = struct.pack(">BI", 1, len(packed)) + packed
-        if len(inflating) < options.max_message_bytes and not _refused(
-            native.bound_port, inflating, compressed=True, ends=True
-        ):
+        if not refuses_inflating(native.bound_port):
             return "it inflates compressed messages to any size"
         return None
     finally:
         native.close()
 
 
-def _refused(port: int, body: bytes, *, compressed: bool, ends: bool) -> bool:
-    """Send a message; return whether the call was ended."""
+def refuses_announced(port: int) -> bool:
+    """Return whether a message is refused by the length that it announces."""
+    message = struct.pack(">BI", 0, 2 * PROBE_BYTES) + bytes(100)
+    with _called(port, message, ends=False) as connection:
+        return _ended(connection)
+
+
+def refuses_inflating(port: int) -> bool:
+    """Return whether a small message that inflates is refused."""
+    packed = gzip.compress(bytes(2 * PROBE_BYTES))
+    with _called(port, struct.pack(">BI", 1, len(packed)) + packed, ends=True, compressed=True) as connection:
+        return _ended(connection)
+
+
+@contextmanager
+def _called(port: int, message: bytes, *, ends: bool, compressed: bool = False) -> Iterator[socket.socket]:
+    """Call the method with one message, which fits into a frame."""
     headers = [
         (b":method", b"POST"),
         (b":scheme", b"http"),
@@ -58,12 +76,10 @@ def _refused(port: int, body: bytes, *, compressed: bool, ends: bool) -> bool:
         b"\x00" + bytes([len(name)]) + name + bytes([len(value)]) + value for name, value in headers
     )
     frames = PREFACE + _frame(SETTINGS, 0, 0, b"") + _frame(HEADERS, END_HEADERS, 1, block)
-    pieces = [body[start : start + 16_384] for start in range(0, min(len(body), 60_000), 16_384)]
-    for piece in pieces:
-        frames += _frame(DATA, END_STREAM if ends and piece is pieces[-1] else 0, 1, piece)
+    frames += _frame(DATA, END_STREAM if ends else 0, 1, message)
     with socket.create_connection(("127.0.0.1", port), PROBE_SECONDS) as connection:
         connection.sendall(frames)
-        return _ended(connection)
+        yield connection
 
 
 def _frame(kind: int, flags: int, stream: int, payload: bytes) -> bytes:
