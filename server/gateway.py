@@ -70,7 +70,6 @@ class Gateway:
         self._choice = choose_front(options)
         self.budget = ByteBudget(in_flight_bytes(options))
         reads = int(READING_SHARE * self.budget.limit / options.max_message_bytes)
-        # A token is checked in front of the native front; what comes through its socket was checked there.
         self._methods = GrpcioMethods(
             parts.metrics,
             parts.health.draining,
@@ -141,7 +140,7 @@ class Gateway:
     async def wait_until_idle(self, max_seconds: float) -> None:
         """Wait until no call has come for a moment, or `max_seconds` have passed."""
         if self._native is not None:
-            self._native.end_watches(self._parts.health.current("").SerializeToString())
+            self._native.end_watches()
         end = time.monotonic() + max_seconds
         while time.monotonic() < end:
             before = self._calls

@@ -67,7 +67,7 @@ class GrpcioFront:
         self._server = grpc.aio.server(options=channel_options(options))
         self._server.add_generic_rpc_handlers([methods])
         self._budget, self._ring = budget, ring
-        self.on_cancel, self._on_refusal = on_cancel, on_refusal
+        self._on_cancel, self._on_refusal = on_cancel, on_refusal
         self._max_calls = options.max_inflight_calls
         self._arrivals: deque[GrpcioArrival] = deque()
         self._in_flight = 0
@@ -114,7 +114,7 @@ class GrpcioFront:
         try:
             reply = await arrival.answered()
         except asyncio.CancelledError:
-            self.on_cancel(arrival)
+            self._on_cancel(arrival)
             raise
         finally:
             self._in_flight -= 1
@@ -130,11 +130,9 @@ class GrpcioFront:
     def receive(self, max_calls: int, *, wait: bool) -> list[Arrival]:
         """See `Front`."""
         received: list[Arrival] = []
-        try:
+        with suppress(IndexError):  # several threads take them
             while len(received) < max_calls:
                 received.append(self._arrivals.popleft())
-        except IndexError:
-            pass
         return received
 
     def flush(self) -> None:
@@ -181,10 +179,7 @@ def channel_options(options: ServeOptions) -> list[tuple[str, int]]:
         ("grpc.http2.bdp_probe", 0),
         # Beyond these gRPC drops calls of anybody as CANCELLED; streams and connections are limited already.
         ("grpc.server.max_pending_requests", pending),
-        (
-            "grpc.server.max_pending_requests_hard_limit",
-            2 * options.max_connections * options.max_connection_calls,
-        ),
+        ("grpc.server.max_pending_requests_hard_limit", 2 * pending),
         ("grpc.keepalive_time_ms", 60_000),  # ends the connection of a client that vanished in silence
         # Clients may ask every second whether the server is there, also between calls. By default gRPC
         # closes the connection of one that asks more often than every five minutes.

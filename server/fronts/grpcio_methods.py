@@ -7,7 +7,7 @@ anything else is INTERNAL with a fixed text. Streams end when the server drains.
 import asyncio
 import inspect
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
+from collections.abc import AsyncIterator, Callable, Iterable
 from typing import Any
 
 import grpc
@@ -69,8 +69,12 @@ class GrpcioMethods(grpc.GenericRpcHandler):  # type: ignore[type-arg]
             self.in_flight += 1
             try:
                 return await predict(method, await self._read(method, context), context)
-            except RequestError as error:
+            except RequestError as error:  # counted where it was raised
                 await refuse(error, error.status, context, method)
+            except Exception as error:
+                status, reason = outcome(error, context)
+                self._metrics.call(method, status, reason, 0.0)
+                await refuse(error, status, context, method)
             finally:
                 self.in_flight -= 1
 
@@ -108,18 +112,11 @@ class GrpcioMethods(grpc.GenericRpcHandler):  # type: ignore[type-arg]
 
     def _unary(self, behaviour: Callable[..., Any], parse: Callable[[bytes], Any], method: str) -> Any:
         async def call(requests: Any, context: Context) -> Any:
-            request = await self._single(context, parse)
-            result = behaviour(request, context)
-            return await result if inspect.isawaitable(result) else result
-
-        return self._guarded(call, method)
-
-    def _guarded(self, behaviour: Callable[..., Awaitable[Any]], method: str) -> Any:
-        async def call(requests: Any, context: Context) -> Any:
             started, status, reason = time.monotonic(), "OK", None
             self.in_flight += 1
             try:
-                return await behaviour(requests, context)
+                result = behaviour(await self._single(context, parse), context)
+                return await result if inspect.isawaitable(result) else result
             except BaseException as error:
                 status, reason = outcome(error, context)
                 await refuse(error, status, context, method)

@@ -7,6 +7,7 @@ It takes messages of any size and any number of connections (version 0.5): see d
 """
 
 import inspect
+import logging
 import tempfile
 import threading
 import time
@@ -19,6 +20,7 @@ from pygrpc_native import EVENT_CALL, NativeGrpcFront
 
 from tablefold.errors import (
     CallsExceeded,
+    EngineError,
     MessageTooLarge,
     RequestError,
     Unauthenticated,
@@ -28,10 +30,12 @@ from tablefold.server.fronts.byte_budget import ByteBudget
 from tablefold.server.fronts.front import Arrival
 from tablefold.server.fronts.grpcio import GrpcioFront
 from tablefold.server.fronts.grpcio_methods import UNAUTHENTICATED
-from tablefold.server.fronts.status import details
+from tablefold.server.fronts.status import INTERNAL_TEXT, details
 from tablefold.server.options import ServeOptions
 from tablefold.server.security.token import Token
-from tablefold.server.telemetry.metrics import Metrics
+from tablefold.server.telemetry.metrics import CANCELLED, Metrics
+
+log = logging.getLogger(__name__)
 
 WATCH = "/grpc.health.v1.Health/Watch"
 IO_THREADS = 2
@@ -93,11 +97,11 @@ class NativeFront:
         metrics: Metrics,
         on_cancel: Callable[[Arrival], None],
     ) -> None:
-        """`watched` gives a message of Health.Watch its first answer. Raises UsageError (a port in use)."""
+        """`watched` gives a message of Health.Watch its answer now. Raises UsageError (a port in use)."""
         self._methods = [*predictions, *answers, WATCH]
         self._answers, self._watched, self._token = answers, watched, token
         self._options, self._budget, self._metrics = options, budget, metrics
-        self._behind, self.on_cancel = behind, on_cancel
+        self._behind, self._on_cancel = behind, on_cancel
         self._open: dict[int, NativeArrival] = {}
         self._watchers: dict[int, bytes] = {}
         self._folder = tempfile.TemporaryDirectory(prefix="tablefold-")
@@ -131,12 +135,13 @@ class NativeFront:
         self.native.close()
         self._folder.cleanup()
 
-    def end_watches(self, message: bytes) -> None:
-        """Send a last message to those who watch the server's health."""
+    def end_watches(self) -> None:
+        """Send a last answer to those who watch the server's health."""
         while self._watchers:
-            call_id, _ = self._watchers.popitem()
-            self.native.stream_send(call_id, message)
+            call_id, message = self._watchers.popitem()
+            self.native.stream_send(call_id, self._watched(message))
             self.native.stream_end(call_id)
+            self._metrics.call(WATCH, "OK", None, 0.0)
 
     def ready(self) -> bool:
         """See `Front`."""
@@ -171,11 +176,12 @@ class NativeFront:
             self._budget.give_back(size)
 
     def _cancelled(self, call_id: int) -> None:
-        self._watchers.pop(call_id, None)
+        if self._watchers.pop(call_id, None) is not None:
+            self._metrics.call(WATCH, CANCELLED.upper(), CANCELLED, 0.0)
         arrival = self._open.get(call_id)
         if arrival is not None:
             arrival.end()
-            self.on_cancel(arrival)
+            self._on_cancel(arrival)
 
     def _arrived(
         self, call_id: int, method: str, message: bytes, metadata: Any, peer: str, remaining: float | None
@@ -184,12 +190,14 @@ class NativeFront:
         with self._counting:
             self.calls += 1
         started = time.monotonic()
+        refusal: RequestError | None = None
         try:
             if self._token is not None and not self._token.allows(method, metadata):
                 raise Unauthenticated(UNAUTHENTICATED)
             if method == WATCH:
+                status = self._watched(message)
                 self._watchers[call_id] = message
-                self.native.stream_send(call_id, self._watched(message))
+                self.native.stream_send(call_id, status)
                 return None
             if method in self._answers:
                 self.native.respond(call_id, self._answers[method](message))
@@ -197,8 +205,13 @@ class NativeFront:
                 return None
             self._check(len(message))
         except RequestError as error:
-            self.fail(call_id, error)
-            self._metrics.call(method, error.status, error.reason, time.monotonic() - started)
+            refusal = error
+        except Exception:  # it must not end the engine thread that receives
+            log.exception("%s failed", method)
+            refusal = EngineError(INTERNAL_TEXT)
+        if refusal is not None:
+            self.fail(call_id, refusal)
+            self._metrics.call(method, refusal.status, refusal.reason, time.monotonic() - started)
             return None
         arrival = self._open[call_id] = NativeArrival(self, call_id, method, message, remaining)
         return arrival
