@@ -24,6 +24,7 @@ from tablefold.server.security.tls import TlsFiles
 from tablefold.server.security.token import Token
 from tablefold.server.telemetry.metrics import Metrics
 from tablefold.server.telemetry.monitoring import Monitoring, State
+from tablefold.server.trimming import trim_for_ever
 from tablefold.server.wire.health import Health
 
 log = logging.getLogger(__name__)
@@ -112,7 +113,7 @@ class Server:
         gc.collect()
         gc.freeze()  # nothing that lives by now is garbage: the collector need not look at it again
         await self._gateway.start()
-        self._trimming = asyncio.create_task(self._gateway.give_memory_back())
+        self._trimming = asyncio.create_task(trim_for_ever())
         self._started = True
 
     @property

@@ -10,10 +10,10 @@ from typing import Any
 import grpc
 import grpc.aio
 
-from tablefold.errors import CallsExceeded, RequestError, UsageError
-from tablefold.server.fronts.byte_budget import ByteBudget
+from tablefold.errors import RequestError, UsageError
 from tablefold.server.fronts.front import Arrival
 from tablefold.server.fronts.grpcio_methods import GrpcioMethods
+from tablefold.server.fronts.in_flight import InFlight
 from tablefold.server.options import ServeOptions
 from tablefold.server.wire.context import Context
 
@@ -56,7 +56,7 @@ class GrpcioFront:
         self,
         options: ServeOptions,
         methods: GrpcioMethods,
-        budget: ByteBudget,
+        in_flight: InFlight,
         ring: Callable[[], None],
         on_cancel: Callable[[Arrival], None],
         on_refusal: Callable[[str, RequestError], None],
@@ -66,11 +66,9 @@ class GrpcioFront:
         self.outgoing: deque[tuple[asyncio.Future[bytes], bytes | RequestError]] = deque()
         self._server = grpc.aio.server(options=channel_options(options))
         self._server.add_generic_rpc_handlers([methods])
-        self._budget, self._ring = budget, ring
+        self._in_flight, self._ring = in_flight, ring
         self._on_cancel, self._on_refusal = on_cancel, on_refusal
-        self._max_calls = options.max_inflight_calls
         self._arrivals: deque[GrpcioArrival] = deque()
-        self._in_flight = 0
         self._will_ring = self._will_deliver = False
 
     def listen(self, address: str, credentials: grpc.ServerCredentials | None = None) -> int:
@@ -94,15 +92,10 @@ class GrpcioFront:
         """Hand a message over and return the reply. Raises RequestError."""
         size = len(message)
         try:
-            if self._in_flight >= self._max_calls:
-                raise CallsExceeded(
-                    f"{self._in_flight} calls are in flight, as many as may be (--max-inflight-calls)"
-                )
-            self._budget.take(size)
+            self._in_flight.begin(size)
         except RequestError as error:
             self._on_refusal(method, error)
             raise
-        self._in_flight += 1
         remaining = context.time_remaining()
         deadline = None if remaining is None else time.monotonic() + remaining
         arrival = GrpcioArrival(self, method, message, deadline)
@@ -117,8 +110,7 @@ class GrpcioFront:
             self._on_cancel(arrival)
             raise
         finally:
-            self._in_flight -= 1
-            self._budget.give_back(size)
+            self._in_flight.end(size)
         if len(reply) > LARGE_REPLY_BYTES:
             self._count_until_read(len(reply), context)
         return reply
@@ -159,8 +151,8 @@ class GrpcioFront:
 
     def _count_until_read(self, size: int, context: Any) -> None:
         """Count a reply until its client has read it, or has left."""
-        self._budget.take_reply(size)
-        context.add_done_callback(lambda context: self._budget.give_back(size))
+        self._in_flight.take_reply(size)
+        context.add_done_callback(lambda context: self._in_flight.give_back(size))
 
 
 def channel_options(options: ServeOptions) -> list[tuple[str, int]]:

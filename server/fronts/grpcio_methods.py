@@ -7,26 +7,27 @@ anything else is INTERNAL with a fixed text. Streams end when the server drains.
 import asyncio
 import inspect
 import time
-from collections.abc import AsyncIterator, Callable, Iterable
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
+from functools import partial
 from typing import Any
 
 import grpc
 import grpc.aio
-from google.protobuf.message import DecodeError
 
 from tablefold.errors import CallsExceeded, InvalidRequest, RequestError, Unauthenticated
 from tablefold.server.fronts.message_reader import MessageReader
 from tablefold.server.fronts.status import outcome, refuse
 from tablefold.server.security.token import Token
 from tablefold.server.telemetry.metrics import Metrics
-from tablefold.server.wire.context import AnswerBytes, Context
+from tablefold.server.wire.context import Context
+from tablefold.server.wire.oip import STREAM_INFER
+from tablefold.server.wire.parse import parse_with
 
 Handler = Any
 """grpc.RpcMethodHandler, which the stubs give no fields."""
 Service = Any
 """grpc.GenericRpcHandler, whose types the stubs bind to one message."""
 
-STREAM_OF_PREDICTIONS = "/inference.GRPCInferenceService/ModelStreamInfer"
 UNAUTHENTICATED = "this server wants a token: send the metadata `authorization: Bearer TOKEN`"
 
 
@@ -62,13 +63,13 @@ class GrpcioMethods(grpc.GenericRpcHandler):  # type: ignore[type-arg]
     def add_registered_method_handlers(self, service: str, handlers: dict[str, Handler]) -> None:
         """Ignore the same methods in the form that other servers look up."""
 
-    def add_prediction(self, method: str, predict: AnswerBytes) -> None:
+    def add_prediction(self, method: str, predict: Callable[[bytes, Context], Awaitable[bytes]]) -> None:
         """Add a method whose messages stay bytes."""
 
         async def call(requests: Any, context: Context) -> bytes:
             self.in_flight += 1
             try:
-                return await predict(method, await self._read(method, context), context)
+                return await predict(await self._read(method, context), context)
             except RequestError as error:  # counted where it was raised
                 await refuse(error, error.status, context, method)
             except Exception as error:
@@ -97,9 +98,9 @@ class GrpcioMethods(grpc.GenericRpcHandler):  # type: ignore[type-arg]
         return handler
 
     def _wrap(self, handler: Handler, method: str) -> Handler:
-        parse, serialize = _parser(handler.request_deserializer), handler.response_serializer
-        if method == STREAM_OF_PREDICTIONS:
-            parse = _as_it_is  # large messages are not parsed on the event loop
+        # Large messages are not parsed on the event loop.
+        parse = _as_it_is if method == STREAM_INFER else partial(parse_with, handler.request_deserializer)
+        serialize = handler.response_serializer
         if not handler.request_streaming and not handler.response_streaming:
             return grpc.stream_unary_rpc_method_handler(
                 self._unary(handler.unary_unary, parse, method), response_serializer=serialize
@@ -216,14 +217,3 @@ def _retrieve(reading: asyncio.Future[Any]) -> None:
 
 def _as_it_is(message: bytes) -> bytes:
     return message
-
-
-def _parser(parse: Callable[[bytes], Any]) -> Callable[[bytes], Any]:
-
-    def parse_or_refuse(message: bytes) -> Any:
-        try:
-            return parse(message)
-        except DecodeError as error:
-            raise InvalidRequest(f"the message cannot be parsed: {error}") from None
-
-    return parse_or_refuse

@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 import grpc.aio
 
 from tablefold.errors import BytesExceeded, SlowMessage
-from tablefold.server.fronts.byte_budget import ByteBudget
+from tablefold.server.fronts.in_flight import InFlight
 
 PATIENCE_SECONDS = 0.1
 """While others wait, how long a message may take to come."""
@@ -33,10 +33,10 @@ class MessageReader:
     A connection may hold no more slots than it leaves free: whoever comes next always finds one.
     """
 
-    def __init__(self, slots: int, budget: ByteBudget) -> None:
-        self._free, self._budget = slots, budget
+    def __init__(self, slots: int, in_flight: InFlight) -> None:
+        self._free, self._in_flight = slots, in_flight
         self._windows = 0
-        self._max_windows = budget.limit // 2 // WINDOW_BYTES
+        self._max_windows = in_flight.max_bytes // 2 // WINDOW_BYTES
         self._for_prompt = (slots + 3) // 4
         self._slow = set[str]()
         """Connections whose message was too slow since calls last waited: some slots are not for them."""
@@ -101,7 +101,7 @@ class MessageReader:
                 f"{self._windows} calls wait to be read, as many as half of --max-inflight-bytes holds: "
                 "send less or later"
             )
-        self._budget.take(WINDOW_BYTES)
+        self._in_flight.take(WINDOW_BYTES)
         self._windows += 1
         turn: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._waiting.setdefault(peer, deque()).append(turn)
@@ -115,7 +115,7 @@ class MessageReader:
             raise
         finally:
             self._windows -= 1
-            self._budget.give_back(WINDOW_BYTES)
+            self._in_flight.give_back(WINDOW_BYTES)
 
     def _hand_over(self) -> None:
         """Give free slots to those that wait, one connection after the other."""

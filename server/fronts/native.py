@@ -19,17 +19,16 @@ import grpc
 from pygrpc_native import EVENT_CALL, NativeGrpcFront
 
 from tablefold.errors import (
-    CallsExceeded,
     EngineError,
     MessageTooLarge,
     RequestError,
     Unauthenticated,
     UsageError,
 )
-from tablefold.server.fronts.byte_budget import ByteBudget
 from tablefold.server.fronts.front import Arrival
 from tablefold.server.fronts.grpcio import GrpcioFront
 from tablefold.server.fronts.grpcio_methods import UNAUTHENTICATED
+from tablefold.server.fronts.in_flight import InFlight
 from tablefold.server.fronts.status import INTERNAL_TEXT, details
 from tablefold.server.options import ServeOptions
 from tablefold.server.security.token import Token
@@ -93,14 +92,14 @@ class NativeFront:
         answers: dict[str, Callable[[bytes], bytes]],
         watched: Callable[[bytes], bytes],
         token: Token | None,
-        budget: ByteBudget,
+        in_flight: InFlight,
         metrics: Metrics,
         on_cancel: Callable[[Arrival], None],
     ) -> None:
         """`watched` gives a message of Health.Watch its answer now. Raises UsageError (a port in use)."""
         self._methods = [*predictions, *answers, WATCH]
         self._answers, self._watched, self._token = answers, watched, token
-        self._options, self._budget, self._metrics = options, budget, metrics
+        self._options, self._in_flight, self._metrics = options, in_flight, metrics
         self._behind, self._on_cancel = behind, on_cancel
         self._open: dict[int, NativeArrival] = {}
         self._watchers: dict[int, bytes] = {}
@@ -173,7 +172,7 @@ class NativeFront:
     def forget(self, call_id: int, size: int) -> None:
         """Count the bytes of a call no more; once."""
         if self._open.pop(call_id, None) is not None:
-            self._budget.give_back(size)
+            self._in_flight.end(size)
 
     def _cancelled(self, call_id: int) -> None:
         if self._watchers.pop(call_id, None) is not None:
@@ -222,11 +221,7 @@ class NativeFront:
                 f"the message has {size} bytes, and at most {self._options.max_message_bytes} are taken "
                 "(--max-message-bytes)"
             )
-        if len(self._open) >= self._options.max_inflight_calls:
-            raise CallsExceeded(
-                f"{len(self._open)} calls are in flight, as many as may be (--max-inflight-calls)"
-            )
-        self._budget.take(size)
+        self._in_flight.begin(size)
 
 
 def open_native(target: str, methods: list[str], options: ServeOptions) -> NativeGrpcFront:

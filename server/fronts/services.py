@@ -8,7 +8,6 @@ from grpc_reflection.v1alpha import reflection, reflection_pb2, reflection_pb2_g
 
 from tablefold.protos import inference_pb2, inference_pb2_grpc, tablefold_pb2, tablefold_pb2_grpc
 from tablefold.server.fronts.grpcio_methods import GrpcioMethods
-from tablefold.server.models.footprint import ServerMemory
 from tablefold.server.models.repository import Repository
 from tablefold.server.options import Options
 from tablefold.server.wire.context import AnswerBytes
@@ -35,7 +34,7 @@ FILES = (
 def inference_service(
     options: Options, repository: Repository, health: Health, predict: AnswerBytes
 ) -> InferenceService:
-    """Return the Open Inference Protocol; `predict` answers the requests of its streams."""
+    """Return the Open Inference Protocol; `predict` answers its predictions."""
     inference = InferenceOptions(
         max_queue_rows=options.max_queue_rows,
         max_message_bytes=options.max_message_bytes,
@@ -46,18 +45,13 @@ def inference_service(
 
 
 def add_services(
-    methods: GrpcioMethods,
-    inference: InferenceService,
-    repository: Repository,
-    memory: ServerMemory,
-    health: Health,
-    predict: AnswerBytes,
+    methods: GrpcioMethods, inference: InferenceService, predict: PredictService, health: Health
 ) -> None:
-    """Put both protocols, health and reflection behind `methods`; `predict` answers the predictions."""
+    """Put both protocols, health and reflection behind `methods`."""
     server = cast(grpc.aio.Server, methods)  # to the services it is the server
     inference_pb2_grpc.add_GRPCInferenceServiceServicer_to_server(inference, server)
-    tablefold_pb2_grpc.add_TablefoldServicer_to_server(PredictService(repository, memory, predict), server)
+    tablefold_pb2_grpc.add_TablefoldServicer_to_server(predict, server)
     health_pb2_grpc.add_HealthServicer_to_server(health, server)
     reflection_pb2_grpc.add_ServerReflectionServicer_to_server(reflection_service(SERVICES, FILES), server)
-    for method in (INFER, PREDICT):
-        methods.add_prediction(method, predict)
+    methods.add_prediction(INFER, inference.ModelInfer)
+    methods.add_prediction(PREDICT, predict.Predict)

@@ -4,7 +4,6 @@ from collections.abc import Callable
 from contextlib import suppress
 
 import numpy as np
-from google.protobuf.message import DecodeError
 from numpy.typing import NDArray
 
 from tablefold.errors import InvalidRequest
@@ -12,6 +11,7 @@ from tablefold.protos import inference_pb2 as pb
 from tablefold.server.models.model import Model
 from tablefold.server.models.repository import Repository
 from tablefold.server.queue import Call
+from tablefold.server.wire.parse import parse
 from tablefold.server.wire.prediction import Prediction
 from tablefold.server.wire.scan import SMALL_MESSAGE_BYTES, check_infer, fields, text
 from tablefold.server.wire.tensors import check_parameters, read_inputs
@@ -21,10 +21,7 @@ def read_infer(message: bytes, repository: Repository) -> Prediction:
     """Return the rows of a request. Raises ModelNotFound, Unavailable, InvalidRequest or Overloaded."""
     if len(message) > SMALL_MESSAGE_BYTES:
         check_infer(message, repository)
-    try:
-        request = pb.ModelInferRequest.FromString(message)
-    except DecodeError as error:
-        raise InvalidRequest(f"the message cannot be parsed: {error}") from None
+    request: pb.ModelInferRequest = parse(pb.ModelInferRequest, message)
     model = repository.find(request.model_name, request.model_version)
     for requested in request.outputs:
         if requested.name != "probability":

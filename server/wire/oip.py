@@ -16,8 +16,9 @@ from tablefold.server.wire.health import Health
 from tablefold.server.wire.infer import request_id
 from tablefold.server.wire.stream import in_order
 
-INFER = "/inference.GRPCInferenceService/ModelInfer"
-STREAMED = "/inference.GRPCInferenceService/ModelStreamInfer/request"
+SERVICE = "/inference.GRPCInferenceService/"
+INFER, STREAM_INFER = SERVICE + "ModelInfer", SERVICE + "ModelStreamInfer"
+STREAMED = STREAM_INFER + "/request"
 """The label in the metrics of one request of a stream."""
 
 
@@ -37,7 +38,7 @@ class InferenceService(GRPCInferenceServiceServicer):
     def __init__(
         self, repository: Repository, health: Health, options: InferenceOptions, predict: AnswerBytes
     ) -> None:
-        """`predict` answers the requests of streams."""
+        """`predict` answers the predictions."""
         self._repository, self._health = repository, health
         self._options, self._predict = options, predict
 
@@ -80,11 +81,9 @@ class InferenceService(GRPCInferenceServiceServicer):
             outputs=[tensor(name="probability", datatype="FP32", shape=[-1])],
         )
 
-    async def ModelInfer(self, request: pb.ModelInferRequest, context: Context) -> pb.ModelInferResponse:
-        """Return the answer. The front passes messages on unparsed and does not come here."""
-        return pb.ModelInferResponse.FromString(
-            await self._predict(INFER, request.SerializeToString(), context)
-        )
+    async def ModelInfer(self, message: bytes, context: Context) -> bytes:  # type: ignore[override]
+        """Return the answer to a message that nobody has parsed. Raises RequestError."""
+        return await self._predict(INFER, message, context)
 
     async def ModelStreamInfer(  # type: ignore[override]
         self, requests: AsyncIterator[bytes], context: Context

@@ -4,10 +4,9 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 
-from google.protobuf.message import DecodeError
-
 from tablefold.errors import InvalidRequest
 from tablefold.protos import tablefold_pb2 as pb
+from tablefold.server.wire.parse import parse
 from tablefold.server.wire.scan import SMALL_MESSAGE_BYTES, Field, fields, text
 
 MAX_FEATURE_FIELDS = 8
@@ -41,7 +40,7 @@ def read_request(message: bytes) -> PredictRequest:
 
 
 def _small(message: bytes) -> PredictRequest:
-    request = _parsed(pb.PredictRequest, message)
+    request = parse(pb.PredictRequest, message)
     return PredictRequest(
         message,
         request.model,
@@ -65,7 +64,7 @@ def _large(message: bytes) -> PredictRequest:
         else:
             head += message[position : field.stop]
         position = field.stop
-    request = _parsed(pb.PredictRequest, bytes(head))
+    request = parse(pb.PredictRequest, bytes(head))
     return PredictRequest(message, request.model, version_of(request), sent[3], sent[4])
 
 
@@ -80,19 +79,12 @@ def _feature(message: bytes, place: Field) -> SentFeature:
 
 
 def _load(message: bytes, place: Field) -> pb.Feature:
-    feature: pb.Feature = _parsed(pb.Feature, message[place.start : place.stop])
+    feature: pb.Feature = parse(pb.Feature, message[place.start : place.stop])
     return feature
 
 
 def _same(feature: pb.Feature) -> pb.Feature:
     return feature
-
-
-def _parsed(kind: type, message: bytes):  # type: ignore[no-untyped-def]  # (a message of that kind)
-    try:
-        return kind.FromString(message)  # type: ignore[attr-defined]
-    except DecodeError as error:
-        raise InvalidRequest(f"the message cannot be parsed: {error}") from None
 
 
 def version_of(request: pb.PredictRequest | pb.GetModelRequest) -> str:

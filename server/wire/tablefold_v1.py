@@ -43,11 +43,9 @@ class PredictService(TablefoldServicer):
         """`predict` answers the predictions."""
         self._repository, self._memory, self._predict = repository, memory, predict
 
-    async def Predict(self, request: pb.PredictRequest, context: Context) -> pb.PredictResponse:
-        """Return the answer. The front passes messages on unparsed and does not come here."""
-        return pb.PredictResponse.FromString(
-            await self._predict(PREDICT, request.SerializeToString(), context)
-        )
+    async def Predict(self, message: bytes, context: Context) -> bytes:  # type: ignore[override]
+        """Return the answer to a message that nobody has parsed. Raises RequestError."""
+        return await self._predict(PREDICT, message, context)
 
     def GetModel(self, request: pb.GetModelRequest, context: Context) -> pb.GetModelResponse:
         """Return the manifest. Raises ModelNotFound."""

@@ -33,7 +33,7 @@ async def test_a_prediction_that_fails_in_the_front_is_internal(repository, toy,
         def fails(size: int) -> None:
             raise RuntimeError("secret detail")
 
-        monkeypatch.setattr(client.server._gateway.budget, "take", fails)
+        monkeypatch.setattr(client.server._gateway.in_flight, "begin", fails)
         status, text = await toy.status(client.infer(*toy.rows(2)))
         assert (status, "secret" in text) == ("INTERNAL", False)
         monkeypatch.undo()
