@@ -17,8 +17,8 @@ import numpy as np
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from tablefold.errors import BundleError
+from tablefold.files.regular_file import read_regular_file
 from tablefold.model_size import Footprint
-from tablefold.regular_file import read_regular_file
 from tablefold.schema import FeatureSchema
 from tablefold.validation import first_fault
 

@@ -11,7 +11,6 @@ from pathlib import Path
 
 import onnx_ir as ir
 
-from tablefold.atomic import write_text
 from tablefold.bundle import GRAPH, WEIGHTS
 from tablefold.exporter import config_pbtxt
 from tablefold.exporter.byte_counts import count_parts
@@ -31,6 +30,7 @@ from tablefold.exporter.proof.probes import probe_rows
 from tablefold.exporter.proof.quality import measure_cost, require_quality
 from tablefold.exporter.proof.verify import require_bundle, require_equal
 from tablefold.exporter.version_folder import new_draft, publish, require_destination
+from tablefold.files.atomic import write_text
 from tablefold.trainer.checkpoint.checkpoint import Checkpoint
 
 __all__ = ["export"]

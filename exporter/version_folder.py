@@ -9,9 +9,9 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from tablefold.atomic import draft_folder, place_folder
 from tablefold.bundle import MANIFEST, Manifest
 from tablefold.errors import TablefoldError, UsageError
+from tablefold.files.atomic import draft_folder, place_folder
 
 MODEL_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,127}")
 MAX_VERSION = 2**63 - 1

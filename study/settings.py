@@ -9,7 +9,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from tablefold.errors import UsageError
 from tablefold.exporter.options import DictionaryKind, RowType
-from tablefold.toml_file import read_toml
+from tablefold.files.toml_file import read_toml
 from tablefold.trainer.config import TrainConfig
 from tablefold.validation import first_fault
 

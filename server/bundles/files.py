@@ -13,7 +13,7 @@ from tablefold.bundle import (
     read_manifest,
 )
 from tablefold.errors import BundleError
-from tablefold.regular_file import read_regular_file
+from tablefold.files.regular_file import read_regular_file
 from tablefold.server.bundles.external_data import external_files
 from tablefold.server.bundles.lease import Lease
 

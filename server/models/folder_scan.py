@@ -7,8 +7,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from tablefold.errors import BundleError
+from tablefold.files.regular_file import KINDS
 from tablefold.printable import printable
-from tablefold.regular_file import KINDS
 from tablefold.server.models.policy import POLICY, Policy, read_policy
 
 VERSION_NUMBER = re.compile(r"[1-9][0-9]*", re.ASCII)

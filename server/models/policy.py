@@ -16,7 +16,7 @@ from typing import Annotated, Literal
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from tablefold.errors import BundleError
-from tablefold.regular_file import read_regular_file
+from tablefold.files.regular_file import read_regular_file
 from tablefold.validation import first_fault
 
 POLICY = "serving.toml"

@@ -8,7 +8,7 @@ from pathlib import Path
 import grpc
 
 from tablefold.errors import UsageError
-from tablefold.regular_file import read_regular_file
+from tablefold.files.regular_file import read_regular_file
 from tablefold.server.security.watched_file import FileStamp, stamp_of
 
 log = logging.getLogger(__name__)

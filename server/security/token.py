@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from tablefold.errors import UsageError
-from tablefold.regular_file import read_regular_file
+from tablefold.files.regular_file import read_regular_file
 from tablefold.server.security.watched_file import stamp_of
 
 log = logging.getLogger(__name__)

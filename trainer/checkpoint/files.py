@@ -6,7 +6,7 @@
             /validation.safetensors    up to 20,000 raw validation rows: the exporter proves itself on them;
                                        and the first ones' probabilities, which loading must give again
 
-Whole or not there (see `tablefold.atomic`). Arrays are read without running code from them (safetensors).
+Whole or not there (see `tablefold.files.atomic`). Arrays are read without running code (safetensors).
 """
 
 from pathlib import Path
@@ -19,8 +19,8 @@ from safetensors.numpy import load_file, save_file
 from safetensors.torch import load_file as load_tensors
 from safetensors.torch import save_file as save_tensors
 
-from tablefold.atomic import create_folder, read_folder, write_text
 from tablefold.errors import CheckpointError, UsageError
+from tablefold.files.atomic import create_folder, read_folder, write_text
 from tablefold.logs import Log
 from tablefold.trainer.checkpoint.checkpoint import Checkpoint, build_model, require_examples
 from tablefold.trainer.checkpoint.description import Description

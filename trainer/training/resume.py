@@ -1,6 +1,6 @@
 """The state of a run beside its checkpoint, `<out>.state`: what `--resume` goes on from.
 
-Written whole (see `tablefold.atomic`) every few minutes and after every epoch; gone once the run is done.
+Written whole (see `tablefold.files.atomic`) every few minutes and after every epoch; gone after the run.
 A state belongs to its settings and to its rows, and says which of them are others when it is asked to go on.
 """
 
@@ -12,8 +12,8 @@ from typing import Any, Self
 import torch
 from pydantic import BaseModel, ConfigDict
 
-from tablefold.atomic import replace_file
 from tablefold.errors import UsageError
+from tablefold.files.atomic import replace_file
 from tablefold.logs import EncodedLog, Log, Splits
 from tablefold.logs.encoded_log import digest
 from tablefold.schema import FeatureSchema

@@ -1,7 +1,7 @@
 """A cache: a folder that holds one log as arrays, encoded once and mapped into memory by every later run.
 
-Whole or not there (see `tablefold.atomic`): a cache that a kill or a full disk cut off is never seen. It
-says what it was made from, and each array's checksum is compared when it is opened: one of other files, or a
+Whole or not there (see `tablefold.files.atomic`): a cache that a kill or a full disk cut off is never seen.
+It says what it was made from, and each array's checksum is compared when it is opened: one of other files, or a
 damaged one, is refused by name, never used and never removed.
 """
 
@@ -15,8 +15,8 @@ import numpy as np
 import xxhash
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from tablefold.atomic import create_folder
 from tablefold.errors import CacheError
+from tablefold.files.atomic import create_folder
 from tablefold.logs.encoded.encode import OnRows, encode
 from tablefold.logs.encoded_log import EncodedLog
 from tablefold.logs.log import Log

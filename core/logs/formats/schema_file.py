@@ -45,6 +45,7 @@ from pydantic import (
 )
 
 from tablefold.errors import SchemaError
+from tablefold.files.toml_file import read_toml
 from tablefold.logs.formats.schema_errors import Keys, explain
 from tablefold.logs.source import Source, Table
 from tablefold.logs.splits import Part
@@ -52,7 +53,6 @@ from tablefold.logs.tables.parquet import ParquetTable
 from tablefold.logs.tables.several import open_paths
 from tablefold.logs.tables.text import TextTable
 from tablefold.schema import CategoricalFeature, DenseFeature, FeatureSchema, Name
-from tablefold.toml_file import read_toml
 
 logger = logging.getLogger(__name__)
 

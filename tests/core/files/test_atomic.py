@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from tablefold.atomic import create_folder, read_folder, replace_file, write_text
+from tablefold.files.atomic import create_folder, read_folder, replace_file, write_text
 from tests.full_disk import files_at_most
 
 PARTS = ["a", "b", "c"]
@@ -103,7 +103,7 @@ def test_a_kill_at_any_line_leaves_the_old_or_the_new(tmp_path: Path, job: str, 
 WRITES = """
 import sys
 from pathlib import Path
-from tablefold.atomic import create_folder, write_text
+from tablefold.files.atomic import create_folder, write_text
 root, name = Path(sys.argv[1]), sys.argv[2]
 for _ in range(40):
     write_text(root / "file", name * 50_000)

@@ -1,0 +1,1 @@
+"""Files that others may have made, and files that must be whole."""
