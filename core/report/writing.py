@@ -3,8 +3,8 @@
 import tempfile
 from pathlib import Path
 
-from tablefold import atomic
 from tablefold.errors import UsageError
+from tablefold.files import atomic
 
 
 def check_writable(path: Path) -> None:

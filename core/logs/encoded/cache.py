@@ -1,8 +1,8 @@
 """A cache: a folder that holds one log as arrays, encoded once and mapped into memory by every later run.
 
 Whole or not there (see `tablefold.files.atomic`): a cache that a kill or a full disk cut off is never seen.
-It says what it was made from, and each array's checksum is compared when it is opened: one of other files, or a
-damaged one, is refused by name, never used and never removed.
+It says what it was made from, and each array's checksum is compared when it is opened: one of other files, or
+a damaged one, is refused by name, never used and never removed.
 """
 
 import fcntl

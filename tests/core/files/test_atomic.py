@@ -24,7 +24,7 @@ def names(folder: Path) -> list[str]:
 KILLED_AT_EACH_LINE = """
 import json, os, signal, sys
 from pathlib import Path
-from tablefold import atomic
+from tablefold.files import atomic
 
 job, exchanges, root = sys.argv[1], sys.argv[2] == "exchanges", Path(sys.argv[3])
 if not exchanges:

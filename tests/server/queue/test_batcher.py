@@ -4,10 +4,6 @@ The engine and the clock are fakes, the two seams below and beside the batcher; 
 """
 
 import asyncio
-import threading
-import time
-from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
 
 import numpy as np
 import pytest
@@ -15,107 +11,15 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tablefold.errors import DeadlineExceeded, DeadlineUnreachable, EngineError, Overloaded, Unavailable
-from tablefold.model_size import Parts
-from tablefold.server.queue.batch_sizing import BatchSizing, Throughput, calibrate
-from tablefold.server.queue.engine_threads import EngineThreads
-from tablefold.server.telemetry.metrics import Metrics
-from tests.server.queue.waiting import WaitingBatcher
-
-
-class FakeEngine:
-    """probability = id / 1e6. Stands still while `gate` is shut; remembers what it saw."""
-
-    def __init__(self, answer: Callable[[np.ndarray], object] | None = None) -> None:
-        self.gate = threading.Event()
-        self.gate.set()
-        self.entered = threading.Semaphore(0)
-        self.batches: list[np.ndarray] = []
-        self.answer = answer or expected
-
-    def run(self, dense: np.ndarray, ids: np.ndarray) -> np.ndarray:
-        assert len(dense) == len(ids)
-        self.batches.append(ids)
-        self.entered.release()
-        assert self.gate.wait(30)
-        return self.answer(ids)
-
-    async def busy(self) -> None:
-        """Until one more batch has entered."""
-        assert await asyncio.to_thread(self.entered.acquire, timeout=30)
-
-    @property
-    def sizes(self) -> list[int]:
-        return [len(batch) for batch in self.batches]
-
-
-def expected(ids: np.ndarray) -> np.ndarray:
-    return (ids[:, 0] / 1e6).astype(np.float32)
-
-
-def rows_of(*ids: int) -> tuple[np.ndarray, np.ndarray]:
-    column = np.array(ids, dtype=np.int64)[:, None]
-    return column.astype(np.float32), column
-
-
-@asynccontextmanager
-async def batcher_of(
-    engine: FakeEngine,
-    *,
-    engine_threads: int = 1,
-    clock: Callable[[], float] = time.monotonic,
-    rate: float = np.inf,
-    engine_timeout_seconds: float = 60,
-    max_batch_size: int = 1024,
-    max_rows: int | None = None,
-    max_queue_rows: int = 65_536,
-) -> AsyncIterator[WaitingBatcher]:
-    """`max_batch_size` (which may become `max_rows`) and `rate`, rows a second: as warm-up measured them."""
-    threads = EngineThreads(engine_threads, timeout_seconds=engine_timeout_seconds)
-    try:
-        yield WaitingBatcher(
-            engine,
-            threads,
-            Metrics().of_model("fake", Parts()),
-            BatchSizing(rows=max_batch_size, rows_per_second=rate, max_rows=max_rows or max_batch_size),
-            max_queue_rows=max_queue_rows,
-            clock=clock,
-        )
-    finally:
-        engine.gate.set()
-        threads.close()
-
-
-async def queued(batcher: WaitingBatcher, *ids: int, deadline: float | None = None) -> asyncio.Task:
-    """A call that has been accepted by the time this returns."""
-    task = asyncio.create_task(batcher.submit(*rows_of(*ids), deadline))
-    await asyncio.sleep(0)
-    return task
-
-
-class Taken:
-    """A place that no batch may take."""
-
-    full = False
-
-
-async def queued_together(batcher: WaitingBatcher, *calls: list[int]) -> list[asyncio.Task]:
-    """Calls that all wait before a thread may take one, and so go in one batch."""
-    threads = batcher._engine_threads
-    with threads.lock:
-        threads._running |= {Taken(): 0 for _ in range(threads.count)}
-    tasks = [await queued(batcher, *ids) for ids in calls]
-    with threads.lock:
-        threads._running.clear()
-        threads._wake.notify_all()
-    return tasks
-
-
-async def with_busy_thread(batcher: WaitingBatcher, engine: FakeEngine) -> asyncio.Task:
-    """Shuts the gate behind one call, so that whatever comes next waits."""
-    engine.gate.clear()
-    first = await queued(batcher, 0)
-    await engine.busy()
-    return first
+from tests.server.queue.waiting import (
+    FakeEngine,
+    batcher_of,
+    expected,
+    queued,
+    queued_together,
+    rows_of,
+    with_busy_thread,
+)
 
 
 @settings(max_examples=60, deadline=None)
@@ -340,125 +244,6 @@ async def test_closing_refuses_newcomers_and_still_answers_what_waits():
         await asyncio.gather(first, waiting)
 
 
-async def test_models_take_turns_on_the_engine_threads():
-    busy, before = FakeEngine(), []
-    quiet = FakeEngine(lambda ids: before.append(len(busy.sizes)) or expected(ids))
-    async with batcher_of(busy, max_batch_size=1) as batcher:
-        other = WaitingBatcher(
-            quiet,
-            batcher._engine_threads,
-            Metrics().of_model("quiet", Parts()),
-            BatchSizing(rows=8, rows_per_second=np.inf, max_rows=8),
-        )
-        first = await with_busy_thread(batcher, busy)
-        many = await queued(batcher, *range(1, 50))
-        one = asyncio.create_task(other.submit(*rows_of(7)))
-        await asyncio.sleep(0)
-        busy.gate.set()
-        await one
-        assert before[0] <= 4  # far from all fifty
-        await asyncio.gather(first, many)
-
-
-async def ran_in_order(
-    batcher: WaitingBatcher, engine: FakeEngine, *calls: tuple[int, float | None]
-) -> list[int]:
-    """The first ids of the batches, where each call (id, deadline) is a batch of its own."""
-    first = await with_busy_thread(batcher, engine)
-    tasks = [await queued(batcher, number, deadline=deadline) for number, deadline in calls]
-    engine.gate.set()
-    await asyncio.gather(first, *tasks)
-    return [int(batch[0, 0]) for batch in engine.batches[1:]]
-
-
-async def test_the_earliest_deadline_goes_first_and_no_deadline_means_a_second_from_now():
-    engine = FakeEngine()
-    async with batcher_of(engine, clock=lambda: 100.0, max_batch_size=1) as batcher:
-        calls = [(1, None), (2, 100.5), (3, 100.1), (4, None), (5, 130.0), (6, 100.9)]
-        assert await ran_in_order(batcher, engine, *calls) == [3, 2, 6, 1, 4, 5]
-
-
-async def test_newcomers_in_a_hurry_do_not_starve_a_call_without_a_deadline():
-    now = 100.0
-    engine = FakeEngine()
-    async with batcher_of(engine, clock=lambda: now, max_batch_size=1) as batcher:
-        first = await with_busy_thread(batcher, engine)
-        patient = await queued(batcher, 1)
-        hurried = []
-        for number in range(2, 40):
-            now += 0.1
-            hurried.append(await queued(batcher, number, deadline=now + 0.05 + 3))
-        now = 103.0
-        engine.gate.set()
-        await asyncio.gather(first, patient, *hurried, return_exceptions=True)
-    assert engine.batches[1][0, 0] == 1
-
-
-async def test_a_call_that_cannot_make_its_deadline_behind_what_waits_is_refused_at_once():
-    engine = FakeEngine()
-    async with batcher_of(engine, clock=lambda: 0.0, rate=200) as batcher:
-        first = await with_busy_thread(batcher, engine)  # 1 row
-        waiting = await queued(batcher, *range(49), deadline=0.4)
-        with pytest.raises(DeadlineUnreachable, match="50 rows come first, at 200 rows a second"):
-            await batcher.submit(*rows_of(*range(30)), deadline=0.45)
-        fits = await queued(batcher, *range(10), deadline=0.45)  # 60 rows take 0.3 s, within 0.8 of the time
-        engine.gate.set()
-        await asyncio.gather(first, waiting, fits)
-
-
-async def test_only_what_is_more_urgent_counts_against_a_deadline():
-    engine = FakeEngine()
-    async with batcher_of(engine, clock=lambda: 0.0, rate=100, max_batch_size=50) as batcher:
-        first = await with_busy_thread(batcher, engine)
-        patient = await queued(batcher, *range(500))
-        hurried = await queued(batcher, 7, deadline=0.5)
-        with pytest.raises(DeadlineUnreachable):
-            await batcher.submit(*rows_of(8), deadline=0.95 + 1)
-        engine.gate.set()
-        await asyncio.gather(first, patient, hurried)
-    assert engine.batches[1][0, 0] == 7
-
-
-async def test_an_idle_engine_tries_every_call_whatever_the_estimate_says():
-    engine = FakeEngine()
-    async with batcher_of(engine, clock=lambda: 0.0, rate=1) as batcher:
-        assert (await batcher.submit(*rows_of(*range(100)), deadline=0.001)).probability.shape == (100,)
-
-
-def test_the_throughput_is_measured_while_calls_wait_and_goes_back_to_the_promise_when_none_does():
-    throughput = Throughput(BatchSizing(rows=100, rows_per_second=2000, max_rows=150))
-    assert throughput.rows_per_second == pytest.approx(2000)
-    for batch in range(100):
-        throughput.ended(50, now=batch * 0.5, waiting=True)
-    assert throughput.rows_per_second == pytest.approx(100, rel=0.01)
-    for batch in range(100):
-        throughput.ended(50, now=1000 + batch * 0.5, waiting=False)
-    assert throughput.rows_per_second == pytest.approx(2000, rel=0.01)
-
-
-@pytest.mark.parametrize(
-    ("seconds", "knee"),
-    [
-        (lambda rows: rows / 50_000 + 1e-4, 512),  # a core: what a batch costs is soon spread thin
-        (lambda rows: 2e-3 + rows / 10_000_000, 65_536),  # a GPU: the more the better
-        (lambda rows: 5e-3 + rows / (10_000 if rows <= 256 else 6_000), 256),  # it falls out of a cache
-        (lambda rows: 1.0, 32),  # too slow to try more
-    ],
-)
-def test_the_knee_is_the_smallest_batch_with_nearly_the_best_rows_a_second(seconds, knee):
-    now = 0.0
-
-    def run(rows: int) -> None:
-        nonlocal now
-        now += seconds(rows)
-
-    sizing = calibrate(run, 65_536, lambda: now)
-    assert sizing.rows == knee
-    assert sizing.max_rows == min(1.5 * knee, 65_536)
-    assert sizing.rows_per_second == pytest.approx(knee / seconds(knee), rel=0.2)
-    assert calibrate(run, 7, lambda: now).rows == 7
-
-
 async def test_a_batch_is_filled_with_part_of_a_call_only_where_it_would_be_less_than_half_full():
     engine = FakeEngine()
     async with batcher_of(engine, max_batch_size=10) as batcher:
@@ -467,37 +252,6 @@ async def test_a_batch_is_filled_with_part_of_a_call_only_where_it_would_be_less
         engine.gate.set()
         await asyncio.gather(first, *calls)
     assert engine.sizes == [1, 10, 10, 7, 7]  # 12 = 10 + 2, 9 = 8 + 1, then 1 + 6, then 7
-
-
-async def test_an_engine_that_hangs_costs_its_own_callers_an_error_and_the_thread():
-    engine = FakeEngine()
-    async with batcher_of(engine, engine_threads=2, engine_timeout_seconds=0.2) as batcher:
-        engine.gate.clear()
-        hangs = await queued(batcher, 1)
-        await engine.busy()
-        with pytest.raises(EngineError):
-            await hangs
-        assert batcher._engine_threads.hanging == 1
-        engine.gate, stuck = threading.Event(), engine.gate
-        engine.gate.set()
-        np.testing.assert_array_equal(  # the other thread lives
-            (await batcher.submit(*rows_of(4))).probability, expected(np.array([[4]]))
-        )
-        stuck.set()  # and if the thread comes back after all, nobody is answered twice
-
-
-async def test_when_every_thread_hangs_all_that_wait_and_all_that_come_are_answered():
-    engine = FakeEngine()
-    async with batcher_of(engine, engine_timeout_seconds=0.2) as batcher:
-        first = await with_busy_thread(batcher, engine)
-        waiting = [await queued(batcher, number) for number in range(5)]
-        with pytest.raises(EngineError):
-            await first
-        for outcome in await asyncio.gather(*waiting, return_exceptions=True):
-            assert isinstance(outcome, Unavailable)
-        with pytest.raises(Unavailable):
-            await batcher.submit(*rows_of(1))
-        assert batcher.queue_rows == 0
 
 
 @settings(max_examples=40, deadline=None)

@@ -1,0 +1,107 @@
+"""The threads that run engines: models share them, a thread that hangs is lost."""
+
+import asyncio
+import threading
+
+import numpy as np
+import pytest
+
+from tablefold.errors import EngineError, Unavailable
+from tablefold.model_size import Parts
+from tablefold.server.queue.batch_sizing import BatchSizing
+from tablefold.server.telemetry.metrics import Metrics
+from tests.server.queue.waiting import (
+    FakeEngine,
+    WaitingBatcher,
+    batcher_of,
+    expected,
+    queued,
+    rows_of,
+    with_busy_thread,
+)
+
+
+async def test_models_take_turns_on_the_engine_threads():
+    busy, before = FakeEngine(), []
+    quiet = FakeEngine(lambda ids: before.append(len(busy.sizes)) or expected(ids))
+    async with batcher_of(busy, max_batch_size=1) as batcher:
+        other = WaitingBatcher(
+            quiet,
+            batcher._engine_threads,
+            Metrics().of_model("quiet", Parts()),
+            BatchSizing(rows=8, rows_per_second=np.inf, max_rows=8),
+        )
+        first = await with_busy_thread(batcher, busy)
+        many = await queued(batcher, *range(1, 50))
+        one = asyncio.create_task(other.submit(*rows_of(7)))
+        await asyncio.sleep(0)
+        busy.gate.set()
+        await one
+        assert before[0] <= 4  # far from all fifty
+        await asyncio.gather(first, many)
+
+
+async def test_an_engine_that_hangs_costs_its_own_callers_an_error_and_the_thread():
+    engine = FakeEngine()
+    async with batcher_of(engine, engine_threads=2, engine_timeout_seconds=0.2) as batcher:
+        engine.gate.clear()
+        hangs = await queued(batcher, 1)
+        await engine.busy()
+        with pytest.raises(EngineError):
+            await hangs
+        assert batcher._engine_threads.hanging == 1
+        engine.gate, stuck = threading.Event(), engine.gate
+        engine.gate.set()
+        np.testing.assert_array_equal(  # the other thread lives
+            (await batcher.submit(*rows_of(4))).probability, expected(np.array([[4]]))
+        )
+        stuck.set()  # and if the thread comes back after all, nobody is answered twice
+
+
+async def test_when_every_thread_hangs_all_that_wait_and_all_that_come_are_answered():
+    engine = FakeEngine()
+    async with batcher_of(engine, engine_timeout_seconds=0.2) as batcher:
+        first = await with_busy_thread(batcher, engine)
+        waiting = [await queued(batcher, number) for number in range(5)]
+        with pytest.raises(EngineError):
+            await first
+        for outcome in await asyncio.gather(*waiting, return_exceptions=True):
+            assert isinstance(outcome, Unavailable)
+        with pytest.raises(Unavailable):
+            await batcher.submit(*rows_of(1))
+        assert batcher.queue_rows == 0
+
+
+async def test_a_call_beside_a_slow_one_is_taken_by_the_thread_that_is_idle():
+    engine = FakeEngine()
+    async with batcher_of(engine, engine_threads=2) as batcher:
+        slow = await with_busy_thread(batcher, engine)
+        beside = await queued(batcher, 5)  # far from a full batch
+        await engine.busy()  # it has entered too, although the first one has not come back
+        assert [batch[:, 0].tolist() for batch in engine.batches] == [[0], [5]]
+        engine.gate.set()
+        await asyncio.gather(slow, beside)
+
+
+async def test_models_share_the_engines_by_time_not_by_turns():
+    """One model's rows take a hundred times as long, so it gets a hundredth of the batches."""
+    order: list[str] = []
+    slow = FakeEngine(lambda ids: order.append("slow") or expected(ids))
+    quick = FakeEngine(lambda ids: order.append("quick") or expected(ids))
+    async with batcher_of(slow, max_batch_size=1, rate=10) as batcher:
+        other = WaitingBatcher(
+            quick,
+            batcher._engine_threads,
+            Metrics().of_model("quick", Parts()),
+            BatchSizing(rows=1, rows_per_second=1000, max_rows=1),
+        )
+        first = await with_busy_thread(batcher, slow)
+        many = [await queued(batcher, *range(30))]
+        many.append(asyncio.create_task(other.submit(*rows_of(*range(30)))))
+        await asyncio.sleep(0)
+        slow.gate.set()
+        await asyncio.gather(first, *many)
+    assert order[1:].index("quick") <= 1
+    assert (
+        order.index("slow", order.index("quick")) - order.index("quick") == 30
+    )  # all of them before its next
