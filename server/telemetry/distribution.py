@@ -1,4 +1,4 @@
-"""Histograms that cost a call little: prometheus-client's own take five times as long to count a value."""
+"""Histograms for what every call counts: one lock and one addition, where prometheus-client takes several."""
 
 from bisect import bisect_left
 from collections.abc import Iterator, Sequence

@@ -67,14 +67,14 @@ def _varint(message: bytes, position: int, stop: int) -> tuple[int, int]:
     raise InvalidRequest("the message cannot be parsed: it is cut off")
 
 
-def text(message: bytes, field: Field, what: str) -> str:
+def text(message: bytes, field: Field, name: str) -> str:
     """Return a short text. Raises InvalidRequest."""
     if field.wire_type != BYTES or field.stop - field.start > MAX_NAME_BYTES:
-        raise InvalidRequest(f"{what} is longer than {MAX_NAME_BYTES} bytes")
+        raise InvalidRequest(f"{name} is longer than {MAX_NAME_BYTES} bytes")
     try:
         return message[field.start : field.stop].decode()
     except UnicodeDecodeError:
-        raise InvalidRequest(f"the message cannot be parsed: {what} is not UTF-8") from None
+        raise InvalidRequest(f"the message cannot be parsed: {name} is not UTF-8") from None
 
 
 def check_infer(message: bytes, repository: Repository) -> None:

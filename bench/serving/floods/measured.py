@@ -53,6 +53,6 @@ class Measured:
         return dict(zip(COLUMNS, cells, strict=True))
 
 
-def counted(what: Counter[str]) -> str:
+def counted(endings: Counter[str]) -> str:
     """Such as `OK 12, CANCELLED 3`."""
-    return ", ".join(f"{name} {count}" for name, count in what.most_common() if count)
+    return ", ".join(f"{name} {count}" for name, count in endings.most_common() if count)

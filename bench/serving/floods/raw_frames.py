@@ -22,7 +22,7 @@ async def frames(target: Target, count: int, make: Callable[[int], bytes], *, st
         connection.stop_reading()
     end = time.monotonic() + target.hold_seconds
     for number in range(0, count, 100):
-        connection.write(b"".join(make(each) for each in range(number, number + 100)))
+        connection.write(b"".join(make(stream) for stream in range(number, number + 100)))
         try:
             await asyncio.wait_for(connection.drain(), 1)
         except TimeoutError:
