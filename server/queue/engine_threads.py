@@ -65,6 +65,8 @@ class EngineThreads:
         """Threads that wait for `_wake`."""
         self._wake_attendant = threading.Condition(self.lock)
         self._attendant_sleeps = False
+        self._attendant_runs = False
+        """Whether it runs a batch itself: then an idle thread looks after the front in its place."""
         self._source: CallSource | None = None
         self._backlog: dict[Batcher, None] = {}
         """Where calls wait."""
@@ -147,7 +149,7 @@ class EngineThreads:
             with self.lock:
                 if not self._anything_to_do():
                     self._idle += 1
-                    self._wake.wait()
+                    self._wake.wait(ATTENDANCE_SECONDS if self._attendant_runs else None)
                     self._idle -= 1
             if source is not None:
                 source.receive(wait=False)
@@ -163,7 +165,7 @@ class EngineThreads:
                 self._attendant_sleeps = False
             if self._source is not None and (self._busy or self._source.ready()):
                 self._source.receive(wait=False)
-            while self._run_next():
+            while self._run_next(attending=True):
                 pass
 
     def _anything_to_do(self) -> bool:
@@ -172,11 +174,17 @@ class EngineThreads:
         ready = self._source is not None and self._source.ready()
         return not self._busy and (ready or bool(self._backlog))
 
-    def _run_next(self) -> bool:
-        """Run a batch and settle its calls. False where none waits, or no more may run."""
+    def _run_next(self, *, attending: bool = False) -> bool:
+        """Run a batch and settle its calls. False where none waits, or no more may run.
+
+        `attending`: by the attendant.
+        """
         finished: list[Call] = []
         with self.lock:
             batch = self._next(finished)
+            if batch is not None and attending:
+                self._attendant_runs = True
+                self._wake.notify()
             if batch is not None and self._attendant_sleeps:
                 self._wake_attendant.notify()
         self._settle(finished)
@@ -184,6 +192,8 @@ class EngineThreads:
             return False
         batch.run()
         with self.lock:
+            if attending:
+                self._attendant_runs = False
             # Abandoned batches are answered; their thread stays lost, because the server is leaving.
             finished = batch.end(batch) if self._running.pop(batch, None) is not None else []
         self._settle(finished)

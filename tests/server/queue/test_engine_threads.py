@@ -105,3 +105,44 @@ async def test_models_share_the_engines_by_time_not_by_turns():
     assert (
         order.index("slow", order.index("quick")) - order.index("quick") == 30
     )  # all of them before its next
+
+
+class Source:
+    """Calls that wait to be received."""
+
+    waits = False
+
+    def __init__(self) -> None:
+        self.calls = 0
+        self.received = threading.Semaphore(0)
+
+    def ready(self) -> bool:
+        return self.calls > 0
+
+    def receive(self, *, wait: bool) -> None:
+        if self.calls:
+            self.calls -= 1
+            self.received.release()
+
+    def flush(self) -> None:
+        pass
+
+
+async def test_the_front_is_looked_after_while_every_engine_runs_whoever_runs_them(monkeypatch):
+    engine, source = FakeEngine(), Source()
+    async with batcher_of(engine) as batcher:
+        threads = batcher._engine_threads
+        threads.take_from(source)
+        first = await with_busy_thread(batcher, engine)
+        source.calls = 1
+        assert await asyncio.to_thread(source.received.acquire, timeout=10)
+        engine.gate.set()
+        await first
+        # Nobody wakes the engine thread, so the attendant takes the next batch itself.
+        monkeypatch.setattr(threads, "_wake_one", lambda **arguments: None)
+        await asyncio.sleep(0.02)
+        second = await with_busy_thread(batcher, engine)
+        source.calls = 1
+        assert await asyncio.to_thread(source.received.acquire, timeout=10)
+        engine.gate.set()
+        await second
