@@ -1,6 +1,7 @@
 """The front of grpcio: everything gRPC has, TLS included, on the event loop."""
 
 import asyncio
+import logging
 import time
 from collections import deque
 from collections.abc import Callable
@@ -9,6 +10,7 @@ from typing import Any
 
 import grpc
 import grpc.aio
+from grpc._cython.cygrpc import ExecuteBatchError  # type: ignore[import-not-found]
 
 from tablefold.errors import RequestError, UsageError
 from tablefold.server.fronts.front import Arrival
@@ -21,6 +23,7 @@ FLUSH_SECONDS = 1.0
 """For the last replies to leave. Not more: a connection without a call would hold up the end."""
 LARGE_REPLY_BYTES = 4096
 """Smaller replies are not counted: their calls are."""
+GRPC_LOG = logging.getLogger("grpc._cython.cygrpc")
 
 
 class GrpcioArrival:
@@ -64,6 +67,7 @@ class GrpcioFront:
         """`on_refusal` gets the method and error of a call that is refused here."""
         self.loop = asyncio.get_running_loop()
         self.outgoing: deque[tuple[asyncio.Future[bytes], bytes | RequestError]] = deque()
+        GRPC_LOG.addFilter(is_about_a_fault)
         self._server = grpc.aio.server(options=channel_options(options))
         self._server.add_generic_rpc_handlers([methods])
         self._in_flight, self._ring = in_flight, ring
@@ -153,6 +157,11 @@ class GrpcioFront:
         """Count a reply until its client has read it, or has left."""
         self._in_flight.take_reply(size)
         context.add_done_callback(lambda context: self._in_flight.give_back(size))
+
+
+def is_about_a_fault(record: logging.LogRecord) -> bool:
+    """Return False for the traceback of an answer whose connection was gone before gRPC had heard of it."""
+    return not (record.exc_info and isinstance(record.exc_info[1], ExecuteBatchError))
 
 
 def channel_options(options: ServeOptions) -> list[tuple[str, int]]:
