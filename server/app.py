@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable
 from functools import partial
 
+from tablefold import __version__
 from tablefold.server.bundles.lease import ignore_lease_breaks, on_lease_break
 from tablefold.server.bundles.warm_up import WarmUp
 from tablefold.server.cores import available_cores
@@ -22,6 +23,8 @@ from tablefold.server.options import Options
 from tablefold.server.queue import Batcher, EngineThreads
 from tablefold.server.security.tls import TlsFiles
 from tablefold.server.security.token import Token
+from tablefold.server.status_page.overview import MAX_VERSIONS, Overview, OverviewReader, version_overviews
+from tablefold.server.status_page.pages import status_pages
 from tablefold.server.telemetry.metrics import Metrics
 from tablefold.server.telemetry.monitoring import Monitoring, State
 from tablefold.server.trimming import trim_for_ever
@@ -68,7 +71,7 @@ class Server:
         self._watch: asyncio.Task[None] | None = None
         self._trimming: asyncio.Task[None] | None = None
         self._monitoring: Monitoring | None = None
-        self._started = False
+        self._started, self._started_at = False, time.time()
         self._metrics = Metrics()
         self._health = Health(SERVICES)
         self._tls = TlsFiles.of(options.tls_cert, options.tls_key, options.tls_client_ca)
@@ -92,7 +95,11 @@ class Server:
         """
         options = self._options
         self._monitoring = Monitoring(
-            options.http_host or options.host, options.http_port, self._metrics.registry, self._state
+            options.http_host,
+            options.http_port,
+            self._metrics.registry,
+            self._state,
+            status_pages(OverviewReader(self._overview).json),
         )
         self.http_port = self._monitoring.port
         try:
@@ -154,6 +161,18 @@ class Server:
             self._monitoring.close()
         ignore_lease_breaks()
         self.repository.release_leases()
+
+    def _overview(self) -> Overview:
+        versions = version_overviews(self.repository)
+        return Overview(
+            tablefold=__version__,
+            device=self._device.name,
+            front=self._gateway.description.removeprefix("front: "),
+            started=self._started_at,
+            max_queue_rows=self._options.max_queue_rows,
+            versions=versions[:MAX_VERSIONS],
+            hidden=max(0, len(versions) - MAX_VERSIONS),
+        )
 
     def _token(self) -> Token | None:
         if self._options.token_file is None:

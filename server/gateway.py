@@ -60,6 +60,9 @@ class Gateway:
         self._options, self._parts = options, parts
         self._choice = choose_front(options)
         self.in_flight = InFlight(in_flight_bytes(options), options.max_inflight_calls)
+        parts.metrics.watch_in_flight(
+            lambda: self.in_flight.calls, lambda: self.in_flight.bytes, self.in_flight.max_bytes
+        )
         reads = max(4, int(READING_SHARE * self.in_flight.max_bytes / options.max_message_bytes))
         self._methods = GrpcioMethods(
             parts.metrics,

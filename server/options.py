@@ -21,9 +21,9 @@ Rows = Annotated[int, Field(ge=1, le=MAX_ROWS)]
 FrontName = Literal["auto", "native", "grpcio"]
 
 
-def _address(host: str | None) -> str | None:
+def _address(host: str) -> str:
     """Check a name, an IPv4 or an IPv6 address by its characters."""
-    if host is not None and not re.fullmatch(r"[A-Za-z0-9_.:%-]{1,253}", host, re.ASCII):
+    if not re.fullmatch(r"[A-Za-z0-9_.:%-]{1,253}", host, re.ASCII):
         raise ValueError("not an address; give one such as 127.0.0.1, 0.0.0.0 or ::1")
     return host
 
@@ -37,10 +37,10 @@ class ServeOptions(BaseModel):
     """Address to listen on; 0.0.0.0: all of the machine."""
     port: Port = 8001
     """gRPC; 0: any free port."""
-    http_host: Annotated[str | None, AfterValidator(_address)] = None
-    """Address of the HTTP port; by default that of --host."""
+    http_host: Annotated[str, AfterValidator(_address)] = "127.0.0.1"
+    """Address of the HTTP port, which has neither token nor TLS; 0.0.0.0: all of the machine."""
     http_port: Port = 8002
-    """/metrics, /livez and /readyz; 0: any free port."""
+    """The status page, /metrics, /livez and /readyz; 0: any free port."""
     poll_seconds: Seconds = 2.0
     """Look for new versions this often; 0: never, they come by call."""
     device: str = "cpu"

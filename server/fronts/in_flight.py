@@ -15,6 +15,16 @@ class InFlight:
         self._bytes = self._calls = 0
         self._lock = threading.Lock()
 
+    @property
+    def calls(self) -> int:
+        """That have no answer yet."""
+        return self._calls
+
+    @property
+    def bytes(self) -> int:
+        """Of requests, and of replies that nobody has read."""
+        return self._bytes
+
     def begin(self, size: int) -> None:
         """Count a call with a message of so many bytes. Raises CallsExceeded, BytesExceeded."""
         with self._lock:

@@ -23,6 +23,7 @@ from typing import Any, NoReturn
 from tablefold.errors import TablefoldError, UsageError
 from tablefold.server.options import Options
 from tablefold.server.processes.signals import exit_on_signals, leave_on_signals
+from tablefold.server.status_page.pages import status_pages
 from tablefold.server.telemetry.monitoring import Monitoring, State
 from tablefold.server.telemetry.worker_metrics import SCRAPE_SECONDS, MergedMetrics
 
@@ -68,10 +69,11 @@ class _Supervisor:
     async def run(self, announce: Announce) -> None:
         leave_on_signals(self._leave, self._leave_at_once)
         monitoring = Monitoring(
-            self._options.http_host or self._options.host,
+            self._options.http_host,
             self._options.http_port,
             self._metrics.registry,
             self._state,
+            status_pages(self._metrics.overview),
         )
         leaving: asyncio.Future[Any] = asyncio.ensure_future(self._leave.wait())
         starting: asyncio.Future[Any] = asyncio.gather(*(self._start() for _ in range(self._options.workers)))

@@ -84,6 +84,13 @@ class Metrics:
         self.waiting: dict[ModelMetrics, tuple[str, Callable[[], int]]] = {}
         """The model of each version in memory, and what tells its rows that wait."""
         self.registry.register(_QueueCollector(self.waiting))
+        self._in_flight_calls = self._gauge("tablefold_inflight_calls", "Calls without their answer yet.")
+        self._in_flight_bytes = self._gauge(
+            "tablefold_inflight_bytes", "Bytes of requests, and of large replies that nobody has read yet."
+        )
+        self._in_flight_max_bytes = self._gauge(
+            "tablefold_inflight_max_bytes", "What --max-inflight-bytes allows."
+        )
         self.rows = Counter(
             "tablefold_rows", "Rows answered with a probability.", ["model"], registry=self.registry
         )
@@ -113,6 +120,12 @@ class Metrics:
         """Return the metrics of a version in memory; `parts` is its footprint."""
         return ModelMetrics(self, name, parts, version)
 
+    def watch_in_flight(self, calls: Callable[[], int], size: Callable[[], int], max_bytes: int) -> None:
+        """Ask here for the calls and bytes in flight."""
+        self._in_flight_calls.set_function(calls)
+        self._in_flight_bytes.set_function(size)
+        self._in_flight_max_bytes.set(max_bytes)
+
     def call(self, method: str, status: str, reason: str | None, seconds: float) -> None:
         """Count a call that ended, with gRPC's name of its status; `method` must be one of the server's own.
 
@@ -135,6 +148,9 @@ class Metrics:
         """Count a call of a method that the server does not have."""
         self._calls.labels(UNKNOWN_METHOD, Unimplemented.status).inc()
         self._refusals.labels(Unimplemented.reason).inc()
+
+    def _gauge(self, name: str, text: str) -> Gauge:
+        return Gauge(name, text, registry=self.registry)
 
     def _seconds(self, name: str, text: str, label: str) -> Distributions:
         return self._distributions(f"tablefold_{name}_seconds", text, label, SECONDS_BUCKETS)

@@ -1,4 +1,4 @@
-"""The HTTP port: `/metrics` for Prometheus, `/livez` and `/readyz` for orchestrators.
+"""The HTTP port: `/metrics` for Prometheus, `/livez` and `/readyz` for orchestrators, and pages.
 
 It runs on threads of its own, so that a busy event loop does not hide the figures.
 """
@@ -7,10 +7,10 @@ import logging
 import socket
 import sys
 import threading
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
 from socketserver import ThreadingMixIn
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 from wsgiref.simple_server import WSGIRequestHandler, WSGIServer, make_server
 
 from prometheus_client import CollectorRegistry, make_wsgi_app
@@ -24,6 +24,17 @@ MAX_CONNECTIONS = 32
 """Each is a thread. One more, and the oldest ends: a scrape takes milliseconds, so that one is slow."""
 
 State = Literal["loading", "ready", "draining"]
+
+
+class Answer(NamedTuple):
+    """What the port says to a request."""
+
+    status: str
+    """Such as "200 OK"."""
+    kind: str
+    """A MIME type of text in UTF-8."""
+    body: bytes
+    headers: tuple[tuple[str, str], ...] = ()
 
 
 class _Server(ThreadingMixIn, WSGIServer):
@@ -73,11 +84,21 @@ class _Handler(WSGIRequestHandler):
 
 
 class Monitoring:
-    """Listens from construction to `close`. Raises UsageError where the port is not available."""
+    """Listens from construction to `close`. Raises UsageError where the port is not available.
 
-    def __init__(self, host: str, port: int, registry: CollectorRegistry, state: Callable[[], State]) -> None:
+    `pages`: what else is at which path.
+    """
+
+    def __init__(
+        self,
+        host: str,
+        port: int,
+        registry: CollectorRegistry,
+        state: Callable[[], State],
+        pages: Mapping[str, Callable[[], Answer]],
+    ) -> None:
         self._metrics = make_wsgi_app(registry)
-        self._state = state
+        self._state, self._pages = state, pages
         server = _Server6 if ":" in host else _Server
         try:
             self._server = make_server(host, port, self._answer, server, _Handler)
@@ -96,16 +117,21 @@ class Monitoring:
         self._server.server_close()
 
     def _answer(self, environ: dict[str, Any], start_response: Any) -> Iterable[bytes]:
-        match environ["PATH_INFO"]:
-            case "/metrics":
-                page: Iterable[bytes] = self._metrics(environ, start_response)
-                return page
+        path = environ["PATH_INFO"]
+        if path == "/metrics":
+            page: Iterable[bytes] = self._metrics(environ, start_response)
+            return page
+        answer = self._pages[path]() if path in self._pages else self._text(path)
+        start_response(answer.status, [("Content-Type", f"{answer.kind}; charset=utf-8"), *answer.headers])
+        return [answer.body]
+
+    def _text(self, path: str) -> Answer:
+        match path:
             case "/livez":
                 status, text = "200 OK", "live"
             case "/readyz":
                 text = self._state()
                 status = "200 OK" if text == "ready" else "503 Service Unavailable"
             case _:
-                status, text = "404 Not Found", "there are /metrics, /livez and /readyz"
-        start_response(status, [("Content-Type", "text/plain; charset=utf-8")])
-        return [f"{text}\n".encode()]
+                status, text = "404 Not Found", "there are /, /metrics, /livez and /readyz"
+        return Answer(status, "text/plain", f"{text}\n".encode())

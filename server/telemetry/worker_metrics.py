@@ -53,6 +53,11 @@ class MergedMetrics(Collector):
         """Return whether any worker takes new calls."""
         return any(_get(port, "/readyz") is not None for port in list(self._ports.values()))
 
+    def overview(self) -> bytes:
+        """Return what the status page shows of the first worker that answers; all serve the same models."""
+        answers = (_get(port, "/status.json") for port in list(self._ports.values()))
+        return next((text.encode() for text in answers if text), b"")
+
     def scrape(self) -> None:
         """Read the pages of all workers. Takes up to SCRAPE_TIMEOUT_SECONDS for each."""
         pages = {pid: _get(port, "/metrics") for pid, port in list(self._ports.items())}

@@ -117,7 +117,7 @@ async def test_metrics_count_calls_rows_batches_and_refusals_by_reason(client, t
 async def test_probes_say_live_and_ready_until_the_drain(client):
     assert await get(client.http + "/livez") == (200, "live\n")
     assert await get(client.http + "/readyz") == (200, "ready\n")
-    assert (await get(client.http + "/"))[0] == 404
+    assert (await get(client.http + "/other"))[0] == 404
     drain = asyncio.create_task(client.server.drain())
     await asyncio.sleep(0)
     assert await get(client.http + "/readyz") == (503, "draining\n")
