@@ -9,6 +9,7 @@ while all others run, so that refusals, health and cancels never wait for an eng
 import asyncio
 import logging
 import threading
+import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Protocol
 
@@ -71,6 +72,8 @@ class EngineThreads:
         self._backlog: dict[Batcher, None] = {}
         """Where calls wait."""
         self._least_served = 0.0
+        self._batch_began = 0.0
+        """When the last batch was formed, in monotonic seconds."""
         self._running: dict[Batch, int] = {}
         """How many checks a batch has outlived."""
         self._closed = False
@@ -163,10 +166,19 @@ class EngineThreads:
                 self._attendant_sleeps = quiet > QUIET_PAUSES
                 self._wake_attendant.wait(None if self._attendant_sleeps else ATTENDANCE_SECONDS)
                 self._attendant_sleeps = False
-            if self._source is not None and (self._busy or self._source.ready()):
+                if not self._needs_attendant():
+                    continue
+            if self._source is not None:
                 self._source.receive(wait=False)
             while self._run_next(attending=True):
                 pass
+
+    def _needs_attendant(self) -> bool:
+        """Whether the threads leave something undone. With the lock held.
+
+        A thread between two batches takes what has come since: a second one would only make its turn slower.
+        """
+        return self._busy or time.monotonic() - self._batch_began > ATTENDANCE_SECONDS
 
     def _anything_to_do(self) -> bool:
         if self._closed:
@@ -213,6 +225,7 @@ class EngineThreads:
                 self._backlog[batcher] = None  # at the end: equals take turns
             if batch is not None:
                 self._running[batch] = 0
+                self._batch_began = time.monotonic()
                 if any(waiting.queue_rows >= waiting.sizing.rows for waiting in self._backlog):
                     self._wake_one(full_batch=True)
                 return batch
