@@ -15,7 +15,7 @@ from tablefold.server.fronts.grpcio import GrpcioFront
 from tablefold.server.fronts.grpcio_methods import GrpcioMethods
 from tablefold.server.fronts.in_flight import InFlight
 from tablefold.server.fronts.message_reader import MessageReader
-from tablefold.server.fronts.services import READERS, add_services, inference_service
+from tablefold.server.fronts.services import add_services, inference_service, readers
 from tablefold.server.models.footprint import ServerMemory
 from tablefold.server.models.repository import Repository
 from tablefold.server.options import Options
@@ -72,7 +72,7 @@ class Gateway:
             max_streams=min(options.max_streams, reads),
             token=parts.token,
         )
-        self._dispatcher = Dispatcher(READERS, parts.repository, parts.metrics)
+        self._dispatcher = Dispatcher(readers(), parts.repository, parts.metrics)
         self._grpcio = GrpcioFront(
             options,
             self._methods,

@@ -12,7 +12,7 @@ from tablefold.server.models.repository import Repository
 from tablefold.server.options import Options
 from tablefold.server.wire.context import AnswerBytes
 from tablefold.server.wire.health import Health
-from tablefold.server.wire.infer import read_infer
+from tablefold.server.wire.infer import InferReader
 from tablefold.server.wire.oip import INFER, STREAMED, InferenceOptions, InferenceService
 from tablefold.server.wire.prediction import Read
 from tablefold.server.wire.reflection import reflection_service
@@ -24,11 +24,15 @@ SERVICES = (
     health_pb2.DESCRIPTOR.services_by_name["Health"].full_name,
     reflection.SERVICE_NAME,
 )
-READERS: dict[str, Read] = {INFER: read_infer, STREAMED: read_infer, PREDICT: read_predict}
-"""How the messages of predictions are read."""
 FILES = (
     inference_pb2.DESCRIPTOR, tablefold_pb2.DESCRIPTOR, health_pb2.DESCRIPTOR, reflection_pb2.DESCRIPTOR,
 )  # fmt: skip
+
+
+def readers() -> dict[str, Read]:
+    """Return how the messages of each prediction are read."""
+    infer = InferReader()
+    return {INFER: infer.read, STREAMED: infer.read, PREDICT: read_predict}
 
 
 def inference_service(

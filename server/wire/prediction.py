@@ -12,7 +12,7 @@ from tablefold.server.models.repository import Repository
 from tablefold.server.queue import Call
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)  # frozen would cost every request a microsecond
 class Prediction:
     """Rows of one request, dense float32 [B, N] and ids int64 [B, C].
 
@@ -29,7 +29,7 @@ class Prediction:
         if not len(self.ids):
             raise InvalidRequest("the request holds no rows: send at least one")
         infinite = np.isinf(self.dense)
-        if infinite.any():
+        if np.count_nonzero(infinite):  # faster than any()
             row, column = np.argwhere(infinite)[0]
             name = self.model.manifest.feature_schema.dense[column].name
             raise InvalidRequest(

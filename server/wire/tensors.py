@@ -11,9 +11,11 @@ from tablefold.protos import inference_pb2 as pb
 from tablefold.schema import FeatureSchema
 
 Tensor = pb.ModelInferRequest.InferInputTensor
+DENSE: np.dtype[np.float32] = np.dtype("<f4")
+IDS: np.dtype[np.int64] = np.dtype("<i8")
 DTYPES: dict[str, tuple[str, np.dtype[Any], str]] = {
-    "dense": ("FP32", np.dtype("<f4"), "fp32_contents"),
-    "ids": ("INT64", np.dtype("<i8"), "int64_contents"),
+    "dense": ("FP32", DENSE, "fp32_contents"),
+    "ids": ("INT64", IDS, "int64_contents"),
 }
 """input -> datatype on the wire, in memory, and the field of typed contents"""
 
