@@ -46,8 +46,12 @@ async def test_every_watcher_gets_the_end_of_the_service_it_watches(repository, 
     serving = health_pb2.HealthCheckResponse
 
     async def statuses(watch) -> list[int]:
-        begun.release()
-        return [response.status async for response in watch]
+        found = []
+        async for response in watch:
+            found.append(response.status)
+            if len(found) == 1:
+                begun.release()
+        return found
 
     begun = asyncio.Semaphore(0)
     async with toy.here(repository, front=front) as client:
