@@ -1,12 +1,23 @@
 """`tablefold serve`: one process, or several under a supervisor; one port and one line either way."""
 
+import asyncio
+from contextlib import suppress
+from functools import partial
+from pathlib import Path
+
+from tablefold.server.bundles.background import in_background
 from tablefold.server.cores import available_cores
+from tablefold.server.models.folder_scan import scan_root
 from tablefold.server.options import Options
 from tablefold.server.port import Port, address_of
 
+FOLDER_SECONDS = 5.0
+"""So long the first look at the repository may take."""
+
 
 def serve(options: Options) -> None:
-    """Serve until a signal. Raises UsageError and BundleError."""
+    """Serve until a signal. Raises UsageError and BundleError, at once where the repository is no folder."""
+    _require_folder(options.repository)
     with Port(options.host, options.port) as port:
         share = available_cores() // options.workers
         threads = options.engine_threads or max(1, share)
@@ -24,3 +35,9 @@ def serve(options: Options) -> None:
             from tablefold.server.processes.run import run
 
             run(options, lambda server, models: announce(server.http_port, models))
+
+
+def _require_folder(root: Path) -> None:
+    """Raise BundleError where the root is no folder; a disk that does not answer is left to the server."""
+    with suppress(TimeoutError):
+        asyncio.run(in_background(partial(scan_root, root), FOLDER_SECONDS))
