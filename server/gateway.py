@@ -25,8 +25,8 @@ from tablefold.server.security.token import Token
 from tablefold.server.telemetry.memory import available_memory
 from tablefold.server.telemetry.metrics import Metrics
 from tablefold.server.wire.health import Health
-from tablefold.server.wire.oip import INFER
-from tablefold.server.wire.tablefold_v1 import PREDICT, PredictService
+from tablefold.server.wire.oip.service import INFER
+from tablefold.server.wire.tablefold_v1.service import PREDICT, PredictService
 
 if TYPE_CHECKING:
     from tablefold.server.fronts.native import NativeFront

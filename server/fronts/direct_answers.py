@@ -8,7 +8,7 @@ from grpc_health.v1 import health_pb2
 
 from tablefold.protos import inference_pb2
 from tablefold.server.wire.health import Health
-from tablefold.server.wire.oip import SERVICE, InferenceService
+from tablefold.server.wire.oip.service import SERVICE, InferenceService
 from tablefold.server.wire.parse import parse
 
 Answer = Callable[[bytes], bytes]

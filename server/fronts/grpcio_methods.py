@@ -20,7 +20,7 @@ from tablefold.server.fronts.status import outcome, refuse
 from tablefold.server.security.token import Token
 from tablefold.server.telemetry.metrics import Metrics
 from tablefold.server.wire.context import Context
-from tablefold.server.wire.oip import STREAM_INFER
+from tablefold.server.wire.oip.service import STREAM_INFER
 from tablefold.server.wire.parse import parse_with
 
 Handler = Any

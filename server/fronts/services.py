@@ -12,11 +12,11 @@ from tablefold.server.models.repository import Repository
 from tablefold.server.options import Options
 from tablefold.server.wire.context import AnswerBytes
 from tablefold.server.wire.health import Health
-from tablefold.server.wire.infer import InferReader
-from tablefold.server.wire.oip import INFER, STREAMED, InferenceOptions, InferenceService
+from tablefold.server.wire.oip.infer import InferReader
+from tablefold.server.wire.oip.service import INFER, STREAMED, InferenceOptions, InferenceService
 from tablefold.server.wire.prediction import Read
 from tablefold.server.wire.reflection import reflection_service
-from tablefold.server.wire.tablefold_v1 import PREDICT, PredictService, read_predict
+from tablefold.server.wire.tablefold_v1.service import PREDICT, PredictService, read_predict
 
 SERVICES = (
     inference_pb2.DESCRIPTOR.services_by_name["GRPCInferenceService"].full_name,

@@ -6,7 +6,7 @@ import pytest
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 from tablefold.protos import inference_pb2
-from tablefold.server.wire.oip import InferenceService
+from tablefold.server.wire.oip.service import InferenceService
 from tests.server.test_operations import samples
 
 METHOD = "/inference.GRPCInferenceService/"

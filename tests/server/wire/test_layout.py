@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 from tablefold.errors import RequestError
 from tablefold.protos import inference_pb2 as pb
 from tablefold.schema import CategoricalFeature, DenseFeature, FeatureSchema
-from tablefold.server.wire.infer import InferReader
-from tablefold.server.wire.layout import MAX_LAYOUTS
+from tablefold.server.wire.oip.infer import InferReader
+from tablefold.server.wire.oip.layout import MAX_LAYOUTS
 
 FULL = FeatureSchema(
     name="log",
@@ -85,7 +85,7 @@ def parses(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     parsed: list[int] = []
     real = pb.ModelInferRequest.FromString
     monkeypatch.setattr(
-        "tablefold.server.wire.infer.parse",
+        "tablefold.server.wire.oip.infer.parse",
         lambda kind, message: parsed.append(len(message)) or real(message),
     )
     return parsed

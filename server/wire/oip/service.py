@@ -10,11 +10,11 @@ from tablefold.errors import InvalidRequest, RequestError, Unimplemented
 from tablefold.protos import inference_pb2 as pb
 from tablefold.protos.inference_pb2_grpc import GRPCInferenceServiceServicer
 from tablefold.server.models.repository import Repository
-from tablefold.server.wire import triton
 from tablefold.server.wire.context import AnswerBytes, Context
 from tablefold.server.wire.health import Health
-from tablefold.server.wire.infer import request_id
-from tablefold.server.wire.stream import in_order
+from tablefold.server.wire.oip import triton
+from tablefold.server.wire.oip.infer import request_id
+from tablefold.server.wire.oip.stream import in_order
 
 SERVICE = "/inference.GRPCInferenceService/"
 INFER, STREAM_INFER = SERVICE + "ModelInfer", SERVICE + "ModelStreamInfer"

@@ -11,9 +11,9 @@ from tablefold.server.models.repository import Repository
 from tablefold.server.queue import Call
 from tablefold.server.telemetry.memory import ProcessMemory
 from tablefold.server.wire.context import AnswerBytes, Context
-from tablefold.server.wire.features import read_rows
-from tablefold.server.wire.predict_request import read_request, version_of
 from tablefold.server.wire.prediction import Prediction
+from tablefold.server.wire.tablefold_v1.features import read_rows
+from tablefold.server.wire.tablefold_v1.predict_request import read_request, version_of
 
 PREDICT = "/tablefold.v1.Tablefold/Predict"
 

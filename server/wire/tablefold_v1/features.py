@@ -11,8 +11,8 @@ from tablefold.errors import InvalidRequest, Overloaded
 from tablefold.protos import tablefold_pb2 as pb
 from tablefold.schema import MISSING, CategoricalFeature, DenseFeature, FeatureSchema
 from tablefold.server.queue.admission import too_many_rows
-from tablefold.server.wire.predict_request import PredictRequest, SentFeature
 from tablefold.server.wire.scan import Field, fields
+from tablefold.server.wire.tablefold_v1.predict_request import PredictRequest, SentFeature
 
 VALUE_BYTES = {2: 4, 3: 8}
 """Of the numbers and ids of a Feature, by their field."""

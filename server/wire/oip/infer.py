@@ -8,11 +8,11 @@ from tablefold.protos import inference_pb2 as pb
 from tablefold.server.models.model import Model
 from tablefold.server.models.repository import Repository
 from tablefold.server.queue import Call
-from tablefold.server.wire.layout import Layouts, RawReply
+from tablefold.server.wire.oip.layout import Layouts, RawReply
+from tablefold.server.wire.oip.tensors import check_parameters, read_inputs
 from tablefold.server.wire.parse import parse
 from tablefold.server.wire.prediction import Prediction
 from tablefold.server.wire.scan import SMALL_MESSAGE_BYTES, check_infer, fields, text
-from tablefold.server.wire.tensors import check_parameters, read_inputs
 
 
 class InferReader:

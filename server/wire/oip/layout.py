@@ -17,9 +17,9 @@ from tablefold.protos import inference_pb2 as pb
 from tablefold.server.models.model import Model
 from tablefold.server.models.repository import Repository
 from tablefold.server.queue import Call
+from tablefold.server.wire.oip.tensors import DENSE, IDS
 from tablefold.server.wire.prediction import Prediction
 from tablefold.server.wire.scan import Field, fields
-from tablefold.server.wire.tensors import DENSE, IDS
 
 KEY_BYTES = 16
 """Of the head, which is never shorter; most of the model's name."""

@@ -1,0 +1,1 @@
+"""Our own service, `tablefold.v1`."""
