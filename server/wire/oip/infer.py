@@ -1,14 +1,12 @@
-"""`ModelInfer` of the Open Inference Protocol: a message to rows, and probabilities to a message."""
+"""`ModelInfer` of the Open Inference Protocol: a message to rows."""
 
-from collections.abc import Callable
 from contextlib import suppress
 
 from tablefold.errors import InvalidRequest
 from tablefold.protos import inference_pb2 as pb
-from tablefold.server.models.model import Model
 from tablefold.server.models.repository import Repository
-from tablefold.server.queue import Call
-from tablefold.server.wire.oip.layout import Layouts, RawReply
+from tablefold.server.wire.oip.layout import Layouts
+from tablefold.server.wire.oip.reply import RawReply, TypedReply
 from tablefold.server.wire.oip.tensors import check_parameters, read_inputs
 from tablefold.server.wire.parse import parse
 from tablefold.server.wire.prediction import Prediction
@@ -35,7 +33,8 @@ class InferReader:
                 raise InvalidRequest(f"there is no output {requested.name!r}; the only one is 'probability'")
             check_parameters("output 'probability'", requested.parameters)
         dense, ids = read_inputs(request, model.manifest.feature_schema)
-        prediction = Prediction(model, dense, ids, _encoder(model, request, len(ids)))
+        reply = RawReply if request.raw_input_contents else TypedReply
+        prediction = Prediction(model, dense, ids, reply(model, request.id, len(ids)))
         self._layouts.learn(message, request, prediction)
         return prediction
 
@@ -48,20 +47,3 @@ def request_id(message: bytes) -> str:
             if field.number == 3:
                 found = text(message, field, "the request's id")
     return found
-
-
-def _encoder(model: Model, request: pb.ModelInferRequest, rows: int) -> Callable[[Call], bytes]:
-    if request.raw_input_contents and rows:
-        return RawReply(model, request.id, rows)
-    request_id = request.id
-
-    def encode(call: Call) -> bytes:
-        assert call.probability is not None
-        response = pb.ModelInferResponse(
-            model_name=model.name, model_version=str(model.version), id=request_id
-        )
-        output = response.outputs.add(name="probability", datatype="FP32", shape=[call.rows])
-        output.contents.fp32_contents.extend(call.probability.tolist())
-        return response.SerializeToString()
-
-    return encode

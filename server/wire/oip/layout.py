@@ -10,13 +10,12 @@ from dataclasses import dataclass
 from weakref import ReferenceType, ref
 
 import numpy as np
-from numpy.typing import NDArray
 
 from tablefold.errors import InvalidRequest
 from tablefold.protos import inference_pb2 as pb
 from tablefold.server.models.model import Model
 from tablefold.server.models.repository import Repository
-from tablefold.server.queue import Call
+from tablefold.server.wire.oip.reply import RawReply
 from tablefold.server.wire.oip.tensors import DENSE, IDS
 from tablefold.server.wire.prediction import Prediction
 from tablefold.server.wire.scan import Field, fields
@@ -28,26 +27,6 @@ MAX_FIELDS = 16
 MAX_LAYOUTS = 256
 RAW = 7
 """The field of a ModelInferRequest with the bytes of a tensor."""
-
-
-class RawReply:
-    """Writes the reply to a call: its probabilities are the last bytes."""
-
-    __slots__ = ("_head",)
-
-    def __init__(self, model: Model, request_id: str, rows: int) -> None:
-        response = pb.ModelInferResponse(
-            model_name=model.name, model_version=str(model.version), id=request_id
-        )
-        response.outputs.add(name="probability", datatype="FP32", shape=[rows])
-        response.raw_output_contents.append(bytes(4 * rows))
-        self._head = response.SerializeToString()[: -4 * rows]
-
-    def __call__(self, call: Call) -> bytes:
-        """Return the reply to a call that has its probabilities."""
-        probability: NDArray[np.float32] | None = call.probability
-        assert probability is not None
-        return self._head + probability.tobytes()
 
 
 @dataclass(frozen=True, slots=True)
