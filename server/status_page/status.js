@@ -83,7 +83,7 @@ class Look {
   }
 }
 
-function showTiles(status, now, earlier) {
+function showTiles(now, earlier) {
   const tiles = [];
   const tile = (term, value, note = "") => {
     const pair = element("div");
@@ -92,13 +92,13 @@ function showTiles(status, now, earlier) {
     pair.append(element("dt", term), figure);
     tiles.push(pair);
   };
-  const since = earlier || now;
+  const start = earlier || now;
   const rate = (name, wanted) => (earlier ? now.rate(earlier, name, wanted) : NaN);
   tile("Calls a second", number(rate("tablefold_calls_total")));
   tile("Rows a second", number(rate("tablefold_rows_total")));
-  tile("Latency p50", milliseconds(now.quantile(since, "tablefold_call_seconds", 0.5)));
-  tile("Latency p99", milliseconds(now.quantile(since, "tablefold_call_seconds", 0.99)));
-  tile("Queue p50", milliseconds(now.quantile(since, "tablefold_queue_seconds", 0.5)));
+  tile("Latency p50", milliseconds(now.quantile(start, "tablefold_call_seconds", 0.5)));
+  tile("Latency p99", milliseconds(now.quantile(start, "tablefold_call_seconds", 0.99)));
+  tile("Queue p50", milliseconds(now.quantile(start, "tablefold_queue_seconds", 0.5)));
   const batches = rate("tablefold_batch_rows_count");
   tile("Rows a batch", batches > 0 ? number(rate("tablefold_batch_rows_sum") / batches) : "–");
   tile("Rows that wait", number(now.sum("tablefold_queue_rows")));
@@ -192,7 +192,7 @@ async function ask() {
       document.getElementById("server").textContent =
         `${status.device} · front ${status.front} · ${number(workers)} ${workers === 1 ? "process" : "processes"} · up ${since(Date.now() / 1000 - status.started)}`;
       showModels(status, now, before);
-      showTiles(status, now, before);
+      showTiles(now, before);
     }
     showRefusals(now, before);
     if (before) {

@@ -67,10 +67,11 @@ def browse(width: int, *, dark: bool, phone: bool = False) -> Iterator[Browser]:
             options["mobileEmulation"] = {"deviceMetrics": metrics}
         wanted = {"goog:chromeOptions": options, "goog:loggingPrefs": {"browser": "ALL"}}
         session = send(f"{base}/session", {"capabilities": {"alwaysMatch": wanted}})["sessionId"]
-        yield Browser(base, session)
-        urllib.request.urlopen(
-            urllib.request.Request(f"{base}/session/{session}", method="DELETE"), timeout=60
-        ).close()
+        try:
+            yield Browser(base, session)
+        finally:
+            end = urllib.request.Request(f"{base}/session/{session}", method="DELETE")
+            urllib.request.urlopen(end, timeout=60).close()
     finally:
         driver.terminate()
         driver.communicate()
