@@ -146,3 +146,16 @@ async def test_the_front_is_looked_after_while_every_engine_runs_whoever_runs_th
         assert await asyncio.to_thread(source.received.acquire, timeout=10)
         engine.gate.set()
         await second
+
+
+async def test_the_attendant_leaves_threads_alone_until_a_batch_takes_long(monkeypatch):
+    engine = FakeEngine()
+    async with batcher_of(engine) as batcher:
+        threads = batcher._engine_threads
+        assert threads._needs_attendant()  # there was no batch for long
+        first = await with_busy_thread(batcher, engine)
+        assert threads._needs_attendant()  # all of them run
+        engine.gate.set()
+        await first
+        monkeypatch.setattr("tablefold.server.queue.engine_threads.ATTENDANCE_SECONDS", 100.0)
+        assert not threads._needs_attendant()
