@@ -24,7 +24,7 @@ log = logging.getLogger(__name__)
 MISSED_CHECKS = 8
 """A batch that outlives as many checks hangs. Not timed: a machine that slept is no engine that hangs."""
 ATTENDANCE_SECONDS = 0.005
-"""How long a call may wait at the front while all engines run, or in a queue beside an idle thread."""
+"""How long a call may wait at the front while all engines run; beside an idle thread, twice that."""
 QUIET_PAUSES = 200
 """After so many without a batch the attendant sleeps until there is one."""
 
@@ -127,7 +127,7 @@ class EngineThreads:
 
         Threads take turns on Python's lock, so that a second one makes small batches slower: whoever is awake
         takes what comes next. Another one comes where a full batch waits, or behind a full batch. Nothing
-        waits longer than the attendant's pause beside an idle thread.
+        waits longer than two of the attendant's pauses beside an idle thread.
         """
         if self._busy:
             return
