@@ -6,8 +6,8 @@ from hypothesis import strategies as st
 
 from tablefold.errors import InvalidRequest, RequestError
 from tablefold.protos import tablefold_pb2 as pb
-from tablefold.server.wire import predict_request
 from tablefold.server.wire.scan import fields
+from tablefold.server.wire.tablefold_v1 import predict_request
 from tablefold.server.wire.tablefold_v1.features import read_rows
 from tests.server.conftest import SCHEMA
 
