@@ -17,6 +17,11 @@ FOLDER_SECONDS = 5.0
 
 def serve(options: Options) -> None:
     """Serve until a signal. Raises UsageError and BundleError, at once where the repository is no folder."""
+    # The import comes first: it tells of an extra that is not installed.
+    if options.workers > 1:
+        from tablefold.server.processes.supervisor import supervise
+    else:
+        from tablefold.server.processes.run import run
     _require_folder(options.repository)
     with Port(options.host, options.port) as port:
         share = available_cores() // options.workers
@@ -28,12 +33,8 @@ def serve(options: Options) -> None:
             print(f"tablefold: ready on {address} (HTTP {http_port}), {models}", flush=True)
 
         if options.workers > 1:
-            from tablefold.server.processes.supervisor import supervise
-
             supervise(options, announce)
         else:
-            from tablefold.server.processes.run import run
-
             run(options, lambda server, models: announce(server.http_port, models))
 
 

@@ -26,7 +26,7 @@ def run(*arguments: str, without: tuple[str, ...] = ()) -> subprocess.CompletedP
     [
         (["train", "--data", "synthetic:500", "--out", "x"], "torch", "train"),
         (["export", "x", "--repository", "x", "--name", "x"], "onnx_ir", "export"),
-        (["serve", "--repository", ".", "--port", "0", "--http-port", "0"], "onnxruntime", "serve"),
+        (["serve", "--repository", "x", "--port", "0", "--http-port", "0"], "onnxruntime", "serve"),
         (["predict", "--server", "x:1", "--model", "x", "--data", "synthetic:500"], "grpc", "client,logs"),
         (["loadtest", "--server", "x:1", "--model", "x"], "grpc", "loadtest"),
         (["study", "x.toml", "--out", "x"], "matplotlib", "study"),
