@@ -17,6 +17,14 @@ from tests.server.models import graphs
 SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 
 
+@pytest.fixture(autouse=True, scope="module")
+def hangup():
+    """SIGHUP as a terminal leaves it: tests started under nohup would hand their servers an ignored one."""
+    before = signal.signal(signal.SIGHUP, signal.SIG_DFL)
+    yield
+    signal.signal(signal.SIGHUP, before)
+
+
 def family(pid: int) -> list[psutil.Process]:
     return psutil.Process(pid).children(recursive=True)
 
