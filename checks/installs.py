@@ -3,8 +3,8 @@
     python -m checks.installs [--folder build/installs]
 
 Each works on what those before it made: `train` writes a checkpoint, `export` a bundle of it, `serve` serves
-that, `client` and `loadtest` ask the server. All run in an empty folder. Prints a table of sizes; ends with 1
-at the first that fails.
+that, `client` and `loadtest` ask the server. All run in an empty folder. Prints a table of sizes,
+without compiled files; ends with 1 at the first that fails.
 """
 
 import argparse
@@ -81,11 +81,16 @@ class Environment:
         """Where its programs are."""
         return self.folder / "bin"
 
+    def site_packages(self) -> Path:
+        """Where its packages are."""
+        (packages,) = self.folder.glob("lib/python*/site-packages")
+        return packages
+
     def run(self, *command: object, code: int = 0) -> str:
         """What a program of the environment prints; `code` is the exit code it must have."""
         program, *arguments = map(str, command)
         done = subprocess.run(
-            [self.bin / program, *arguments], cwd=self.scratch, env=self.variables(),
+            [self.bin / program, *arguments], cwd=self.scratch, env=variables(),
             stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=False,
         )  # fmt: skip
         if done.returncode != code or "Traceback" in done.stdout:
@@ -94,10 +99,6 @@ class Environment:
                 f"not {code}:\n{done.stdout}"
             )
         return done.stdout
-
-    def variables(self) -> dict[str, str]:
-        """This process's, without what would let packages of elsewhere in."""
-        return {name: value for name, value in os.environ.items() if name not in {"PYTHONPATH", "PYTHONHOME"}}
 
     def megabytes(self) -> float:
         """Bytes of all files, in MB."""
@@ -108,6 +109,11 @@ class Environment:
         printed = self.run("tablefold", command, *arguments, code=2)
         if f"pip install 'tablefold[{names}]'" not in printed:
             raise SystemExit(f"tablefold[{self.extra}]: `{command}` does not name [{names}]:\n{printed}")
+
+
+def variables() -> dict[str, str]:
+    """This process's, without what would let packages of elsewhere in."""
+    return {name: value for name, value in os.environ.items() if name not in {"PYTHONPATH", "PYTHONHOME"}}
 
 
 def build_wheel(folder: Path) -> Path:
@@ -142,7 +148,7 @@ def pip(python: Path | str, command: str, *arguments: object) -> None:
     """Run pip for an interpreter. Raises SystemExit with what it printed."""
     done = subprocess.run(
         [sys.executable, "-m", "pip", "--quiet", "--python", str(python), command, *map(str, arguments)],
-        stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=False,
+        env=variables(), stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=False,
     )  # fmt: skip
     if done.returncode:
         raise SystemExit(f"pip {command} {' '.join(map(str, arguments))}:\n{done.stdout}")
@@ -159,9 +165,12 @@ def install(extra: str, wheel: Path, folder: Path) -> Environment:
 
 
 def add(environment: Environment, wheel: Path, extras: str) -> None:
-    """Install the wheel with extras by this checkout's constraints."""
+    """Install the wheel with extras by this checkout's constraints.
+
+    Python compiles what it imports: compiling all of torch would take most of the time.
+    """
     wanted = f"{wheel}[{extras}]" if extras else str(wheel)
-    pip(environment.bin / "python", "install", "-c", ROOT / "constraints.txt", wanted)
+    pip(environment.bin / "python", "install", "--no-compile", "-c", ROOT / "constraints.txt", wanted)
 
 
 def check_base(base: Environment, wheel: Path) -> None:
@@ -209,6 +218,7 @@ def check_serve(serve: Environment, wheel: Path) -> None:
         "from importlib.util import find_spec; assert not any(map(find_spec, ('torch', 'onnx', 'polars')))"
     )
     serve.run("python", "-c", absent)
+    serve.run("python", "-m", "compileall", "-q", "-j", 0, serve.site_packages())  # as pip does for a user
     if serve.megabytes() > MAX_SERVE_MB:
         raise SystemExit(f"tablefold[serve] takes {serve.megabytes():.0f} MB, more than {MAX_SERVE_MB}")
 
@@ -227,7 +237,7 @@ def serving(serve: Environment, repository: Path) -> Iterator[str]:
         "0",
     ]
     with subprocess.Popen(
-        command, cwd=serve.scratch, env=serve.variables(), stdout=subprocess.PIPE, text=True
+        command, cwd=serve.scratch, env=variables(), stdout=subprocess.PIPE, text=True
     ) as server:
         assert server.stdout is not None
         try:
