@@ -96,8 +96,8 @@ clean:
 	rm -rf .venv .venv-gpu build demo-out *.egg-info
 
 # Strict editable mode makes a tree of links that type checkers and linters can follow. A new or removed
-# file changes its folder's time and installs again, which takes seconds.
+# file changes its folder's time and installs again, which takes seconds. Python compiles what it imports.
 .venv/.installed: pyproject.toml constraints.txt $(shell find $(FOLDERS) -type d -not -name __pycache__)
 	test -x $(BIN)/python || $(PYTHON) -m venv .venv
-	$(BIN)/pip install -q -c constraints.txt -C editable_mode=strict -e '.[study,serve-native,loadtest,dev]'
+	$(BIN)/pip install -q --no-compile -c constraints.txt -C editable_mode=strict -e '.[study,serve-native,loadtest,dev]'
 	touch $@
