@@ -92,9 +92,12 @@ def _points(config: TrainConfig) -> list[dict[str, Any]]:
     return [{**point, "embedding_lr": point["embedding_lr"] * rate} for point in TRIED]
 
 
-class _WithoutTest(Callbacks):
+class _OfTrial(Callbacks):
     def on_test(self, test: dict[str, float]) -> None:
         """Say nothing: they are validation examples."""
+
+    def on_warning(self, message: str) -> None:
+        """Say nothing: what is so of the whole log, its own run says."""
 
 
 class _Trials:
@@ -104,7 +107,7 @@ class _Trials:
         self, schema: FeatureSchema, splits: Splits, folder: Path, callback: Callback | None
     ) -> None:
         self._schema, self._folder = schema, folder
-        self._callback = _WithoutTest([callback] if callback else [])
+        self._callback = _OfTrial([callback] if callback else [])
         log, first = splits.train, max(0, len(splits.train) - TRIAL_EXAMPLES)
         one_label = len(np.unique(log.labels[first:])) < 2  # nothing to learn from: take all
         examples = log if first == 0 or one_label else log.take(np.arange(first, len(log)))

@@ -11,7 +11,7 @@ from tablefold.schema import FeatureSchema
 from tablefold.trainer.checkpoint.checkpoint import Checkpoint
 from tablefold.trainer.checkpoint.files import require_free
 from tablefold.trainer.config import TrainConfig
-from tablefold.trainer.embedding.vocabulary import count_vocabularies, with_known_from
+from tablefold.trainer.embedding.vocabulary import Vocabulary, count_vocabularies, with_known_from
 from tablefold.trainer.methods.registry import require_settings
 from tablefold.trainer.training.callbacks import Callback
 from tablefold.trainer.training.collapse import ENOUGH_EXAMPLES, entropy_if_collapsed
@@ -62,6 +62,7 @@ def train(
         resume=resume,
         state_minutes=state_minutes,
     )
+    _warn_of_unknown(vocabularies, runner.callback)
     with lock_checkpoint(out):
         finished = runner.finished(plan.final)
         if finished is not None:
@@ -101,6 +102,17 @@ def _first_stage(runner: StageRunner, attempts: Sequence[Stage]) -> Checkpoint |
             return None
         runner.callback.on_warning(f"{found}; trying {following.config.l2:g}")
     return None
+
+
+def _warn_of_unknown(vocabularies: Sequence[Vocabulary], callback: Callback) -> None:
+    """Warn of features that have values and not one known id: nothing is learned of any single one."""
+    unknown = [vocabulary for vocabulary in vocabularies if vocabulary.distinct and not len(vocabulary)]
+    for count in sorted({vocabulary.feature.min_count for vocabulary in unknown}):
+        names = [repr(v.feature.name) for v in unknown if v.feature.min_count == count]
+        callback.on_warning(
+            f"no id of {', '.join(names)} occurs {count:,} times in the training examples, so all of them "
+            "are unknown and nothing is learned of any one: give a smaller --known-from or min_count"
+        )
 
 
 def _require_learnable(splits: Splits) -> None:

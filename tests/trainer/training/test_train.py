@@ -185,3 +185,17 @@ def test_a_penalty_on_vectors_makes_them_shorter(tmp_path: Path) -> None:
         return float(model.collection.table.vectors.weight.detach().norm())
 
     assert length(0.1) < 0.9 * length(0)
+
+
+def test_features_of_which_no_id_is_known_are_named(tmp_path: Path) -> None:
+    rare, *others = synthetic.SCHEMA.categorical
+    rare = rare.model_copy(update={"min_count": 10**9})
+    schema = synthetic.SCHEMA.model_copy(update={"categorical": (rare, *others)})
+    watching = Watching()
+    train(schema, splits(300), SMALL, tmp_path / "m", callback=watching)
+    (warning,) = watching.warnings
+    assert warning.startswith(f"no id of {rare.name!r} occurs 1,000,000,000 times in the training examples")
+    known_from = SMALL.model_copy(update={"known_from": 10**6})
+    train(schema, splits(300), known_from, tmp_path / "none", callback=watching)
+    assert all(repr(feature.name) in watching.warnings[-1] for feature in schema.categorical)
+    assert len(watching.warnings) == 2
