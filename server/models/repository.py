@@ -120,7 +120,11 @@ class Repository:
             await versions.update(again=True)
         if versions is None or not versions.is_model:
             raise ModelNotFound(f"{self._root} holds no model {name!r}")
-        reasons = [entry.reason for entry in versions.entries() if entry.state == "UNAVAILABLE"]
+        states = (
+            "UNAVAILABLE",
+            "READY",
+        )  # with a reason, READY is the version before the one that is asked for
+        reasons = [entry.reason for entry in versions.entries() if entry.state in states and entry.reason]
         if reasons:
             raise LoadFailed(_some(reasons, "; "))
 

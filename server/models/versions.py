@@ -20,6 +20,8 @@ from tablefold.server.telemetry.memory import trim_heap
 
 log = logging.getLogger(__name__)
 
+REPLACEMENT_REFUSED = "serves on as it was; the files that are now in its place are refused"
+
 RETRY_SECONDS = 600.0
 """For a version whose load took too long, or ended its process: the machine may have been busy."""
 
@@ -130,14 +132,20 @@ class ModelVersions:
             model.batcher.close()
 
     def entries(self) -> Iterator[IndexEntry]:
-        """Yield every version that is served, changing or refused; the last one wins where it is both."""
+        """Yield every version that is served, changing or refused.
+
+        One that is served says why files that came in its place are not.
+        """
         states = self._refusals.of_versions()
         for model in self._retiring:
             states[model.version] = IndexEntry(str(model.version), "UNLOADING", "finishing its last calls")
         if self.loading is not None:
             states[self.loading] = IndexEntry(str(self.loading), "LOADING")
         for model in self.served:
-            states[model.version] = IndexEntry(str(model.version), "READY")
+            refused = states.get(model.version)
+            replacement = refused is not None and refused.state == "UNAVAILABLE"
+            reason = f"{REPLACEMENT_REFUSED}: {refused.reason}" if refused and replacement else ""
+            states[model.version] = IndexEntry(str(model.version), "READY", reason)
         if self.unloaded:
             yield IndexEntry("", "UNAVAILABLE", "unloaded by call; a load call brings it back")
         yield from self._refusals.of_folder()
@@ -151,6 +159,7 @@ class ModelVersions:
             self._refusals.add(version, reason, served.stamp)
             return None
         if served is not None and (stamp is None or stamp == served.stamp):
+            self._refusals.remove(version)  # of files in its place that are gone again
             return served
         if stamp is None:
             self._refusals.add(version, f"version {version} is not on disk, but serving.toml asks for it", ())

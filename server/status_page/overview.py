@@ -27,7 +27,7 @@ class VersionOverview(BaseModel):
     version: str
     state: State
     reason: str = ""
-    """Why it is not served."""
+    """Why it is not served, or why files that came in its place are not."""
     labels: list[str] = []
     default: bool = False
     """Whether a request without a version gets it."""

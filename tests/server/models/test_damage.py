@@ -129,6 +129,10 @@ async def test_a_version_replaced_by_a_model_that_reads_otherwise_is_refused(tmp
         await client.server.repository.update()
         assert "was replaced by a model that reads other features, or reads them otherwise" in caplog.text
         assert client.server.repository.find("toy") is first
+        state, reason = index(client)["toy", "1"]
+        assert state == "READY"
+        assert "the files that are now in its place are refused" in reason
+        assert "reads other features" in reason
         np.testing.assert_allclose(await client.infer(dense, ids), toy.probability(dense, ids), atol=1e-6)
         client.server.repository.unload("toy")
         with pytest.raises(LoadFailed, match="reads other features"):
@@ -136,6 +140,23 @@ async def test_a_version_replaced_by_a_model_that_reads_otherwise_is_refused(tmp
         write_bundle(tmp_path, version=2, schema=SCHEMA)
         await client.server.repository.update()
         assert await served_by(client, toy) == 2
+
+
+async def test_a_refusal_of_files_that_are_gone_again_is_forgotten(tmp_path, toy):
+    folder, bad = toy.write(tmp_path), toy.write(tmp_path / "other")
+    (bad / "manifest.json").write_text("{")
+    async with toy.here(tmp_path) as client:
+        folder.rename(tmp_path / "kept")
+        bad.rename(folder)
+        await client.server.repository.update()
+        assert "manifest.json" in index(client)["toy", "1"][1]
+        with pytest.raises(LoadFailed, match=r"manifest\.json"):
+            await client.server.repository.load("toy")
+        assert await served_by(client, toy) == 1
+        shutil.rmtree(folder)
+        (tmp_path / "kept").rename(folder)
+        await client.server.repository.update()
+        assert index(client) == {("toy", "1"): ("READY", "")}
 
 
 async def test_a_bus_error_leaves_a_trace_where_weights_were_cut_off_without_a_lease(repository, toy):
