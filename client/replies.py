@@ -21,6 +21,8 @@ class ModelInfo:
     version: int
     manifest: Manifest
     """Everything that the exporter wrote of it: method, footprint, metrics, golden rows."""
+    inputs_digest: str = ""
+    """What the server calls the inputs; it goes with every request. Empty where it does not say."""
 
     @property
     def schema(self) -> FeatureSchema:
@@ -51,7 +53,9 @@ class ModelInfo:
                 f"the server's manifest of {reply.name!r} cannot be read ({error}); "
                 "is it another release of Tablefold?"
             ) from error
-        return cls(name=reply.name, version=reply.version, manifest=manifest)
+        return cls(
+            name=reply.name, version=reply.version, manifest=manifest, inputs_digest=reply.inputs_digest
+        )
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -88,8 +88,9 @@ class Session:
                 if not encoded.rows:
                     return Prediction(np.empty(0, np.float32), version=str(info.version))
                 message = predict_request(
-                    model, encoded.context, encoded.candidates, version=asked[1] or 0, label=label or ""
-                )
+                    model, encoded.context, encoded.candidates,
+                    version=asked[1] or 0, label=label or "", inputs_digest=info.inputs_digest,
+                )  # fmt: skip
                 reply = yield Call(PREDICT, message, pb.PredictResponse, _seconds_to(deadline))
             except Unavailable:
                 # Whatever answers next may have other files under the same number.

@@ -1,5 +1,7 @@
 """The feature schema: which values a model reads, and how raw values become 64-bit ids."""
 
+import hashlib
+import json
 from collections.abc import Mapping
 from enum import StrEnum
 from functools import cached_property
@@ -88,7 +90,7 @@ class FeatureSchema(BaseModel):
     def model_copy(self, *, update: Mapping[str, Any] | None = None, deep: bool = False) -> Self:
         """Return a copy with other fields. What this schema has computed from its own does not go with it."""
         copy = super().model_copy(update=update, deep=deep)
-        for name in ("feature_names", "id_columns"):
+        for name in ("feature_names", "id_columns", "inputs_digest"):
             copy.__dict__.pop(name, None)
         return copy
 
@@ -104,6 +106,11 @@ class FeatureSchema(BaseModel):
         dense = ((feature.name, "dense", 1) for feature in self.dense)
         categorical = ((feature.name, feature.encoding.value, feature.slots) for feature in self.categorical)
         return (*dense, *categorical)
+
+    @cached_property
+    def inputs_digest(self) -> str:
+        """Return 16 hexadecimal digits that differ where the inputs do: of the SHA-256 of them as JSON."""
+        return hashlib.sha256(json.dumps(self.inputs).encode()).hexdigest()[:16]
 
     @cached_property
     def id_columns(self) -> int:

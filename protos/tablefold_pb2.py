@@ -24,7 +24,7 @@ _sym_db = _symbol_database.Default()
 
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n tablefold/protos/tablefold.proto\x12\x0ctablefold.v1\"\x93\x01\n\x07\x46\x65\x61ture\x12\x0c\n\x04name\x18\x01 \x01(\t\x12(\n\x07numbers\x18\x02 \x01(\x0b\x32\x15.tablefold.v1.NumbersH\x00\x12 \n\x03ids\x18\x03 \x01(\x0b\x32\x11.tablefold.v1.IdsH\x00\x12$\n\x05texts\x18\x04 \x01(\x0b\x32\x13.tablefold.v1.TextsH\x00\x42\x08\n\x06values\"\x19\n\x07Numbers\x12\x0e\n\x06values\x18\x01 \x03(\x02\"\x15\n\x03Ids\x12\x0e\n\x06values\x18\x01 \x03(\x10\"\x17\n\x05Texts\x12\x0e\n\x06values\x18\x01 \x03(\t\"\x92\x01\n\x0ePredictRequest\x12\r\n\x05model\x18\x01 \x01(\t\x12\x0f\n\x07version\x18\x02 \x01(\x04\x12\r\n\x05label\x18\x05 \x01(\t\x12&\n\x07\x63ontext\x18\x03 \x03(\x0b\x32\x15.tablefold.v1.Feature\x12)\n\ncandidates\x18\x04 \x03(\x0b\x32\x15.tablefold.v1.Feature\"g\n\x0fPredictResponse\x12\x13\n\x0bprobability\x18\x01 \x03(\x02\x12\x0f\n\x07version\x18\x02 \x01(\x04\x12\x15\n\rqueue_seconds\x18\x03 \x01(\x01\x12\x17\n\x0f\x63ompute_seconds\x18\x04 \x01(\x01\"@\n\x0fGetModelRequest\x12\r\n\x05model\x18\x01 \x01(\t\x12\x0f\n\x07version\x18\x02 \x01(\x04\x12\r\n\x05label\x18\x03 \x01(\t\"H\n\x10GetModelResponse\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0f\n\x07version\x18\x02 \x01(\x04\x12\x15\n\rmanifest_json\x18\x03 \x01(\t\"\x15\n\x13GetFootprintRequest\"\xd1\x04\n\x14GetFootprintResponse\x12\x38\n\x06models\x18\x01 \x03(\x0b\x32(.tablefold.v1.GetFootprintResponse.Model\x12=\n\tprocesses\x18\x02 \x03(\x0b\x32*.tablefold.v1.GetFootprintResponse.Process\x1a\xfb\x01\n\x05Model\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0f\n\x07version\x18\x02 \x01(\x04\x12\x14\n\x0ctables_bytes\x18\x03 \x01(\x04\x12\x14\n\x0cscales_bytes\x18\x04 \x01(\x04\x12\x16\n\x0erow_maps_bytes\x18\x05 \x01(\x04\x12\x18\n\x10vocabulary_bytes\x18\x06 \x01(\x04\x12\x15\n\rnetwork_bytes\x18\x07 \x01(\x04\x12\x1b\n\x13\x62\x61seline_fp32_bytes\x18\x08 \x01(\x04\x12\x14\n\x0cmapped_bytes\x18\t \x01(\x04\x12\x17\n\x0f\x61nonymous_bytes\x18\n \x01(\x04\x12\x12\n\npeak_bytes\x18\x0b \x01(\x04\x1a\xc1\x01\n\x07Process\x12\x0b\n\x03pid\x18\x01 \x01(\r\x12\x16\n\x0eresident_bytes\x18\x02 \x01(\x04\x12\x1b\n\x13resident_peak_bytes\x18\x03 \x01(\x04\x12\x1a\n\x12proportional_bytes\x18\x04 \x01(\x04\x12\x17\n\x0f\x61nonymous_bytes\x18\x05 \x01(\x04\x12\x19\n\x11\x66ile_backed_bytes\x18\x06 \x01(\x04\x12$\n\x1cproportional_anonymous_bytes\x18\x07 \x01(\x04\x32\xf5\x01\n\tTablefold\x12\x46\n\x07Predict\x12\x1c.tablefold.v1.PredictRequest\x1a\x1d.tablefold.v1.PredictResponse\x12I\n\x08GetModel\x12\x1d.tablefold.v1.GetModelRequest\x1a\x1e.tablefold.v1.GetModelResponse\x12U\n\x0cGetFootprint\x12!.tablefold.v1.GetFootprintRequest\x1a\".tablefold.v1.GetFootprintResponseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n tablefold/protos/tablefold.proto\x12\x0ctablefold.v1\"\x93\x01\n\x07\x46\x65\x61ture\x12\x0c\n\x04name\x18\x01 \x01(\t\x12(\n\x07numbers\x18\x02 \x01(\x0b\x32\x15.tablefold.v1.NumbersH\x00\x12 \n\x03ids\x18\x03 \x01(\x0b\x32\x11.tablefold.v1.IdsH\x00\x12$\n\x05texts\x18\x04 \x01(\x0b\x32\x13.tablefold.v1.TextsH\x00\x42\x08\n\x06values\"\x19\n\x07Numbers\x12\x0e\n\x06values\x18\x01 \x03(\x02\"\x15\n\x03Ids\x12\x0e\n\x06values\x18\x01 \x03(\x10\"\x17\n\x05Texts\x12\x0e\n\x06values\x18\x01 \x03(\t\"\xa9\x01\n\x0ePredictRequest\x12\r\n\x05model\x18\x01 \x01(\t\x12\x0f\n\x07version\x18\x02 \x01(\x04\x12\r\n\x05label\x18\x05 \x01(\t\x12&\n\x07\x63ontext\x18\x03 \x03(\x0b\x32\x15.tablefold.v1.Feature\x12)\n\ncandidates\x18\x04 \x03(\x0b\x32\x15.tablefold.v1.Feature\x12\x15\n\rinputs_digest\x18\x06 \x01(\t\"g\n\x0fPredictResponse\x12\x13\n\x0bprobability\x18\x01 \x03(\x02\x12\x0f\n\x07version\x18\x02 \x01(\x04\x12\x15\n\rqueue_seconds\x18\x03 \x01(\x01\x12\x17\n\x0f\x63ompute_seconds\x18\x04 \x01(\x01\"@\n\x0fGetModelRequest\x12\r\n\x05model\x18\x01 \x01(\t\x12\x0f\n\x07version\x18\x02 \x01(\x04\x12\r\n\x05label\x18\x03 \x01(\t\"_\n\x10GetModelResponse\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0f\n\x07version\x18\x02 \x01(\x04\x12\x15\n\rmanifest_json\x18\x03 \x01(\t\x12\x15\n\rinputs_digest\x18\x04 \x01(\t\"\x15\n\x13GetFootprintRequest\"\xd1\x04\n\x14GetFootprintResponse\x12\x38\n\x06models\x18\x01 \x03(\x0b\x32(.tablefold.v1.GetFootprintResponse.Model\x12=\n\tprocesses\x18\x02 \x03(\x0b\x32*.tablefold.v1.GetFootprintResponse.Process\x1a\xfb\x01\n\x05Model\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0f\n\x07version\x18\x02 \x01(\x04\x12\x14\n\x0ctables_bytes\x18\x03 \x01(\x04\x12\x14\n\x0cscales_bytes\x18\x04 \x01(\x04\x12\x16\n\x0erow_maps_bytes\x18\x05 \x01(\x04\x12\x18\n\x10vocabulary_bytes\x18\x06 \x01(\x04\x12\x15\n\rnetwork_bytes\x18\x07 \x01(\x04\x12\x1b\n\x13\x62\x61seline_fp32_bytes\x18\x08 \x01(\x04\x12\x14\n\x0cmapped_bytes\x18\t \x01(\x04\x12\x17\n\x0f\x61nonymous_bytes\x18\n \x01(\x04\x12\x12\n\npeak_bytes\x18\x0b \x01(\x04\x1a\xc1\x01\n\x07Process\x12\x0b\n\x03pid\x18\x01 \x01(\r\x12\x16\n\x0eresident_bytes\x18\x02 \x01(\x04\x12\x1b\n\x13resident_peak_bytes\x18\x03 \x01(\x04\x12\x1a\n\x12proportional_bytes\x18\x04 \x01(\x04\x12\x17\n\x0f\x61nonymous_bytes\x18\x05 \x01(\x04\x12\x19\n\x11\x66ile_backed_bytes\x18\x06 \x01(\x04\x12$\n\x1cproportional_anonymous_bytes\x18\x07 \x01(\x04\x32\xf5\x01\n\tTablefold\x12\x46\n\x07Predict\x12\x1c.tablefold.v1.PredictRequest\x1a\x1d.tablefold.v1.PredictResponse\x12I\n\x08GetModel\x12\x1d.tablefold.v1.GetModelRequest\x1a\x1e.tablefold.v1.GetModelResponse\x12U\n\x0cGetFootprint\x12!.tablefold.v1.GetFootprintRequest\x1a\".tablefold.v1.GetFootprintResponseb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -40,21 +40,21 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_TEXTS']._serialized_start=250
   _globals['_TEXTS']._serialized_end=273
   _globals['_PREDICTREQUEST']._serialized_start=276
-  _globals['_PREDICTREQUEST']._serialized_end=422
-  _globals['_PREDICTRESPONSE']._serialized_start=424
-  _globals['_PREDICTRESPONSE']._serialized_end=527
-  _globals['_GETMODELREQUEST']._serialized_start=529
-  _globals['_GETMODELREQUEST']._serialized_end=593
-  _globals['_GETMODELRESPONSE']._serialized_start=595
-  _globals['_GETMODELRESPONSE']._serialized_end=667
-  _globals['_GETFOOTPRINTREQUEST']._serialized_start=669
-  _globals['_GETFOOTPRINTREQUEST']._serialized_end=690
-  _globals['_GETFOOTPRINTRESPONSE']._serialized_start=693
-  _globals['_GETFOOTPRINTRESPONSE']._serialized_end=1286
-  _globals['_GETFOOTPRINTRESPONSE_MODEL']._serialized_start=839
-  _globals['_GETFOOTPRINTRESPONSE_MODEL']._serialized_end=1090
-  _globals['_GETFOOTPRINTRESPONSE_PROCESS']._serialized_start=1093
-  _globals['_GETFOOTPRINTRESPONSE_PROCESS']._serialized_end=1286
-  _globals['_TABLEFOLD']._serialized_start=1289
-  _globals['_TABLEFOLD']._serialized_end=1534
+  _globals['_PREDICTREQUEST']._serialized_end=445
+  _globals['_PREDICTRESPONSE']._serialized_start=447
+  _globals['_PREDICTRESPONSE']._serialized_end=550
+  _globals['_GETMODELREQUEST']._serialized_start=552
+  _globals['_GETMODELREQUEST']._serialized_end=616
+  _globals['_GETMODELRESPONSE']._serialized_start=618
+  _globals['_GETMODELRESPONSE']._serialized_end=713
+  _globals['_GETFOOTPRINTREQUEST']._serialized_start=715
+  _globals['_GETFOOTPRINTREQUEST']._serialized_end=736
+  _globals['_GETFOOTPRINTRESPONSE']._serialized_start=739
+  _globals['_GETFOOTPRINTRESPONSE']._serialized_end=1332
+  _globals['_GETFOOTPRINTRESPONSE_MODEL']._serialized_start=885
+  _globals['_GETFOOTPRINTRESPONSE_MODEL']._serialized_end=1136
+  _globals['_GETFOOTPRINTRESPONSE_PROCESS']._serialized_start=1139
+  _globals['_GETFOOTPRINTRESPONSE_PROCESS']._serialized_end=1332
+  _globals['_TABLEFOLD']._serialized_start=1335
+  _globals['_TABLEFOLD']._serialized_end=1580
 # @@protoc_insertion_point(module_scope)

@@ -132,11 +132,16 @@ class PredictRequest(_message.Message):
     LABEL_FIELD_NUMBER: _builtins.int
     CONTEXT_FIELD_NUMBER: _builtins.int
     CANDIDATES_FIELD_NUMBER: _builtins.int
+    INPUTS_DIGEST_FIELD_NUMBER: _builtins.int
     model: _builtins.str
     version: _builtins.int
     """0: the one labelled `stable`, else the newest."""
     label: _builtins.str
     """A version by its label, such as `canary`, in the number's place."""
+    inputs_digest: _builtins.str
+    """GetModelResponse's, of the schema that the values were encoded by: a model that reads others refuses
+    them. Empty: nothing is compared.
+    """
     @_builtins.property
     def context(self) -> _containers.RepeatedCompositeFieldContainer[Global___Feature]:
         """The same for every row: the user, the page, the hour."""
@@ -155,10 +160,11 @@ class PredictRequest(_message.Message):
         label: _builtins.str = ...,
         context: _abc.Iterable[Global___Feature] | None = ...,
         candidates: _abc.Iterable[Global___Feature] | None = ...,
+        inputs_digest: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["candidates", b"candidates", "context", b"context", "label", b"label", "model", b"model", "version", b"version"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["candidates", b"candidates", "context", b"context", "inputs_digest", b"inputs_digest", "label", b"label", "model", b"model", "version", b"version"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -230,20 +236,26 @@ class GetModelResponse(_message.Message):
     NAME_FIELD_NUMBER: _builtins.int
     VERSION_FIELD_NUMBER: _builtins.int
     MANIFEST_JSON_FIELD_NUMBER: _builtins.int
+    INPUTS_DIGEST_FIELD_NUMBER: _builtins.int
     name: _builtins.str
     version: _builtins.int
     manifest_json: _builtins.str
     """The bundle's manifest, as written by the exporter."""
+    inputs_digest: _builtins.str
+    """Of what the model reads: names, order, encodings and slots of its features. To be sent back as it is, also
+    as the parameter `inputs_digest` of a ModelInferRequest.
+    """
     def __init__(
         self,
         *,
         name: _builtins.str = ...,
         version: _builtins.int = ...,
         manifest_json: _builtins.str = ...,
+        inputs_digest: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["manifest_json", b"manifest_json", "name", b"name", "version", b"version"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["inputs_digest", b"inputs_digest", "manifest_json", b"manifest_json", "name", b"name", "version", b"version"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

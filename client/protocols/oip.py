@@ -40,6 +40,8 @@ class OipCodec:
         self.model = model
         self.asked_version = version
         self.version = version or max(metadata.versions, key=lambda text: (len(text), text), default="")
+        self.inputs_digest = ""
+        """What a Tablefold server calls the inputs, once it is known."""
         self.tensors: list[Tensor] = []
         self.dense_columns = self.id_columns = 0
         for tensor in metadata.inputs:
@@ -85,6 +87,8 @@ class OipCodec:
         """A ModelInferRequest for float32 [rows, N] and int64 [rows, C], contents raw."""
         message = pb.ModelInferRequest(model_name=self.model, model_version=self.asked_version)
         message.outputs.add(name=self.output)
+        if self.inputs_digest:
+            message.parameters["inputs_digest"].string_param = self.inputs_digest
         for name, datatype, start, columns, flat in self.tensors:
             source, dtype = (dense, FLOATS[datatype]) if datatype in FLOATS else (ids, INTEGERS[datatype])
             shape = [len(ids)] if flat else [len(ids), columns]

@@ -30,9 +30,10 @@ def predict_request(
     *,
     version: int = 0,
     label: str = "",
+    inputs_digest: str = "",
 ) -> pb.PredictRequest:
     """The message that scores the candidates; each column of `context` holds one row."""
-    message = pb.PredictRequest(model=model, version=version, label=label)
+    message = pb.PredictRequest(model=model, version=version, label=label, inputs_digest=inputs_digest)
     for columns, features in ((context, message.context), (candidates, message.candidates)):
         for name, values in columns:
             feature = features.add(name=name)
@@ -111,6 +112,7 @@ class TablefoldCodec:
             self.model,
             [Column(name, values[:1]) for name, values in columns if name in self.context],
             [column for column in columns if column.name not in self.context],
+            inputs_digest=self.info.inputs_digest,
             **version_fields(self.asked_version),
         ).SerializeToString()
 

@@ -117,6 +117,8 @@ async def open_model(
             info = None  # another server of the open protocol
         except BadReply:
             info = None  # a release whose manifest this one cannot read
+        if info is not None:
+            codec.inputs_digest = info.inputs_digest
     return ServedModel(name=model, codec=codec, info=info)
 
 

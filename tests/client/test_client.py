@@ -16,6 +16,10 @@ import polars as pl
 import pytest
 
 from tablefold.client import AsyncClient, Client, EncodedIds
+from tablefold.client.protocols import PROTOCOLS
+from tablefold.client.scoring.served_model import open_model
+from tablefold.client.transport.address import Address
+from tablefold.client.transport.connection import connect
 from tablefold.encoding import encode
 from tablefold.errors import (
     BadReply,
@@ -305,6 +309,30 @@ def test_files_replaced_under_their_number_while_the_server_was_away_are_read_by
                 assert attempt < 49
                 threading.Event().wait(0.2)
         np.testing.assert_allclose(probability, of_texts(version=1), rtol=1e-5)
+
+
+async def test_a_server_started_again_with_other_features_scores_nothing_encoded_for_the_old_ones(
+    tmp_path: Path, start_server: Callable[..., Server]
+) -> None:
+    """No client sees it end or start: only the server can say that what they know is wrong."""
+    folder = write_bundle(tmp_path)
+    server = start_server(tmp_path)
+    old = {"age": [1], "price": [2], "user": [5], "item": ["6"], "tags": [["a"]]}
+    address = Address.parse(server.address)
+    async with AsyncClient(server.address) as client, connect(address) as connection:
+        await client.predict("toy", old)
+        codecs = [(await open_model(connection, address, name, "toy")).codec for name in PROTOCOLS]
+        server.kill()
+        shutil.rmtree(folder)
+        write_bundle(tmp_path, schema=with_texts_for_users())
+        start_server(tmp_path, port=server.port)
+        async with asyncio.timeout(30):
+            while not await client.ready("toy"):  # noqa: ASYNC110 (another process sets no event)
+                await asyncio.sleep(0.1)
+        np.testing.assert_allclose(await client.predict("toy", old), of_texts(version=1), rtol=1e-5)
+        for codec in codecs:
+            with pytest.raises(grpc.aio.AioRpcError, match="encoded for other features than version 1"):
+                await connection.call(codec.method)(codec.encode(*draw_rows(2)), 10.0)
 
 
 def with_texts_for_users() -> FeatureSchema:

@@ -5,6 +5,7 @@ from contextlib import suppress
 from tablefold.errors import InvalidRequest
 from tablefold.protos import inference_pb2 as pb
 from tablefold.server.models.repository import Repository
+from tablefold.server.wire.inputs import INPUTS_DIGEST, require_inputs
 from tablefold.server.wire.oip.layout import Layouts
 from tablefold.server.wire.oip.reply import RawReply, TypedReply
 from tablefold.server.wire.oip.tensors import check_parameters, read_inputs
@@ -28,6 +29,8 @@ class InferReader:
             check_infer(message, repository)
         request: pb.ModelInferRequest = parse(pb.ModelInferRequest, message)
         model = repository.find(request.model_name, request.model_version)
+        if INPUTS_DIGEST in request.parameters:
+            require_inputs(model, request.parameters[INPUTS_DIGEST].string_param)
         for requested in request.outputs:
             if requested.name != "probability":
                 raise InvalidRequest(f"there is no output {requested.name!r}; the only one is 'probability'")

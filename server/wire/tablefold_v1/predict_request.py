@@ -32,6 +32,8 @@ class PredictRequest:
     """A number or a label; "" for the default."""
     context: list[SentFeature]
     candidates: list[SentFeature]
+    inputs_digest: str
+    """Of the schema that the values were encoded by; "" where the client does not say."""
 
 
 def read_request(message: bytes) -> PredictRequest:
@@ -41,14 +43,12 @@ def read_request(message: bytes) -> PredictRequest:
 
 def _small(message: bytes) -> PredictRequest:
     request = parse(pb.PredictRequest, message)
+    context, candidates = (
+        [SentFeature(feature.name, partial(_same, feature)) for feature in sent]
+        for sent in (request.context, request.candidates)
+    )
     return PredictRequest(
-        message,
-        request.model,
-        version_of(request),
-        *(
-            [SentFeature(feature.name, partial(_same, feature)) for feature in sent]
-            for sent in (request.context, request.candidates)
-        ),
+        message, request.model, version_of(request), context, candidates, request.inputs_digest
     )
 
 
@@ -65,7 +65,9 @@ def _large(message: bytes) -> PredictRequest:
             head += message[position : field.stop]
         position = field.stop
     request = parse(pb.PredictRequest, bytes(head))
-    return PredictRequest(message, request.model, version_of(request), sent[3], sent[4])
+    return PredictRequest(
+        message, request.model, version_of(request), sent[3], sent[4], request.inputs_digest
+    )
 
 
 def _feature(message: bytes, place: Field) -> SentFeature:

@@ -11,6 +11,7 @@ from tablefold.server.models.repository import Repository
 from tablefold.server.queue import Call
 from tablefold.server.telemetry.memory import ProcessMemory
 from tablefold.server.wire.context import AnswerBytes, Context
+from tablefold.server.wire.inputs import require_inputs
 from tablefold.server.wire.prediction import Prediction
 from tablefold.server.wire.tablefold_v1.features import read_rows
 from tablefold.server.wire.tablefold_v1.predict_request import read_request, version_of
@@ -22,6 +23,8 @@ def read_predict(message: bytes, repository: Repository) -> Prediction:
     """Return the rows of a PredictRequest. Raises ModelNotFound, Unavailable, InvalidRequest, Overloaded."""
     request = read_request(message)
     model = repository.find(request.model, request.version)
+    if request.inputs_digest:
+        require_inputs(model, request.inputs_digest)
     dense, ids = read_rows(request, model.manifest.feature_schema, model.batcher.max_queue_rows)
 
     def encode(call: Call) -> bytes:
@@ -50,7 +53,12 @@ class PredictService(TablefoldServicer):
     def GetModel(self, request: pb.GetModelRequest, context: Context) -> pb.GetModelResponse:
         """Return the manifest. Raises ModelNotFound."""
         model = self._repository.find(request.model, version_of(request))
-        return pb.GetModelResponse(name=model.name, version=model.version, manifest_json=model.manifest_json)
+        return pb.GetModelResponse(
+            name=model.name,
+            version=model.version,
+            manifest_json=model.manifest_json,
+            inputs_digest=model.manifest.feature_schema.inputs_digest,
+        )
 
     async def GetFootprint(
         self, request: pb.GetFootprintRequest, context: Context

@@ -75,6 +75,22 @@ async def test_an_unknown_model_or_version_is_not_found_and_the_answer_says_what
         assert text.endswith("served: 1")
 
 
+async def test_tensors_made_for_other_features_are_refused(client, toy):
+    """Also where the same request was read before, without the digest or with the right one."""
+    dense, ids = toy.rows(3)
+    for digest, status in [
+        (None, "OK"),
+        (toy.schema.inputs_digest, "OK"),
+        ("0" * 16, "INVALID_ARGUMENT"),
+    ] * 2:
+        request = toy.request(dense, ids)
+        if digest is not None:
+            request.parameters["inputs_digest"].string_param = digest
+        assert (await toy.status(client.oip.ModelInfer(request)))[0] == status
+    request.parameters["inputs_digest"].int64_param = 5
+    assert (await toy.status(client.oip.ModelInfer(request)))[0] == "INVALID_ARGUMENT"
+
+
 def _change(change):
     """The request of two good rows, with one thing changed."""
 

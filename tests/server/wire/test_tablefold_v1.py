@@ -111,6 +111,17 @@ async def test_get_model_gives_the_manifest_as_it_was_written(client, toy, repos
     assert Manifest.model_validate_json(response.manifest_json).feature_schema == toy.schema
 
 
+async def test_values_encoded_for_other_features_are_refused(client, toy):
+    digest = (await client.tablefold.GetModel(pb.GetModelRequest(model="toy"))).inputs_digest
+    assert digest == toy.schema.inputs_digest
+    for rows in (1, 20_000):  # a small message, and one that is not parsed whole
+        request = pb.PredictRequest(model="toy", candidates=[ids("user", *range(rows))], inputs_digest=digest)
+        assert len((await client.tablefold.Predict(request)).probability) == rows
+        request.inputs_digest = "0" * 16
+        status, text = await toy.status(client.tablefold.Predict(request))
+        assert (status, "encoded for other features than version 1" in text) == ("INVALID_ARGUMENT", True)
+
+
 def required(schema):
     """The same features, none of them optional but `price`."""
     dense = [feature.model_copy(update={"optional": feature.name == "price"}) for feature in schema.dense]
