@@ -79,7 +79,7 @@ def first_fault(batch: RawBatch, schema: FeatureSchema, lists: pl.DataFrame) -> 
             wrong = _no_id(values, dtype, feature.encoding)
             faults.append(_first(values, wrong, feature.name, columns.expected(dtype, feature.encoding)))
     if schema.label in types:
-        label = batch.frame.select(columns.number(schema.label, types[schema.label])).to_series()
+        label = batch.frame.select(columns.label(schema.label, types[schema.label])).to_series()
         wrong = ~label.is_in([0.0, 1.0]).fill_null(False)
         faults.append(_first(batch.frame[schema.label], wrong, schema.label, LABEL))
     return min((fault for fault in faults if fault is not None), key=lambda fault: fault.row, default=None)
@@ -117,7 +117,11 @@ def loses_digits(batch: RawBatch, name: str, values: pl.Series) -> bool:
         return False
     raw = batch.frame[name]
     exact = batch.frame.select(columns.number(name, raw.dtype, pl.Float64)).to_series()
-    lost = ((exact == exact.round()) & (values.cast(pl.Float64) != exact)).arg_true()
+    rounded = (exact == exact.round()) & (values.cast(pl.Float64) != exact)
+    if raw.dtype.is_integer() or columns.is_text(raw.dtype):  # which float64 may not hold either
+        digits = batch.frame.select(columns.number(name, raw.dtype, pl.Int128)).to_series()
+        rounded |= (values.cast(pl.Int128, strict=False) != digits).fill_null(False)
+    lost = rounded.arg_true()
     if not len(lost):
         return False
     logger.warning(

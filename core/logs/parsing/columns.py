@@ -24,7 +24,7 @@ ACCEPTED = {
     Encoding.STRING: "text or integers",
 }
 """What a column of each encoding may be, in words."""
-EXACT: dict[pl.DataType, int] = {pl.Float32(): 1 << 24, pl.Float64(): 1 << 53}
+EXACT: dict[pl.DataType, int] = {pl.Float16(): 1 << 11, pl.Float32(): 1 << 24, pl.Float64(): 1 << 53}
 """Below this every whole number has a float of its own."""
 
 
@@ -51,9 +51,14 @@ def is_number(dtype: pl.DataType) -> bool:
 
 
 def number(name: str, dtype: pl.DataType, to: type[pl.DataType] = pl.Float32) -> pl.Expr:
-    """Return the values as floats; null for what is missing or no number."""
+    """Return the values as numbers; null for what is missing or no number."""
     raw = column(name).cast(pl.String) if is_text(dtype) else column(name)
     return raw.cast(to, strict=False)
+
+
+def label(name: str, dtype: pl.DataType) -> pl.Expr:
+    """Return the labels as floats that have all digits: what is only near 0 or 1 is neither."""
+    return number(name, dtype, pl.Float64)
 
 
 def holds_ids(dtype: pl.DataType, encoding: Encoding) -> bool:

@@ -87,8 +87,9 @@ class Parser:
         checks.require_columns(batch, schema, labelled=labelled)
         types, lists = batch.frame.schema, self._with_lists(batch.frame)
         labels = [schema.label] if schema.label in types else []
-        numbers = [*labels, *(feature.name for feature in schema.dense)]
+        numbers = [feature.name for feature in schema.dense]
         parsed = lists.select(
+            *(columns.label(name, types[name]).alias(f"number {name}") for name in labels),
             *(columns.number(name, types[name]).alias(f"number {name}") for name in numbers),
             *(
                 columns.as_text(value, columns.values_type(types[feature.name], feature))
@@ -99,20 +100,19 @@ class Parser:
         )  # fmt: skip
         if self._may_have_faults(batch, parsed, lists) and checks.first_fault(batch, schema, lists):
             self._refuse_first_fault()
-        for name in numbers[len(labels) :]:
+        for name in numbers:
             if name not in self._inexact and checks.loses_digits(batch, name, parsed[f"number {name}"]):
                 self._inexact.add(name)
         for feature in schema.categorical:
             if feature.slots > 1:
                 self._dropped[feature.name] += int((lists[feature.name].list.len() > feature.slots).sum())
+        dense, codes = len(labels), len(labels) + len(numbers)
         series = parsed.get_columns()
         return ParsedBatch(
             rows=parsed.height,
-            label=series[0].to_numpy() if labels else None,
-            dense=[
-                column.fill_null(float("nan")).to_numpy() for column in series[len(labels) : len(numbers)]
-            ],
-            codes=[column.to_numpy().view(np.int32) for column in series[len(numbers) :]],
+            label=series[0].cast(pl.Float32).to_numpy() if labels else None,
+            dense=[column.fill_null(float("nan")).to_numpy() for column in series[dense:codes]],
+            codes=[column.to_numpy().view(np.int32) for column in series[codes:]],
         )
 
     def _may_have_faults(self, batch: RawBatch, parsed: pl.DataFrame, lists: pl.DataFrame) -> bool:

@@ -18,7 +18,7 @@ from tablefold.logs.tables.quotes import NEWLINE, quotes_of, record_ends
 
 BLOCK_BYTES = 1 << 24
 """Bytes that are read at a time."""
-MAX_LINE_BYTES = 1 << 27
+MAX_LINE_BYTES = 1 << 24
 """The longest line, or quoted value that spans lines."""
 BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 
@@ -145,6 +145,8 @@ def read_blocks(path: Path, *, separator: str, quoting: bool) -> Iterator[Block]
                 yield block
                 line += block.rows if quotes is None else content.count(b"\n", 0, end)
                 content = content[end:]
+            if not one_column and not content.strip(b"\r\n"):
+                content = content[: content.find(b"\n") + 1] or content  # one blank line stands for all
 
 
 def _end_of_records(content: bytes, quotes: np.ndarray | None, *, last: bool) -> int:

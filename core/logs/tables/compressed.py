@@ -17,6 +17,7 @@ NOT_TEXT = {
     b"BZh": "compressed with bzip2: unpack it, or compress it with gzip",
     b"\xfd7zXZ": "compressed with xz: unpack it, or compress it with gzip",
     b"PAR1": 'a Parquet file: give `format = "parquet"`',
+    b"\xff\xfe\0\0": "UTF-32: convert it to UTF-8",
     b"\xff\xfe": "UTF-16: convert it to UTF-8",
     b"\xfe\xff": "UTF-16: convert it to UTF-8",
 }

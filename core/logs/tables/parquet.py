@@ -64,4 +64,6 @@ class ParquetTable:
         problem = str(error).partition("\n")[0]
         if "Panic" in problem or isinstance(error, pl.exceptions.PanicException):
             problem = "damaged"
-        return LogError(f"is no Parquet file, or is cut off ({problem})", file=str(self.path))
+        return LogError(
+            f"is no Parquet file, is cut off, or holds what cannot be read ({problem})", file=str(self.path)
+        )

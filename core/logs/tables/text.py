@@ -21,6 +21,8 @@ T = TypeVar("T")
 
 MISTAKEN_STARTS = (BYTE_ORDER_MARK, b"x\x01", b"x^", b"x\x9c", b"x\xda")
 """Polars takes a block that begins so for a whole file with a mark, or for one compressed with zlib."""
+MAX_COLUMNS = 100_000
+"""Names of a header, each of which takes more memory than it has letters."""
 EXACT_FLOAT32 = 1 << 24
 """Below this every whole number has a float32 of its own."""
 
@@ -105,6 +107,8 @@ def prefetch(items: Iterator[T]) -> Iterator[T]:
 def _header(block: Block) -> Sequence[str]:
     """Return the names of the columns. Raises LogError for names that are repeated or too few."""
     widths = block.fields()[:3].tolist()
+    if widths[0] > MAX_COLUMNS:
+        block.refuse(0, f"has {widths[0]:,} fields; a header names {MAX_COLUMNS:,} columns at most")
     if len(widths) == 3 and widths[0] != widths[1] == widths[2]:
         block.refuse(0, f"the header has {widths[0]} fields, and the lines after it have {widths[1]}")
     text = block.text_of(0)

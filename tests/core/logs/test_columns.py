@@ -54,6 +54,8 @@ TEXTS = [pl.String(), pl.Categorical(), pl.Enum(["red", "blue", "7", "8", "1", "
         (" int", typed([2**53 + 1, -(2**63) + 1], pl.Int64), [2**53 + 1, -(2**63) + 1]),
         (" int", typed([7.0, None, float("nan"), 2.0**53 - 1], pl.Float64), [7, MISSING, MISSING, 2**53 - 1]),
         (" int", typed([7.0, 2.0**24 - 1], pl.Float32), [7, 2**24 - 1]),
+        (" int", typed([7.0, 2.0**11 - 1], pl.Float16), [7, 2**11 - 1]),
+        ("", typed([1.5, None], pl.Float16), [1.5, np.nan]),
         (" int", typed([True, False, None], pl.Boolean), [1, 0, MISSING]),
         (" int", typed([None, None], pl.Null), [MISSING, MISSING]),
         (" int", typed([None, None], pl.Int64), [MISSING, MISSING]),
@@ -199,7 +201,7 @@ def test_a_file_that_is_no_parquet_is_said_to_be_none(tmp_path: Path, damage: An
     path = tmp_path / "a.parquet"
     pl.DataFrame({"click": [0, 1] * 9, "x": range(18)}).write_parquet(path)
     path.write_bytes(damage(path.read_bytes()))
-    with pytest.raises(LogError, match="is no Parquet file, or is cut off"):
+    with pytest.raises(LogError, match="is no Parquet file, is cut off, or holds"):
         read_both(describe(tmp_path, "a.parquet", "x int"))
 
 

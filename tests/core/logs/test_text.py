@@ -11,7 +11,7 @@ import pytest
 from tablefold.encoding import hash_string
 from tablefold.errors import LogError
 from tablefold.logs import read_rows
-from tablefold.logs.tables import blocks
+from tablefold.logs.tables import blocks, text
 from tablefold.logs.tables.text import TextTable
 from tablefold.schema import MISSING
 from tests.core.logs.reading import describe, read_both
@@ -79,13 +79,13 @@ VALUES = [
 def test_a_csv_as_python_writes_it_reads_as_it_was(tmp_path: Path) -> None:
     for ending in ("\n", "\r\n"):
         for quoting in (csv.QUOTE_MINIMAL, csv.QUOTE_ALL):
-            text = StringIO()
-            writer = csv.writer(text, lineterminator=ending, quoting=quoting)
+            written = StringIO()
+            writer = csv.writer(written, lineterminator=ending, quoting=quoting)
             writer.writerow(["click", "user", "query"])
             writer.writerows([i % 2, i, value] for i, value in enumerate(VALUES))
             expected = [hash_string(value) if value else MISSING for value in VALUES]
-            assert queries(tmp_path, text.getvalue()) == expected
-            assert queries(tmp_path, text.getvalue() + ending * 3) == expected
+            assert queries(tmp_path, written.getvalue()) == expected
+            assert queries(tmp_path, written.getvalue() + ending * 3) == expected
 
 
 def test_in_a_tsv_a_quote_is_a_character(tmp_path: Path) -> None:
@@ -188,6 +188,30 @@ def test_a_line_without_end_is_refused_before_memory_is_full(
     assert says.startswith("line 6: does not end within 1 MiB")
 
 
+def test_blank_lines_at_the_end_are_passed_over_however_many(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(blocks, "MAX_LINE_BYTES", 100)
+    content = HEADER + "\n".join(lines(9))
+    assert len(queries(tmp_path, content + "\n" * 5000)) == 9
+    assert len(queries(tmp_path, (content + "\n" * 5000).replace("\n", "\r\n"))) == 9
+    assert refusal(tmp_path, content + "\n" * 5000 + "1,2,a").startswith("line 11: is blank")
+
+
+def test_a_header_of_too_many_columns_is_refused_before_its_names_are_read(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(text, "MAX_COLUMNS", 4)
+    says = refusal(tmp_path, "click,user,query,a,a\n" + "1,2,a,1,1\n" * 9)
+    assert says == "line 1: has 5 fields; a header names 4 columns at most"
+
+
+@pytest.mark.parametrize("label", ["1.00000000001", "1e-60", "0.99999999999"])
+def test_a_label_that_is_only_near_0_or_1_is_none(tmp_path: Path, label: str) -> None:
+    says = refusal(tmp_path, HEADER + "\n".join([*lines(9), f"{label},2,a"]))
+    assert says == f"line 11, feature 'click': '{label}' is not a label: it must be 0 or 1"
+
+
 def test_a_file_of_one_column_may_have_missing_values_at_its_end(tmp_path: Path) -> None:
     (tmp_path / "log.csv").write_text('user\n1\n\n3\n""\n\n')
     spec = describe(tmp_path, "log.csv", "user int")
@@ -195,24 +219,24 @@ def test_a_file_of_one_column_may_have_missing_values_at_its_end(tmp_path: Path)
 
 
 @pytest.mark.parametrize(
-    ("text", "value"),
+    ("number", "value"),
     [("1e3", 1000), ("+1.5", 1.5), (".5", 0.5), ("nan", np.nan), ("NaN", np.nan), ("", np.nan), ("-0", 0)],
 )
 @pytest.mark.parametrize("spaces", ["", " "])
-def test_dense_values_that_are_numbers(tmp_path: Path, text: str, value: float, spaces: str) -> None:
-    rows = [f"{i % 2},{text if i == 3 else i},q{spaces}{i}" for i in range(20)]
+def test_dense_values_that_are_numbers(tmp_path: Path, number: str, value: float, spaces: str) -> None:
+    rows = [f"{i % 2},{number if i == 3 else i},q{spaces}{i}" for i in range(20)]
     (tmp_path / "log.csv").write_text("\n".join(["click,price,query", *rows]))
     log = read_both(describe(tmp_path, "log.csv", "price", "query string"))
     np.testing.assert_array_equal(log.dense[3], [value])
 
 
 @pytest.mark.parametrize(
-    "text", ["1e400", "-1e39", "inf", "Infinity", "0x1p3", "1_000", '"1,000"', "٣", " 1", "1 ", "ten", "1d"]
+    "number", ["1e400", "-1e39", "inf", "Infinity", "0x1p3", "1_000", '"1,000"', "٣", " 1", "1 ", "ten", "1d"]
 )
-def test_dense_values_that_are_none(tmp_path: Path, text: str) -> None:
-    rows = [f"{i % 2},{text if i == 3 else i},q{i}" for i in range(20)]
+def test_dense_values_that_are_none(tmp_path: Path, number: str) -> None:
+    rows = [f"{i % 2},{number if i == 3 else i},q{i}" for i in range(20)]
     (tmp_path / "log.csv").write_text("\n".join(["click,price,query", *rows]))
-    value = text.strip('"')
+    value = number.strip('"')
     with pytest.raises(LogError, match=f"line 5, feature 'price': '{value}' is not a finite number"):
         read_both(describe(tmp_path, "log.csv", "price", "query string"))
 
@@ -220,11 +244,12 @@ def test_dense_values_that_are_none(tmp_path: Path, text: str) -> None:
 def test_dense_values_that_lose_digits_are_said_once_by_feature(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    rows = [f"{i % 2},{1700000000000 + i},{i}.125,{2**24},u{i}" for i in range(40)]
-    (tmp_path / "log.csv").write_text("\n".join(["click,when,price,exact,query", *rows]))
-    read_rows(describe(tmp_path, "log.csv", "when", "price", "exact", "query string"), part="all")
+    rows = [f"{i % 2},{1700000000000 + i},{i}.125,{2**24},u{i},{2**63 - 1}" for i in range(40)]
+    (tmp_path / "log.csv").write_text("\n".join(["click,when,price,exact,query,far", *rows]))
+    read_rows(describe(tmp_path, "log.csv", "when", "price", "exact", "far", "query string"), part="all")
     said = [message for message in caplog.messages if "lose digits" in message]
-    assert len(said) == 1
+    assert len(said) == 2
+    assert "feature 'far': values such as 9223372036854775807 lose digits" in said[1]
     assert "feature 'when': values such as 1700000000000 lose digits in float32" in said[0]
 
 
