@@ -218,6 +218,7 @@ def check_serve(serve: Environment, wheel: Path) -> None:
         "from importlib.util import find_spec; assert not any(map(find_spec, ('torch', 'onnx', 'polars')))"
     )
     serve.run("python", "-c", absent)
+    serve.refuse("serve", "--repository", "s3://bucket/models", names="cloud")
     serve.run("python", "-m", "compileall", "-q", "-j", 0, serve.site_packages())  # as pip does for a user
     if serve.megabytes() > MAX_SERVE_MB:
         raise SystemExit(f"tablefold[serve] takes {serve.megabytes():.0f} MB, more than {MAX_SERVE_MB}")

@@ -17,7 +17,9 @@ import numpy as np
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from tablefold.errors import BundleError
+from tablefold.files.place import Place, place_of
 from tablefold.files.regular_file import read_regular_file
+from tablefold.files.remote import RemotePath
 from tablefold.model_size import Footprint
 from tablefold.schema import FeatureSchema
 from tablefold.validation import first_fault
@@ -174,11 +176,16 @@ def digest(path: Path) -> FileDigest:
         return FileDigest(bytes=path.stat().st_size, sha256=hashlib.file_digest(file, "sha256").hexdigest())
 
 
-def read_manifest(folder: Path | str) -> Manifest:
+def read_manifest(folder: Place | str) -> Manifest:
     """Read the manifest of a version's folder. Raises BundleError if it is absent, damaged or newer."""
-    path = Path(folder) / MANIFEST
+    path = place_of(folder) / MANIFEST
     try:
-        return Manifest.parse(read_regular_file(path, MAX_MANIFEST_BYTES))
+        content = (
+            path.read_bytes(MAX_MANIFEST_BYTES)
+            if isinstance(path, RemotePath)
+            else read_regular_file(path, MAX_MANIFEST_BYTES)
+        )
+        return Manifest.parse(content)
     except FileNotFoundError:
         raise BundleError(
             f"{folder} is not a bundle: it has no {MANIFEST}; "

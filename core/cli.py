@@ -18,13 +18,14 @@ from tablefold import __version__
 from tablefold.bundle import read_manifest
 from tablefold.client.cli import predict, show_footprint
 from tablefold.client.options import TlsCa, TlsCert, TlsKey, TokenFile
-from tablefold.console import PlainFormatter, make_console, print_error
+from tablefold.console import LOG_FORMAT, PlainFormatter, make_console, print_error
 from tablefold.errors import TablefoldError, UsageError
 from tablefold.exporter.cli import RowTypes, export, forecast_footprint, with_row_types
 from tablefold.exporter.options import ExportOptions
 from tablefold.loadtest.cli import loadtest
 from tablefold.model_size import Footprint
 from tablefold.options import options_of
+from tablefold.printable import redacted
 from tablefold.server.cli import serve
 from tablefold.study.cli import study
 from tablefold.trainer.cli import compress, neighbours, train
@@ -136,7 +137,7 @@ def footprint(
     else:
         options = with_row_types(options, row_type)
         predicted = forecast_footprint(data, cache, schema, ids or [], config, options)
-        title = f"{data or schema}, {config.method}, d = {config.dim}: predicted"
+        title = f"{redacted(data or schema or '')}, {config.method}, d = {config.dim}: predicted"
         _show(title, predicted, config.dim, json=json)
 
 
@@ -179,7 +180,7 @@ def main() -> None:
         if isinstance(stream, TextIOWrapper):  # a file's name may be no UTF-8
             stream.reconfigure(errors="backslashreplace")
     handler = logging.StreamHandler()
-    handler.setFormatter(PlainFormatter("%(asctime)s %(levelname)s %(name)s: %(message)s"))
+    handler.setFormatter(PlainFormatter(LOG_FORMAT))
     logging.basicConfig(handlers=[handler])
     logging.getLogger("tablefold").setLevel(logging.INFO)
     try:

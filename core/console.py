@@ -1,12 +1,14 @@
 """The console of the commands: plain text, so that a path or a name may hold brackets and colons."""
 
 import logging
-from pathlib import Path
 
 from rich.console import Console
 from rich.text import Text
 
+from tablefold.files.place import Place
 from tablefold.printable import printable, shortened
+
+LOG_FORMAT = "%(asctime)s %(levelname)s %(name)s: %(message)s"
 
 
 def make_console(*, stderr: bool = False) -> Console:
@@ -17,7 +19,7 @@ def make_console(*, stderr: bool = False) -> Console:
     return Console(stderr=stderr, markup=False, emoji=False, highlight=False, soft_wrap=True)
 
 
-def print_written(console: Console, path: Path, more: str = "") -> None:
+def print_written(console: Console, path: Place, more: str = "") -> None:
     """Say that a file or folder was written, with `more` after it."""
     console.print(Text.assemble(("wrote", "green"), f" {path}{more}"))
 

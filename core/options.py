@@ -20,6 +20,7 @@ from pydantic import BaseModel, ValidationError
 from pydantic.fields import FieldInfo
 
 from tablefold.errors import UsageError
+from tablefold.files.place import local_path
 
 Config = TypeVar("Config", bound=BaseModel)
 
@@ -29,6 +30,7 @@ Cache = Annotated[
     Path | None,
     typer.Option(
         metavar="FOLDER",
+        parser=local_path,
         help="Encode the log there once and map it into memory: for logs larger than memory, and for many "
         "runs of one log.",
         show_default=False,

@@ -1,4 +1,7 @@
-"""Text that others chose, made safe to show: no letter of it is obeyed by a terminal, none breaks a line."""
+"""Text that others chose, made safe to show: no letter of it is obeyed by a terminal, none breaks a line,
+none is of a URL's password."""
+
+import re
 
 MOST_LETTERS = 2000
 """Of a message. Longer ones hold a value of megabytes: where it stands and what to do are at the ends."""
@@ -23,3 +26,8 @@ def shortened(text: str, most: int = MOST_LETTERS) -> str:
     """Return the text with its middle left out if it has more than `most` letters."""
     half = most // 2
     return text if len(text) <= most else f"{text[:half]} ... {text[-half:]}"
+
+
+def redacted(text: str) -> str:
+    """Return a text without the user and the password of any URL in it, and without any query."""
+    return re.sub(r"\?\S*=[^\s'\")]*", "?...", re.sub(r"://[^/\s]*@", "://", text))

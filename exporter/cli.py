@@ -32,7 +32,13 @@ OTHER_OPTIONS = ("network_type", "lookup", "max_logloss_increase")
 @options_of("options", ExportOptions, only=OTHER_OPTIONS)
 def export(
     checkpoint: Annotated[Path, typer.Argument(help="The folder that `tablefold train` wrote.")],
-    repository: Annotated[Path, typer.Option(help="The model repository to write into.", show_default=False)],
+    repository: Annotated[
+        str,
+        typer.Option(
+            help="The model repository to write into: a folder, or a URL (s3://, gs://, az://).",
+            show_default=False,
+        ),
+    ],
     name: Annotated[str, typer.Option(help="The model's name in the repository.", show_default=False)],
     version: Annotated[
         str | None, typer.Option(metavar="N", help="The version to write. (default: the next free one)")
@@ -45,14 +51,16 @@ def export(
     from tablefold.bundle import read_manifest
     from tablefold.console import make_console, print_written
     from tablefold.exporter.export import export as run
+    from tablefold.exporter.export import require_place
     from tablefold.exporter.proof.quality import describe_cost
     from tablefold.exporter.tables.waste import describe_waste
-    from tablefold.exporter.version_folder import parse_version, require_destination
+    from tablefold.exporter.version_folder import parse_version
+    from tablefold.files.place import place_of
     from tablefold.trainer.checkpoint.files import load
     from tablefold.trainer.networks.registry import import_factory
 
     number = None if version is None else parse_version(version)
-    require_destination(repository, name, number)
+    require_place(place_of(repository), name, number)
     options = with_row_types(options, row_type)
     console = make_console(stderr=True)
     with console.status("reading the checkpoint") as status:

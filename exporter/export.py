@@ -8,6 +8,7 @@ nothing behind.
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import onnx_ir as ir
 
@@ -29,8 +30,11 @@ from tablefold.exporter.proof.golden import choose_golden_rows
 from tablefold.exporter.proof.probes import probe_rows
 from tablefold.exporter.proof.quality import measure_cost, require_quality
 from tablefold.exporter.proof.verify import require_bundle, require_equal
-from tablefold.exporter.version_folder import new_draft, publish, require_destination
+from tablefold.exporter.upload import require_free, upload
+from tablefold.exporter.version_folder import new_draft, publish, require_destination, require_name
 from tablefold.files.atomic import write_text
+from tablefold.files.place import Place, place_of
+from tablefold.files.remote import RemotePath
 from tablefold.trainer.checkpoint.checkpoint import Checkpoint
 
 __all__ = ["export"]
@@ -43,21 +47,48 @@ OnStep = Callable[[str], None]
 
 def export(
     checkpoint: Checkpoint,
-    repository: Path | str,
+    repository: Place | str,
     name: str,
     *,
     version: int | None = None,
     options: ExportOptions | None = None,
     on_step: OnStep = lambda step: None,
-) -> Path:
+) -> Place:
     """Write `repository/name/version` and return that folder; None takes the next free version.
+
+    A repository at a URL gets the version once it is proved, the manifest last.
 
     Raises UsageError for a version that exists or a feature that does not, VerificationError for a bundle
     that does not equal its checkpoint, QualityError for one that costs more than `max_logloss_increase`,
-    TablefoldError for a folder that cannot be written.
+    TablefoldError for a folder or a store that cannot be written.
     """
-    repository, options = Path(repository), options or ExportOptions()
-    require_destination(repository, name, version)
+    repository, options = place_of(repository), options or ExportOptions()
+    require_place(repository, name, version)
+    if isinstance(repository, RemotePath):
+        with TemporaryDirectory() as here:
+            folder = _export(checkpoint, Path(here), name, version, options, on_step)
+            on_step("uploading")
+            return upload(folder, repository / name, version)
+    return _export(checkpoint, repository, name, version, options, on_step)
+
+
+def require_place(repository: Place, name: str, version: int | None) -> None:
+    """Check before any work that a version can be written. Raises UsageError."""
+    if isinstance(repository, RemotePath):
+        require_name(name)
+        require_free(repository / name, version)
+    else:
+        require_destination(repository, name, version)
+
+
+def _export(
+    checkpoint: Checkpoint,
+    repository: Path,
+    name: str,
+    version: int | None,
+    options: ExportOptions,
+    on_step: OnStep,
+) -> Path:
     schema, validation = checkpoint.description.feature_schema, checkpoint.validation
     row_types = options.row_types(schema)
     with new_draft(repository / name) as draft:

@@ -5,13 +5,14 @@ once get two numbers, whichever is ready first.
 """
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 from tablefold.bundle import MANIFEST, Manifest
 from tablefold.errors import TablefoldError, UsageError
 from tablefold.files.atomic import draft_folder, place_folder
+from tablefold.files.place import Place
 
 MODEL_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,127}")
 MAX_VERSION = 2**63 - 1
@@ -27,16 +28,21 @@ def parse_version(text: str) -> int:
     return int(text)
 
 
+def require_name(name: str) -> None:
+    """Raise UsageError for a model's name that no server takes."""
+    if not MODEL_NAME.fullmatch(name):
+        raise UsageError(
+            f"--name {name!r}: use up to 128 letters, digits, '_', '.' and '-', the first no '.' or '-'"
+        )
+
+
 def require_destination(repository: Path, name: str, version: int | None) -> None:
     """Check before any work that a version can be written.
 
     Raises UsageError for a name or version that no server takes, for a version that exists, and where the
     repository or the model's folder is not a folder.
     """
-    if not MODEL_NAME.fullmatch(name):
-        raise UsageError(
-            f"--name {name!r}: use up to 128 letters, digits, '_', '.' and '-', the first no '.' or '-'"
-        )
+    require_name(name)
     if version is not None:
         parse_version(str(version))
     try:
@@ -51,7 +57,7 @@ def require_destination(repository: Path, name: str, version: int | None) -> Non
         if folder.exists() and not folder.is_dir():
             raise UsageError(f"{folder} is a file; give a folder as --repository, or another --name")
     if version is not None and (repository / name / str(version)).exists():
-        raise _exists(repository / name / str(version))
+        raise exists(repository / name / str(version))
 
 
 @contextmanager
@@ -73,7 +79,7 @@ def publish(draft: Path, model_folder: Path, manifest: Manifest, version: int | 
     None takes the next free version. Raises UsageError where the given one exists by now.
     """
     while True:
-        number = version or _next_version(model_folder)
+        number = version or next_version([path.name for path in model_folder.iterdir()], model_folder)
         folder = model_folder / str(number)
         numbered = manifest.model_copy(update={"version": number})
         (draft / MANIFEST).write_text(numbered.model_dump_json(indent=1) + "\n", encoding="utf-8")
@@ -83,19 +89,20 @@ def publish(draft: Path, model_folder: Path, manifest: Manifest, version: int | 
             place_folder(draft, folder)
         except FileExistsError:
             if version is not None:
-                raise _exists(folder) from None
+                raise exists(folder) from None
         else:
             return folder
 
 
-def _next_version(model_folder: Path) -> int:
-    """Return one more than the largest version that a file or folder has as its name."""
-    numbers = [int(path.name) for path in model_folder.iterdir() if re.fullmatch("[0-9]+", path.name)]
+def next_version(names: Iterable[str], model_folder: Place) -> int:
+    """Return one more than the largest version among the names of files and folders."""
+    numbers = [int(name) for name in names if re.fullmatch("[0-9]+", name)]
     largest = max((number for number in numbers if number <= MAX_VERSION), default=0)
     if largest == MAX_VERSION:
         raise UsageError(f"{model_folder / str(largest)} is the last number there is; give a free --version")
     return largest + 1
 
 
-def _exists(folder: Path) -> UsageError:
+def exists(folder: Place) -> UsageError:
+    """Return the error for a version that is there already."""
     return UsageError(f"{folder} exists; give another --version, or none for the next free one")

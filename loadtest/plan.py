@@ -9,6 +9,7 @@ from tablefold.client.transport.credentials import CredentialFiles
 from tablefold.errors import UsageError
 from tablefold.loadtest.row_counts import RowCounts
 from tablefold.loadtest.slo import LatencySlo
+from tablefold.printable import redacted
 
 DEFAULT_CONCURRENCY = 8
 MAX_CONNECTIONS = 4
@@ -126,7 +127,7 @@ class Plan:
         for option, value in (
             ("--context", ",".join(self.context)),
             ("--processes", self.processes),
-            ("--data", self.data),
+            ("--data", redacted(self.data or "")),
             ("--price-per-hour", self.price_per_hour),
         ):
             words += [option, str(value)] if value else []

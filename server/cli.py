@@ -7,18 +7,34 @@ from typing import Annotated
 import typer
 
 from tablefold.errors import UsageError
+from tablefold.files.place import place_of
+from tablefold.files.remote import RemotePath
 from tablefold.options import options_of
 from tablefold.server.options import Options, ServeOptions
 
 
 @options_of("options", ServeOptions, leave_out={"memory_limit"})
 def serve(
-    repository: Annotated[Path, typer.Option(help="Folder of models, as `tablefold export` writes it.")],
+    repository: Annotated[
+        str,
+        typer.Option(
+            help="Folder of models, as `tablefold export` writes it, or its URL (s3://, gs://, az://)."
+        ),
+    ],
     memory_limit: Annotated[
         str | None,
         typer.Option(
             metavar="SIZE",
             help="Refuse a load that would take the server beyond it, such as 2GiB or 500MB.",
+            show_default=False,
+        ),
+    ] = None,
+    repository_cache: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FOLDER",
+            help="Where versions of a repository at a URL are kept for the next start. "
+            "(default: a temporary folder)",
             show_default=False,
         ),
     ] = None,
@@ -39,7 +55,14 @@ def serve(
     from tablefold.server.processes.launch import serve as launch
 
     limit = None if memory_limit is None else parse_bytes(memory_limit)
-    launch(Options(repository=repository, **options.model_dump(exclude={"memory_limit"}), memory_limit=limit))
+    folder = place_of(repository)
+    if isinstance(folder, RemotePath):
+        from tablefold.server.processes.mirror import keep_mirrored
+
+        folder = keep_mirrored(folder, repository_cache, options.poll_seconds)
+    elif repository_cache is not None:
+        raise UsageError("--repository-cache is for a --repository at a URL")
+    launch(Options(repository=folder, **options.model_dump(exclude={"memory_limit"}), memory_limit=limit))
 
 
 UNITS = {"": 1, "KB": 10**3, "MB": 10**6, "GB": 10**9, "KIB": 1 << 10, "MIB": 1 << 20, "GIB": 1 << 30}

@@ -29,6 +29,7 @@ def study(
 
     from tablefold.console import make_console, print_written
     from tablefold.logs.terminal import read_splits_with_bar
+    from tablefold.printable import redacted
     from tablefold.report import write_text
     from tablefold.study.evaluate import evaluate
     from tablefold.study.page import HEADER, cells, page, picture
@@ -45,9 +46,10 @@ def study(
     evaluate_stored = partial(evaluate, row_types=settings.row_types, lookup=settings.lookup)
     console = make_console(stderr=True)
     schema, splits = read_splits_with_bar(console, settings.data, cache=cache)
+    log = redacted(settings.data)
     console.print(
         f"{len(arms)} arms, {settings.seeds} seeds, {len(splits.train):,} training examples of "
-        f"{settings.data}, split {splits.rule}; {out} keeps every run, and the same "
+        f"{log}, split {splits.rule}; {out} keeps every run, and the same "
         "command goes on where this one ends",
     )
     results = []
@@ -58,15 +60,15 @@ def study(
                 note = "; it has collapsed and learned nothing" if result.collapsed else ""
                 console.print(f"{result.arm}, seed {result.seed}: test AUC {result.auc:.4f}{note}")
     summaries = summarise(results)
-    repeat = f"tablefold study {file} --out {out}" + (f" --data {data}" if data else "")
+    repeat = f"tablefold study {file} --out {out}" + (f" --data {log}" if data else "")
     records = [result.model_dump(mode="json") for result in results]
     write_text(out / "results.json", dumps(records, indent=1) + "\n")
-    page(summaries, results, settings.data, repeat).write(out / "study.html")
+    page(summaries, results, log, repeat).write(out / "study.html")
     picture(summaries).write(out / "study.svg")
     if json:
         print(dumps(records))
         return
-    table = Table(title=Text(f"{settings.data}, split {splits.rule}, {settings.seeds} seeds"))
+    table = Table(title=Text(f"{log}, split {splits.rule}, {settings.seeds} seeds"))
     for column in HEADER:
         table.add_column(column, justify="left" if column in ("arm", "rows", "tuned") else "right")
     for summary in summaries:

@@ -5,6 +5,7 @@ import sys
 from collections.abc import Callable, Iterator
 from functools import cache
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 import typer.main
@@ -16,6 +17,9 @@ from tablefold.logs import read_splits
 from tablefold.trainer.checkpoint.checkpoint import Checkpoint
 from tablefold.trainer.config import TrainConfig
 from tablefold.trainer.training.run import train
+
+if TYPE_CHECKING:
+    from tests.stores import Store
 
 # `pytest --hypothesis-profile=thorough` tries twenty times as many examples of every property.
 settings.register_profile("usual", max_examples=100, deadline=None)
@@ -67,6 +71,22 @@ def built_once() -> Iterator[None]:
         patch.setattr(typer.main, "get_command", cache(typer.main.get_command))
         patch.setattr(ONNXRegistry, "from_torchlib", staticmethod(cache(ONNXRegistry.from_torchlib)))
         yield
+
+
+@pytest.fixture(scope="session")
+def store_server() -> Iterator["Store"]:
+    """An S3 server of the session."""
+    from tests.stores import served
+
+    with served() as store:
+        yield store
+
+
+@pytest.fixture
+def store(store_server: "Store", monkeypatch: pytest.MonkeyPatch) -> "Store":
+    """The S3 server, asked with a key that may."""
+    store_server.use(monkeypatch)
+    return store_server
 
 
 @pytest.fixture

@@ -6,6 +6,7 @@ from typing import Annotated, Literal
 import typer
 
 from tablefold.console import make_console, print_written
+from tablefold.files.place import local_path
 from tablefold.options import Cache, Data, options_of
 from tablefold.trainer.config import CHOSEN, TrainConfig
 
@@ -22,7 +23,12 @@ OwnNetwork = Annotated[
 @options_of("config", TrainConfig, leave_out=("vectors_without_dense",), chosen=CHOSEN)
 def train(
     data: Data,
-    out: Annotated[Path, typer.Option(help="The checkpoint folder to write.", show_default=False)],
+    out: Annotated[
+        Path,
+        typer.Option(
+            metavar="FOLDER", parser=local_path, help="The checkpoint folder to write.", show_default=False
+        ),
+    ],
     config: TrainConfig = TrainConfig(),
     split: Annotated[
         Literal["order", "random"] | None,
@@ -51,6 +57,7 @@ def train(
     from tablefold.errors import UsageError
     from tablefold.logs import SplitRule
     from tablefold.logs.terminal import read_splits_with_bar
+    from tablefold.printable import redacted
     from tablefold.trainer.checkpoint.files import require_free
     from tablefold.trainer.defaults.by_log import describe_chosen, with_open
     from tablefold.trainer.defaults.outweighed import advice_if_outweighed
@@ -73,7 +80,7 @@ def train(
     rule = SplitRule(split) if split else None
     schema, splits = read_splits_with_bar(console, data, rule=rule, seed=config.seed, cache=cache)
     console.print(
-        f"{data}: {len(splits.train):,} training, {len(splits.validation):,} validation and "
+        f"{redacted(data)}: {len(splits.train):,} training, {len(splits.validation):,} validation and "
         f"{len(splits.test):,} test examples, split {splits.rule}",
     )
     with ExitStack() as stack:

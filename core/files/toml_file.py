@@ -1,13 +1,13 @@
 """Reads a TOML file that somebody wrote by hand."""
 
 import tomllib
-from pathlib import Path
 from typing import Any
 
 from tablefold.errors import UsageError
+from tablefold.files.place import Place
 
 
-def read_toml(path: Path, error: type[UsageError] = UsageError) -> dict[str, Any]:
+def read_toml(path: Place, error: type[UsageError] = UsageError) -> dict[str, Any]:
     """Return what the file holds; a byte order mark is passed over. Raises `error` for any other file."""
     try:
         if path.exists() and not path.is_file() and not path.is_dir():

@@ -3,12 +3,12 @@
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
-from pathlib import Path
 from typing import NoReturn, Protocol
 
 import polars as pl
 
 from tablefold.errors import LogError
+from tablefold.files.place import Place
 from tablefold.logs.log import Log
 from tablefold.logs.splits import Part, SplitRule
 from tablefold.printable import printable, shortened, shown
@@ -27,7 +27,7 @@ class RawBatch:
     """Strings from text, any type from Parquet; null is missing."""
     columns: Sequence[str]
     """All columns of the file; the frame holds those that were asked for."""
-    file: Path
+    file: Place
     line_of: Callable[[int], int] | None = None
     """The line, from 1, on which a row of the frame begins; None for a file that has no lines."""
     first_row: int = 0
@@ -56,7 +56,7 @@ class Table(Protocol):
     """Rows of raw values, read from one file or several."""
 
     @property
-    def files(self) -> Sequence[Path]:
+    def files(self) -> Sequence[Place]:
         """The files that are read. Raises LogError for one that is not there."""
         ...
 

@@ -12,6 +12,7 @@ from tablefold.errors import UsageError
 from tablefold.loadtest.plan import as_utf8
 from tablefold.loadtest.row_counts import RowCounts
 from tablefold.logs import read_rows
+from tablefold.printable import redacted
 
 POOL_BYTES = 64 << 20
 POOL_REQUESTS = 1024
@@ -48,7 +49,7 @@ def load_rows(data: str | None, served: ServedModel, rng: np.random.Generator) -
         rows = Rows(dense=dense, ids=ids, origin=origin, probability=probability)
     else:
         schema, log = read_rows(data)
-        rows = Rows(dense=log.dense, ids=log.ids, origin=as_utf8(f"{data} ({len(log):,} rows)"))
+        rows = Rows(dense=log.dense, ids=log.ids, origin=as_utf8(f"{redacted(data)} ({len(log):,} rows)"))
     dense, ids = served.order_columns(schema, data).arrange(rows.dense, rows.ids)
     if not len(rows.ids):
         raise UsageError(f"{data} has no rows to send")

@@ -14,16 +14,16 @@ import sys
 
 import psutil
 
+from tablefold.console import LOG_FORMAT
 from tablefold.errors import TablefoldError, UsageError
 from tablefold.server.app import Server
 from tablefold.server.models.footprint import Processes
 from tablefold.server.processes.run import run
 from tablefold.server.processes.signals import exit_on_signals
 
+MODULE = "tablefold.server.processes.worker"
 HEARTBEAT_SECONDS = 0.5
 """Between two heartbeats of the event loop."""
-LOG_FORMAT = "%(asctime)s %(levelname)s %(name)s: %(message)s"
-"""That of the command line."""
 
 
 def main() -> None:
@@ -56,7 +56,15 @@ def _announce(server: Server, models: str) -> None:
 def _processes() -> Processes:
     """Return the workers and their supervisor: together they have one footprint."""
     supervisor = psutil.Process(os.getppid())
-    return Processes([process.pid for process in supervisor.children()], supervisor.pid)
+    return Processes([child.pid for child in supervisor.children() if _is_worker(child)], supervisor.pid)
+
+
+def _is_worker(child: psutil.Process) -> bool:
+    """Whether a child serves: that of the mirror does not."""
+    try:
+        return MODULE in child.cmdline()
+    except psutil.Error:  # it ends
+        return False
 
 
 def _send(**fields: object) -> None:

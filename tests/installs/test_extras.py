@@ -36,13 +36,14 @@ USED_BY: dict[str, tuple[str, ...]] = DECLARED_BY | {
     "core": tuple(sorted(set(EXTRAS) - {"dev"})),
 }
 """The extras that are for something in a folder."""
-OF_ONE_EXTRA = {"pygrpc_native": ("serve-native",)}
-"""Modules that only one extra brings; where it is absent, the server serves without."""
+OF_ONE_EXTRA = {"fsspec": ("cloud",), "pygrpc_native": ("serve-native",)}
+"""Modules that only one extra brings; where it is absent, all goes on without, or says so."""
 NEEDS_MORE = {"server/fronts/native.py"}
 """Modules that import one of them."""
 NOT_IMPORTED = {
     "onnx": "torch.onnx and ONNX Runtime's quantisation import it",
     "onnxscript": "torch.onnx imports it",
+    "s3fs": "fsspec imports it",
 }
 DISTRIBUTIONS = {
     module: {canonicalize_name(name) for name in names} for module, names in packages_distributions().items()

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from tablefold.errors import TrainingError, UsageError
 from tablefold.logs import EncodedLog, Splits
+from tablefold.printable import redacted
 from tablefold.schema import FeatureSchema
 from tablefold.trainer.checkpoint.checkpoint import Checkpoint
 from tablefold.trainer.checkpoint.files import require_free
@@ -58,7 +59,7 @@ def train(
         splits=splits,
         vocabularies=vocabularies,
         callback=callback or Callback(),
-        data=data,
+        data=redacted(data),
         resume=resume,
         state_minutes=state_minutes,
     )

@@ -17,6 +17,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 
 from tablefold.errors import CacheError
 from tablefold.files.atomic import create_folder
+from tablefold.files.place import Place, stamp
 from tablefold.logs.encoded.encode import OnRows, encode
 from tablefold.logs.encoded_log import EncodedLog
 from tablefold.logs.log import Log
@@ -40,15 +41,14 @@ class Origin(BaseModel):
     settings: str = ""
     """How the files were read where that was not as usual."""
     files: dict[str, tuple[int, int]]
-    """By name: bytes, and when they were changed, ns."""
+    """By name: bytes, and when they were changed, ns; of one in a store, the number of its mark."""
 
     @classmethod
-    def of(cls, source: Source, files: Sequence[Path], cut: str) -> Self:
+    def of(cls, source: Source, files: Sequence[Place], cut: str) -> Self:
         """Describe files as they are now. Raises LogError for one that is not there."""
         distinct = len({file.name for file in files}) == len(files)
-        found = {file.name if distinct else str(file): require_file(file).stat() for file in files}
-        times = {name: (stat.st_size, stat.st_mtime_ns) for name, stat in found.items()}
-        return cls(feature_schema=source.schema, cut=cut, files=times, settings=source.settings)
+        found = {file.name if distinct else str(file): stamp(require_file(file)) for file in files}
+        return cls(feature_schema=source.schema, cut=cut, files=found, settings=source.settings)
 
     def difference(self, was: Self) -> str | None:
         """Say what is no longer as it was."""

@@ -4,10 +4,9 @@
 what repeats, not a running number. The row's own `id` is not a feature.
 """
 
-from pathlib import Path
-
 import polars as pl
 
+from tablefold.files.place import Place
 from tablefold.logs.formats.public_files import mostly, open_files
 from tablefold.logs.source import LogFormat, RawBatch, Source, Table
 from tablefold.logs.tables.changed import ChangedTable
@@ -32,7 +31,7 @@ SCHEMA = FeatureSchema(
 WHEN = (pl.col("hour") + "00").str.to_datetime("%y%m%d%H%M", strict=False)
 
 
-def open_file(path: Path) -> Table:
+def open_file(path: Place) -> Table:
     """Return the table of a file; the competition's test file has no column of labels. Raises LogError."""
     header = "hour" in first_line(path).split(",")
     columns = None if header else COLUMNS

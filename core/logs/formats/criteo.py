@@ -3,8 +3,7 @@
 Any value but the label may be empty, which means missing.
 """
 
-from pathlib import Path
-
+from tablefold.files.place import Place
 from tablefold.logs.formats.public_files import mostly, open_files
 from tablefold.logs.source import LogFormat, Source
 from tablefold.logs.tables.text import TextTable, first_widths
@@ -18,7 +17,7 @@ SCHEMA = FeatureSchema(
 COLUMNS = [SCHEMA.label, *(f.name for f in SCHEMA.dense), *(f.name for f in SCHEMA.categorical)]
 
 
-def open_file(path: Path) -> TextTable:
+def open_file(path: Place) -> TextTable:
     """Return the table of a file; Criteo's own test file has no column of labels. Raises LogError."""
     labelled = not mostly(first_widths(path, "\t"), len(COLUMNS) - 1)
     return TextTable(path=path, separator="\t", columns=COLUMNS if labelled else COLUMNS[1:])

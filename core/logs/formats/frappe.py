@@ -20,6 +20,7 @@ import numpy as np
 import polars as pl
 
 from tablefold.errors import LogError
+from tablefold.files.place import Place
 from tablefold.logs.formats.public_files import existing
 from tablefold.logs.source import LogFormat, Order, RawBatch, Source, Table
 from tablefold.logs.splits import SplitRule
@@ -52,10 +53,10 @@ SCHEMA, LIBFM_SCHEMA = _schema(WORDS), _schema(())
 class _Uses:
     """The uses of `frappe.csv`, then those that were drawn; always the same ones."""
 
-    path: Path
+    path: Place
 
     @property
-    def files(self) -> Sequence[Path]:
+    def files(self) -> Sequence[Place]:
         """The one file."""
         return [self.path]
 
@@ -71,12 +72,14 @@ class _Uses:
 
 
 @contextmanager
-def _unpacked(path: Path) -> Iterator[Path]:
+def _unpacked(path: Place) -> Iterator[Place]:
     """Give frappe.csv, which may be in a zip archive. Raises LogError."""
-    if not is_zipfile(path):
+    with path.open("rb") as file:
+        zipped = is_zipfile(file)
+    if not zipped:
         yield path
         return
-    with ZipFile(path) as archive, TemporaryDirectory() as folder:
+    with path.open("rb") as file, ZipFile(file) as archive, TemporaryDirectory() as folder:
         names = [name for name in archive.namelist() if Path(name).name == "frappe.csv"]
         if not names:
             raise LogError("holds no frappe.csv", file=str(path))
@@ -87,7 +90,7 @@ def _unpacked(path: Path) -> Iterator[Path]:
         yield unpacked
 
 
-def _with_drawn(path: Path) -> Iterator[RawBatch]:
+def _with_drawn(path: Place) -> Iterator[RawBatch]:
     """Yield the batches of uses, then one of those that were drawn."""
     batches = []
     for batch in TextTable(path=path, separator="\t").batches(FIELDS):
@@ -124,7 +127,7 @@ def _with_drawn(path: Path) -> Iterator[RawBatch]:
     yield replace(batches[-1], frame=rows, columns=rows.columns)
 
 
-def _libfm_table(path: Path) -> Table:
+def _libfm_table(path: Place) -> Table:
     table = TextTable(path=path, separator=" ", columns=[SCHEMA.label, *FIELDS])
     return ChangedTable(table=table, columns=[SCHEMA.label, *FIELDS], change=_indices)
 
@@ -146,7 +149,8 @@ def _open(argument: str) -> Source:
     if path.is_file():
         schema, table = SCHEMA, _Uses(path=path)
     else:
-        paths = sorted([*path.glob("frappe*.libfm"), *path.glob("frappe*.libfm.gz")])
+        paths = [*path.glob("frappe*.libfm"), *path.glob("frappe*.libfm.gz")]
+        paths.sort(key=lambda path: path.name)
         if not paths:
             raise LogError("the folder holds no frappe*.libfm", file=str(path))
         schema, table = LIBFM_SCHEMA, open_paths(paths, _libfm_table)

@@ -6,11 +6,11 @@ header that names user_id, movie_id and rating; any of the files may be .gz.
 
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
 
 import polars as pl
 
 from tablefold.errors import LogError
+from tablefold.files.place import Place
 from tablefold.logs.formats.public_files import existing
 from tablefold.logs.source import LogFormat, Order, RawBatch, Source, Table
 from tablefold.logs.splits import SplitRule
@@ -47,7 +47,7 @@ class _Ratings:
     movies: FieldsTable
 
     @property
-    def files(self) -> Sequence[Path]:
+    def files(self) -> Sequence[Place]:
         """All three files."""
         return [*self.ratings.files, self.users.path, self.movies.path]
 
@@ -89,10 +89,11 @@ def _unique(table: FieldsTable, key: str) -> pl.DataFrame:
     return pl.concat(frames)
 
 
-def _find(folder: Path, *patterns: str) -> Path:
+def _find(folder: Place, *patterns: str) -> Place:
     for pattern in patterns:
-        for path in sorted([*folder.glob(pattern), *folder.glob(f"{pattern}.gz")]):
-            return path
+        found: list[Place] = [*folder.glob(pattern), *folder.glob(f"{pattern}.gz")]
+        if found:
+            return min(found, key=lambda path: path.name)
     raise LogError(f"the folder holds no {' and no '.join(patterns)}", file=str(folder))
 
 
@@ -100,7 +101,7 @@ def _open(argument: str) -> Source:
     folder = existing(argument)
     path = _find(folder, "ratings.dat", "ratings*.tsv")
     ratings: Table = TextTable(path=path, separator="\t")
-    if ".dat" in path.suffixes:
+    if path.name in ("ratings.dat", "ratings.dat.gz"):
         ratings = FieldsTable(path=path, separator="::", columns=[*KEYS, "rating", "timestamp"])
     users = FieldsTable(
         path=_find(folder, "users.dat"),

@@ -4,7 +4,7 @@ name = "shop"
 label = "click"
 time = "timestamp"         # optional: a split by order goes by this column
 
-[files]                    # paths are relative to this file
+[files]                    # paths are relative to this file, or URLs: s3://, gs://, az://, https://
 format = "csv"             # csv, tsv or parquet; text files may be gzip
 train = "train.csv"        # or `path = "log.csv"`, one log to be split
 validation = "dev.csv"
@@ -29,9 +29,7 @@ pooling = "mean"           # or "sum"
 """
 
 import logging
-import os
 from collections.abc import Iterable, Mapping
-from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
 from pydantic import (
@@ -45,6 +43,7 @@ from pydantic import (
 )
 
 from tablefold.errors import SchemaError
+from tablefold.files.place import Place, place_of, without_links
 from tablefold.files.toml_file import read_toml
 from tablefold.logs.formats.schema_errors import Keys, explain
 from tablefold.logs.source import Source, Table
@@ -91,7 +90,7 @@ class Files(BaseModel):
             raise ValueError(f"`quoting` is for csv; in {self.format} a quote is a character like any other")
         return self
 
-    def open(self, path: Path) -> Table:
+    def open(self, path: Place) -> Table:
         """Return the table of one file."""
         if self.format == "parquet":
             return ParquetTable(path=path)
@@ -118,7 +117,7 @@ KEYS: Keys = {
 }
 
 
-def read_schema(path: Path) -> SchemaFile:
+def read_schema(path: Place) -> SchemaFile:
     """Read a SCHEMA.toml. Raises SchemaError that says what to mend."""
     content = read_toml(path, SchemaError)
     others = {key: content.pop(key) for key in OUTSIDE_SCHEMA if key in content}
@@ -128,13 +127,13 @@ def read_schema(path: Path) -> SchemaFile:
         raise SchemaError(f"{path}: {explain(error, content | others, KEYS)}") from None
 
 
-def open_source(path: Path) -> Source:
+def open_source(path: Place) -> Source:
     """Return what a SCHEMA.toml describes. Raises SchemaError, LogError for a folder without parts."""
     described = read_schema(path)
     files = described.files
 
     def table(paths: Paths) -> Table:
-        return open_paths([path.parent / file for file in paths], files.open)
+        return open_paths([place_of(file, path.parent) for file in paths], files.open)
 
     given: dict[Part, Paths | None] = {
         "train": files.train, "validation": files.validation, "test": files.test
@@ -155,14 +154,14 @@ def open_source(path: Path) -> Source:
     )
 
 
-def _require_distinct(schema: Path, tables: Iterable[tuple[str, Table]]) -> None:
+def _require_distinct(schema: Place, tables: Iterable[tuple[str, Table]]) -> None:
     """Raise SchemaError for a file whose rows would count twice, or be trained on and judged by.
 
     Validation and test examples may be the same; a warning says what the test is worth then.
     """
-    key_of: dict[str, str] = {}
+    key_of: dict[Place, str] = {}
     for key, table in tables:
-        for file in map(os.path.realpath, table.files):  # which also knows links
+        for file in map(without_links, table.files):
             before = key_of.setdefault(file, "")
             if before == key:
                 raise SchemaError(

@@ -7,12 +7,12 @@ Polars parses blocks fast and says little about what is wrong with one; this say
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
-from pathlib import Path
 from typing import NoReturn
 
 import numpy as np
 
 from tablefold.errors import LogError
+from tablefold.files.place import Place
 from tablefold.logs.tables.compressed import open_bytes
 from tablefold.logs.tables.quotes import NEWLINE, quotes_of, record_ends
 
@@ -27,7 +27,7 @@ BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 class Block:
     """Whole records of a text file: one line each, more where a quoted value spans lines."""
 
-    path: Path
+    path: Place
     content: bytes
     first_line: int
     separator: bytes
@@ -117,7 +117,7 @@ class Block:
         )
 
 
-def read_blocks(path: Path, *, separator: str, quoting: bool) -> Iterator[Block]:
+def read_blocks(path: Place, *, separator: str, quoting: bool) -> Iterator[Block]:
     """Yield a text file, plain or gzip, block by block.
 
     Blank lines at the end are left out, but not in a file of one column: there they are missing values.
@@ -166,7 +166,7 @@ def _without_blank_lines(content: bytes, end: int) -> int:
     return 0 if not text_end else end if newline < 0 else newline + 1
 
 
-def _require_text(content: bytes, path: Path, line: int, *, whole: bool) -> None:
+def _require_text(content: bytes, path: Place, line: int, *, whole: bool) -> None:
     """Raise LogError for bytes that no text has, and for lines without end."""
     zero = content.find(b"\0")
     if zero >= 0:

@@ -2,10 +2,10 @@
 
 from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
 
 import polars as pl
 
+from tablefold.files.place import Place
 from tablefold.logs.source import RawBatch, Table
 
 
@@ -20,7 +20,7 @@ class ChangedTable:
     """Returns as many rows. Raises LogError."""
 
     @property
-    def files(self) -> Sequence[Path]:
+    def files(self) -> Sequence[Place]:
         """The files of the table."""
         return self.table.files
 

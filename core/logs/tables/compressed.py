@@ -4,10 +4,10 @@ import gzip
 import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
-from pathlib import Path
 from typing import BinaryIO
 
 from tablefold.errors import LogError
+from tablefold.files.place import Place
 
 GZIP = b"\x1f\x8b"
 NOT_TEXT = {
@@ -24,7 +24,7 @@ NOT_TEXT = {
 """First bytes of what is often taken for a text file, and what to do about it."""
 
 
-def require_file(path: Path) -> Path:
+def require_file(path: Place) -> Place:
     """Return the path. Raises LogError unless it is a regular file."""
     try:
         if path.is_file():
@@ -38,7 +38,7 @@ def require_file(path: Path) -> Path:
 
 
 @contextmanager
-def open_bytes(path: Path) -> Iterator[BinaryIO]:
+def open_bytes(path: Place) -> Iterator[BinaryIO]:
     """Open a text file, plain or gzip. Raises LogError, also while it is read, for a damaged one."""
     require_file(path)
     try:

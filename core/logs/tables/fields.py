@@ -2,10 +2,10 @@
 
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 import polars as pl
 
+from tablefold.files.place import Place
 from tablefold.logs.source import RawBatch
 from tablefold.logs.tables.blocks import read_blocks
 
@@ -14,12 +14,12 @@ from tablefold.logs.tables.blocks import read_blocks
 class FieldsTable:
     """A text file without a header; a byte that is not UTF-8 is replaced, as old files are in Latin-1."""
 
-    path: Path
+    path: Place
     separator: str
     columns: Sequence[str]
 
     @property
-    def files(self) -> Sequence[Path]:
+    def files(self) -> Sequence[Place]:
         """The one file."""
         return [self.path]
 

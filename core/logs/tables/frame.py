@@ -7,6 +7,7 @@ from pathlib import Path
 import polars as pl
 from polars import selectors
 
+from tablefold.files.place import Place
 from tablefold.logs.source import RawBatch
 
 FRAME = Path("the frame")
@@ -20,7 +21,7 @@ class FrameTable:
     frame: pl.DataFrame
 
     @property
-    def files(self) -> Sequence[Path]:
+    def files(self) -> Sequence[Place]:
         """A name for messages."""
         return [FRAME]
 

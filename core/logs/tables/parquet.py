@@ -4,15 +4,20 @@ A damaged page makes polars panic, which it also prints; here it is an error lik
 """
 
 from collections.abc import Collection, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import polars as pl
 from polars import selectors
 
 from tablefold.errors import LogError
+from tablefold.files.place import Place
+from tablefold.files.remote import RemotePath
 from tablefold.logs.source import RawBatch
 from tablefold.logs.tables.compressed import require_file
+from tablefold.printable import redacted
 
 UNREADABLE = (pl.exceptions.PolarsError, pl.exceptions.PanicException, OSError)
 
@@ -21,17 +26,18 @@ UNREADABLE = (pl.exceptions.PolarsError, pl.exceptions.PanicException, OSError)
 class ParquetTable:
     """A Parquet file."""
 
-    path: Path
+    path: Place
 
     @property
-    def files(self) -> Sequence[Path]:
+    def files(self) -> Sequence[Place]:
         """The one file."""
         return [self.path]
 
     def count(self) -> int:
         """Return the number of rows. Raises LogError."""
         try:
-            return int(self._scan().select(pl.len()).collect().item())
+            with self._scan() as scan:
+                return int(scan.select(pl.len()).collect().item())
         except UNREADABLE as error:
             raise self._unreadable(error) from error
 
@@ -39,31 +45,51 @@ class ParquetTable:
         """Yield the rows in order, with those of the columns that the file has. Raises LogError."""
         row = 0
         try:
-            scan = self._scan()
-            names = scan.collect_schema().names()
-            chosen = [name for name in columns if name in names] or names[:1]
-            for frame in scan.select(selectors.by_name(chosen)).collect_batches(maintain_order=True):
-                if frame.height:
-                    yield RawBatch(frame=frame, columns=names, file=self.path, first_row=row)
-                    row += frame.height
+            with self._scan() as scan:
+                names = scan.collect_schema().names()
+                chosen = [name for name in columns if name in names] or names[:1]
+                for frame in scan.select(selectors.by_name(chosen)).collect_batches(maintain_order=True):
+                    if frame.height:
+                        yield RawBatch(frame=frame, columns=names, file=self.path, first_row=row)
+                        row += frame.height
         except UNREADABLE as error:
             raise self._unreadable(error) from error
         if row != (rows := self.count()):  # polars ends a stream early where a page of it makes it panic
             raise LogError(f"is damaged: {row:,} of its {rows:,} rows can be read", file=str(self.path))
 
-    def _scan(self) -> pl.LazyFrame:
+    @contextmanager
+    def _scan(self) -> Iterator[pl.LazyFrame]:
         require_file(self.path)
+        if not isinstance(self.path, RemotePath):
+            yield _scan(self._name())
+        elif not self.path.scheme.startswith("http"):
+            yield _scan(self.path.url)
+        else:  # polars wants more of a web server than a presigned URL allows
+            with TemporaryDirectory() as folder:
+                self.path.download(copy := Path(folder, "copy"))
+                yield _scan(str(copy))
+
+    def _name(self) -> str:
+        assert isinstance(self.path, Path)
         try:
             name = str(self.path.absolute())
             name.encode()
+            return name
         except UnicodeEncodeError:
             raise LogError("the file's name is not UTF-8; rename it", file=ascii(str(self.path))) from None
-        return pl.scan_parquet(name, glob=False, hive_partitioning=False)
 
     def _unreadable(self, error: Exception) -> LogError:
-        problem = str(error).partition("\n")[0]
+        if isinstance(error, OSError) and error.errno is not None:
+            return LogError(f"cannot be read: {error.strerror}", file=str(self.path))
+        problem = redacted(str(error).partition("\n")[0])
         if "Panic" in problem or isinstance(error, pl.exceptions.PanicException):
             problem = "damaged"
+        if "object-store error" in problem:
+            return LogError(f"cannot be read: {problem}", file=str(self.path))
         return LogError(
             f"is no Parquet file, is cut off, or holds what cannot be read ({problem})", file=str(self.path)
         )
+
+
+def _scan(name: str) -> pl.LazyFrame:
+    return pl.scan_parquet(name, glob=False, hive_partitioning=False)

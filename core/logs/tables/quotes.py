@@ -1,11 +1,11 @@
 """Where quotes stand in text, whether they are well-formed (RFC 4180), and where records end."""
 
-from pathlib import Path
 from typing import NoReturn
 
 import numpy as np
 
 from tablefold.errors import LogError
+from tablefold.files.place import Place
 
 NEWLINE, CARRIAGE_RETURN, QUOTE = b'\n\r"'
 
@@ -18,7 +18,7 @@ def record_ends(content: bytes, quotes: np.ndarray | None) -> np.ndarray:
     return ends if quotes is None else ends[np.searchsorted(quotes, ends) % 2 == 0]
 
 
-def quotes_of(content: bytes, path: Path, line: int, separator: str, *, last: bool) -> np.ndarray | None:
+def quotes_of(content: bytes, path: Place, line: int, separator: str, *, last: bool) -> np.ndarray | None:
     """Return where quotes stand, int64, or None. Raises LogError for quotes that are not well-formed."""
     if b'"' not in content:
         return None
@@ -30,7 +30,7 @@ def quotes_of(content: bytes, path: Path, line: int, separator: str, *, last: bo
     return quotes
 
 
-def _require_quotes(text: np.ndarray, quotes: np.ndarray, path: Path, line: int, separator: int) -> None:
+def _require_quotes(text: np.ndarray, quotes: np.ndarray, path: Place, line: int, separator: int) -> None:
     """Raise LogError for the first quote that does not stand at the edge of a value.
 
     A doubled quote closes its value and opens it again, so it is well-formed by the same rule.
@@ -49,7 +49,7 @@ def _require_quotes(text: np.ndarray, quotes: np.ndarray, path: Path, line: int,
         _refuse_quote(text, at, path, line, "has a quoted value that more text follows")
 
 
-def _refuse_quote(text: np.ndarray, position: int, path: Path, line: int, problem: str) -> NoReturn:
+def _refuse_quote(text: np.ndarray, position: int, path: Place, line: int, problem: str) -> NoReturn:
     line += int(np.count_nonzero(text[:position] == NEWLINE))
     raise LogError(
         f"{problem}; quote the value and double the quotes in it, or set `quoting = false` under [files]",

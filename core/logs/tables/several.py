@@ -2,9 +2,9 @@
 
 from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 from tablefold.errors import LogError
+from tablefold.files.place import Place, stamp
 from tablefold.logs.source import RawBatch, Table
 from tablefold.logs.tables.compressed import require_file
 
@@ -16,7 +16,7 @@ class SeveralTables:
     tables: Sequence[Table]
 
     @property
-    def files(self) -> Sequence[Path]:
+    def files(self) -> Sequence[Place]:
         """The files of all."""
         return [path for table in self.tables for path in table.files]
 
@@ -30,20 +30,22 @@ class SeveralTables:
             yield from table.batches(columns, numbers)
 
 
-def open_paths(paths: Sequence[Path], open_file: Callable[[Path], Table]) -> Table:
+def open_paths(paths: Sequence[Place], open_file: Callable[[Place], Table]) -> Table:
     """Return the table of files and of folders of parts. Raises LogError for a folder without parts."""
     tables = [open_file(file) for path in paths for file in (_parts(path) if path.is_dir() else [path])]
     return tables[0] if len(tables) == 1 else SeveralTables(tables=tables)
 
 
-def _parts(folder: Path) -> list[Path]:
+def _parts(folder: Place) -> list[Place]:
     """Return the files of a folder by name, without hidden ones, marks such as `_SUCCESS` and empty parts."""
-    found = [path for path in sorted(folder.iterdir()) if path.name[0] not in "._" and path.suffix != ".crc"]
+    inside: list[Place] = list(folder.iterdir())
+    found = [path for path in inside if path.name[0] not in "._" and path.suffix != ".crc"]
+    found.sort(key=lambda path: path.name)
     for path in found:
         if path.is_dir():
             raise LogError(f"the folder holds another folder, {path.name}", file=str(folder))
         require_file(path)
-    parts = [path for path in found if path.stat().st_size]
+    parts = [path for path in found if stamp(path).bytes]
     if not parts:
         raise LogError("the folder holds no part that has rows", file=str(folder))
     return parts

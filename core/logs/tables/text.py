@@ -7,12 +7,12 @@ from collections.abc import Collection, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from io import StringIO
-from pathlib import Path
 from typing import TypeVar
 
 import polars as pl
 
 from tablefold.errors import LogError
+from tablefold.files.place import Place
 from tablefold.logs.source import RawBatch
 from tablefold.logs.tables.blocks import BYTE_ORDER_MARK, Block, read_blocks
 
@@ -31,7 +31,7 @@ EXACT_FLOAT32 = 1 << 24
 class TextTable:
     """A text file with a value a field; an empty field is missing."""
 
-    path: Path
+    path: Place
     separator: str
     columns: Sequence[str] | None = None
     """The names of the columns; None reads them from the first line."""
@@ -39,7 +39,7 @@ class TextTable:
     """Whether `"` quotes a value; else it is a character like any other."""
 
     @property
-    def files(self) -> Sequence[Path]:
+    def files(self) -> Sequence[Place]:
         """The one file."""
         return [self.path]
 
@@ -81,14 +81,14 @@ class TextTable:
             raise LogError("is empty", file=str(self.path))
 
 
-def first_widths(path: Path, separator: str) -> list[int]:
+def first_widths(path: Place, separator: str) -> list[int]:
     """Return the numbers of fields of the first lines, three at most. Raises LogError for an empty file."""
     for block in read_blocks(path, separator=separator, quoting=False):
         return [int(width) for width in block.fields()[:3]]
     raise LogError("is empty", file=str(path))
 
 
-def first_line(path: Path) -> str:
+def first_line(path: Place) -> str:
     """Return the first line of a text file, plain or gzip. Raises LogError for an empty file."""
     for block in read_blocks(path, separator="\n", quoting=False):
         return block.text_of(0)
