@@ -178,6 +178,7 @@ def check_base(base: Environment, wheel: Path) -> None:
     base.run("tablefold", "--version")
     base.run("tablefold", "footprint", STORED / "repository/dense/1", "--json")
     base.refuse("train", "--data", "synthetic:100", "--out", "x", names="train")
+    base.refuse("encode", "--data", "synthetic:100", "--cache", "x", names="logs")
     base.refuse("export", "x", "--repository", "x", "--name", "x", names="export")
     base.refuse("serve", "--repository", "x", names="serve")
     base.refuse("predict", "--server", "x:1", "--model", "x", "--data", "x", names="client,logs")

@@ -23,6 +23,7 @@ from tablefold.errors import TablefoldError, UsageError
 from tablefold.exporter.cli import RowTypes, export, forecast_footprint, with_row_types
 from tablefold.exporter.options import ExportOptions
 from tablefold.loadtest.cli import loadtest
+from tablefold.logs.cli import encode
 from tablefold.model_size import Footprint
 from tablefold.options import options_of
 from tablefold.printable import redacted
@@ -53,6 +54,7 @@ def tablefold(
     """Train recommender models with compressed tables, fold them, serve them over gRPC."""
 
 
+app.command()(encode)
 app.command()(train)
 app.command()(compress)
 app.command()(study)
@@ -167,6 +169,7 @@ def _show(title: str, footprint: Footprint, dim: int, *, json: bool) -> None:
 
 EXTRAS = {
     "compress": "train",
+    "encode": "logs",
     "footprint": "client,export,logs",
     "neighbours": "train",
     "predict": "client,logs",

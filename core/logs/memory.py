@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from tablefold.logs.log import Log
-from tablefold.logs.parsing.parser import Parser
+from tablefold.logs.parsing.parser import Parser, warn_of_dropped
 from tablefold.logs.source import Table
 from tablefold.schema import FeatureSchema
 
@@ -20,7 +20,7 @@ def read_log(
     parser = Parser(schema, list_separator)
     batches = [batch for table in tables for batch in parser.batches(table, labelled=labelled)]
     ids_of = parser.ids()
-    parser.warn_of_dropped()
+    warn_of_dropped(parser.dropped)
     rows = sum(batch.rows for batch in batches)
     ids = np.empty((rows, schema.id_columns), np.int64)
     dense = np.empty((rows, len(schema.dense)), np.float32)

@@ -6,6 +6,7 @@ that describes any CSV, TSV or Parquet log (see `tablefold.logs.formats.schema_f
 
 import logging
 from dataclasses import replace
+from itertools import chain, islice
 from pathlib import Path
 from typing import Literal, NamedTuple
 
@@ -14,11 +15,11 @@ import polars as pl
 
 from tablefold.errors import CacheError, UsageError
 from tablefold.logs.encoded import cache as caches
-from tablefold.logs.encoded.encode import OnRows
+from tablefold.logs.encoded.encode import OnRows, Piece, pieces_of
+from tablefold.logs.encoded.engines import Engine, Threads
 from tablefold.logs.formats.registry import open_source
 from tablefold.logs.log import Log
 from tablefold.logs.memory import read_log
-from tablefold.logs.parsing.parser import Parser
 from tablefold.logs.parts import (
     parts_of_rows,
     read_tables,
@@ -43,6 +44,7 @@ def read_splits(
     rule: SplitRule | None = None,
     seed: int = 0,
     cache: Path | None = None,
+    engine: Engine | None = None,
     on_rows: OnRows = lambda done, of: None,
 ) -> tuple[FeatureSchema, Splits]:
     """Read the training, validation and test examples of a `--data` specification.
@@ -52,8 +54,8 @@ def read_splits(
     time column in the schema, a split by order goes by that column.
 
     `cache` is a folder: the log is encoded there once, `on_rows` is called with how far that is, and mapped
-    into memory: the same examples in the same order, with the training examples as an EncodedLog. Without
-    it, memory grows with the rows.
+    into memory: the same examples in the same order, with the training examples as an EncodedLog. `engine`
+    runs that; None is this process, and the bytes are the same. Without a cache, memory grows with the rows.
 
     Raises UsageError for a wrong specification, LogError for rows that cannot be read, CacheError for a
     cache that is damaged, of other rows, or cannot be written.
@@ -61,7 +63,7 @@ def read_splits(
     source = open_source(spec)
     rule = rule or source.rule
     if cache is not None:
-        return source.schema, _from_cache(cache, source, rule, seed, on_rows)
+        return source.schema, _from_cache(cache, source, rule, seed, engine or Threads(), on_rows)
     splits = _split(*read_with_parts(source, rule, seed))
     return source.schema, replace(splits, rule=split_in_words(source, rule, seed))
 
@@ -150,11 +152,13 @@ def _split(log: Log, part_of_row: np.ndarray) -> Splits:
     return Splits(train=train, validation=validation, test=test)
 
 
-def _from_cache(folder: Path, source: Source, rule: SplitRule, seed: int, on_rows: OnRows) -> Splits:
+def _from_cache(
+    folder: Path, source: Source, rule: SplitRule, seed: int, engine: Engine, on_rows: OnRows
+) -> Splits:
     if isinstance(source.whole, Log):
         raise UsageError("--cache is for logs in files; generated rows stay in memory")
     try:
-        return _read_or_write_cache(folder, source, rule, seed, on_rows)
+        return _read_or_write_cache(folder, source, rule, seed, engine, on_rows)
     except CacheError:
         raise
     except UsageError:  # one pass counts rows and another one reads them: which fault is the log's first?
@@ -162,16 +166,21 @@ def _from_cache(folder: Path, source: Source, rule: SplitRule, seed: int, on_row
         raise
 
 
-def _read_or_write_cache(folder: Path, source: Source, rule: SplitRule, seed: int, on_rows: OnRows) -> Splits:
+def _read_or_write_cache(
+    folder: Path, source: Source, rule: SplitRule, seed: int, engine: Engine, on_rows: OnRows
+) -> Splits:
     tables = tables_of(source)
     files = [path for table in tables for path in table.files]
     origin = caches.Origin.of(source, files, split_in_words(source, rule, seed))
     with caches.alone(folder):
         if not caches.is_cache(folder):
-            rows = [table.count() for table in tables]
-            for table, number in zip(tables, rows, strict=True):
+            by_table = [pieces_of(source, table) for table in tables]
+            pieces = [replace(piece, number=n) for n, piece in enumerate(chain(*by_table))]
+            rows = list(engine.run(Piece.count, [(piece,) for piece in pieces]))
+            counted = iter(rows)
+            of_table = [sum(islice(counted, len(of_table))) for of_table in by_table]
+            for table, number in zip(tables, of_table, strict=True):
                 require_rows(table, number)
-            part_of_row = parts_of_rows(source, rows, rule, seed, time_of(source, rule))
-            parser = Parser(source.schema, source.list_separator)
-            caches.write(tables, part_of_row, parser, origin, folder, on_rows)
+            part_of_row = parts_of_rows(source, of_table, rule, seed, time_of(source, rule))
+            caches.write(pieces, rows, part_of_row, origin, folder, engine, on_rows)
     return caches.read(folder, origin)

@@ -5,13 +5,20 @@ from pathlib import Path
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
+from tablefold.logs.encoded.engines import Engine
 from tablefold.logs.read import read_splits
 from tablefold.logs.splits import SplitRule, Splits
 from tablefold.schema import FeatureSchema
 
 
 def read_splits_with_bar(
-    console: Console, spec: str, *, rule: SplitRule | None = None, seed: int = 0, cache: Path | None = None
+    console: Console,
+    spec: str,
+    *,
+    rule: SplitRule | None = None,
+    seed: int = 0,
+    cache: Path | None = None,
+    engine: Engine | None = None,
 ) -> tuple[FeatureSchema, Splits]:
     """`read_splits`, with a bar on the console while a cache is made."""
     columns = (TextColumn("encoding"), BarColumn(), MofNCompleteColumn(), TextColumn("rows"))
@@ -21,4 +28,4 @@ def read_splits_with_bar(
         def on_rows(done: int, of: int) -> None:
             progress.update(bar, completed=done, total=of, visible=True)
 
-        return read_splits(spec, rule=rule, seed=seed, cache=cache, on_rows=on_rows)
+        return read_splits(spec, rule=rule, seed=seed, cache=cache, engine=engine, on_rows=on_rows)

@@ -18,11 +18,11 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from tablefold.errors import CacheError
 from tablefold.files.atomic import create_folder
 from tablefold.files.place import Place, stamp
-from tablefold.logs.encoded.encode import OnRows, encode
+from tablefold.logs.encoded.encode import OnRows, Piece, encode
+from tablefold.logs.encoded.engines import Engine
 from tablefold.logs.encoded_log import EncodedLog
 from tablefold.logs.log import Log
-from tablefold.logs.parsing.parser import Parser
-from tablefold.logs.source import Source, Table
+from tablefold.logs.source import Source
 from tablefold.logs.splits import PARTS, Splits
 from tablefold.logs.tables.compressed import require_file
 from tablefold.schema import FeatureSchema
@@ -107,27 +107,28 @@ def alone(folder: Path) -> Iterator[None]:
 
 
 def write(
-    tables: Sequence[Table],
+    pieces: Sequence[Piece],
+    rows: Sequence[int],
     part_of_row: np.ndarray,
-    parser: Parser,
     origin: Origin,
     folder: Path,
+    engine: Engine,
     on_rows: OnRows,
 ) -> None:
-    """Encode tables into a folder of that name, as `encode` does.
+    """Encode pieces, which have so many rows, into a folder of that name, as `encode` does.
 
     Raises LogError for rows that cannot be read, CacheError where the disk is full.
     """
     try:
         with create_folder(folder) as draft:
-            encode(tables, part_of_row, parser, draft, on_rows)
+            encode(pieces, rows, part_of_row, draft.resolve(), engine, on_rows)
             paths = sorted(draft.iterdir())
             description = Description(
                 origin=origin,
                 rows=dict(zip(PARTS, np.bincount(part_of_row, minlength=3).tolist(), strict=True)),
                 ids=tuple(
                     (draft / f"{feature}.ids").stat().st_size // 8
-                    for feature in range(len(parser.schema.categorical))
+                    for feature in range(len(origin.feature_schema.categorical))
                 ),
                 checksums={path.name: _checksum(path) for path in paths},
             )

@@ -1,102 +1,257 @@
-"""Tables to arrays on disk, in one pass of the parser: memory grows with distinct ids, not with rows.
+"""Tables to arrays on disk, as tasks that an engine runs where it likes; memory grows with distinct ids.
 
-Codes go to disk column by column as they are first numbered. At the end each becomes its index in the
-ascending list of the feature's ids, so that the same rows always make the same bytes.
+    count     rows of each piece (one file of a log)
+    parse     a piece once: dense values and labels into place, codes as its ids are first met, its counts
+    merge     a feature: the ids of all pieces, ascending, with their counts
+    renumber  a piece: codes become indices into the feature's list, or ids where rows are held out
+
+Every task writes the same bytes into places of its own, so that one may run again, and the same rows always
+make the same bytes, on whatever engine.
 
     <part>.dense float32 [N, rows]   <part>.label float32 [rows]    part: train, validation, test
     train.codes int32 [C, rows]      validation.ids, test.ids int64 [C, rows]
     <feature>.ids, <feature>.counts int64 [n]                       features by number
+    <feature>.parquet                feature, id, count, clicks: of the training rows' ids, ascending
 """
 
-import os
+import shutil
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
+from dataclasses import dataclass
+from functools import partial
+from itertools import pairwise
 from pathlib import Path
+from threading import Lock
 
 import numpy as np
+import polars as pl
 
 from tablefold.errors import LogError
-from tablefold.logs.parsing.parser import ParsedBatch, Parser
-from tablefold.logs.source import Table
+from tablefold.logs.encoded.engines import Engine
+from tablefold.logs.parsing.parser import ParsedBatch, Parser, warn_of_dropped
+from tablefold.logs.source import Source, Table
 from tablefold.logs.splits import PARTS
+from tablefold.logs.tables.several import SeveralTables
 from tablefold.schema import FeatureSchema
 
-CHUNK_ROWS = 1 << 18
-"""Rows of a column that are renumbered at a time."""
+CHUNK_ROWS = 1 << 20
+"""Rows of a column that are counted or renumbered at a time."""
+SCRATCH = "pieces"
 
 OnRows = Callable[[int, int], None]
 """Called with how many rows are done, of how many."""
 
 
+@dataclass(frozen=True, kw_only=True)
+class Piece:
+    """Some rows of a log that one task reads: those of one file."""
+
+    number: int
+    table: Table
+    schema: FeatureSchema
+    list_separator: str
+
+    def count(self) -> int:
+        """Return the number of rows. Raises LogError."""
+        return self.table.count()
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Region:
+    """Where the rows of a piece stand in the arrays."""
+
+    folder: Path
+    part_of_row: np.ndarray
+    """uint8 [rows of the piece], indices of `PARTS`."""
+    before: tuple[int, ...]
+    """Rows of each part in the pieces before."""
+    totals: tuple[int, ...]
+    """Rows of each part in all pieces."""
+
+    @property
+    def rows(self) -> tuple[int, ...]:
+        """Rows of each part in this piece."""
+        return tuple(np.bincount(self.part_of_row, minlength=len(PARTS)).tolist())
+
+    def offset(self, part: int, column: int) -> int:
+        """Return where a column of a part begins, in values."""
+        return self.totals[part] * column + self.before[part]
+
+
+def pieces_of(source: Source, table: Table) -> list[Piece]:
+    """Return the files of a table that can be read by themselves, one after another."""
+    tables = table.tables if isinstance(table, SeveralTables) else [table]
+    return [
+        Piece(number=number, table=each, schema=source.schema, list_separator=source.list_separator)
+        for number, each in enumerate(tables)
+    ]
+
+
 def encode(
-    tables: Sequence[Table], part_of_row: np.ndarray, parser: Parser, folder: Path, on_rows: OnRows
+    pieces: Sequence[Piece],
+    rows: Sequence[int],
+    part_of_row: np.ndarray,
+    folder: Path,
+    engine: Engine,
+    on_rows: OnRows,
 ) -> None:
-    """Write the arrays of tables, read one after another, into a folder.
+    """Write the arrays of pieces, read one after another, into a folder that all workers see.
 
-    `part_of_row` is uint8 [rows of all tables], indices of `PARTS`. Raises LogError for rows that cannot be
-    read, OSError from the disk.
+    `rows` has the number of each piece's; `part_of_row` is uint8 [rows of all pieces], indices of `PARTS`.
+    Raises LogError for rows that cannot be read, OSError from the disk.
     """
-    schema, done = parser.schema, 0
+    schema = pieces[0].schema
+    totals = tuple(np.bincount(part_of_row, minlength=len(PARTS)).tolist())
+    starts = np.cumsum([0, *rows]).tolist()
+    regions = []
+    before = np.zeros(len(PARTS), np.int64)
+    for start, end in pairwise(starts):
+        of_piece = part_of_row[start:end]
+        regions.append(
+            Region(folder=folder, part_of_row=of_piece, before=tuple(before.tolist()), totals=totals)
+        )
+        before += np.bincount(of_piece, minlength=len(PARTS))
+    _make_files(folder, schema, totals)
+    dropped: dict[str, int] = {}
+    work = list(zip(pieces, regions, strict=True))
+    progress = _Progress(on_rows, len(part_of_row))
+    task = partial(parse, on_batch=progress.add) if engine.in_this_process else parse
+    for piece_rows, found in zip(rows, engine.run(task, work), strict=True):
+        if not engine.in_this_process:
+            progress.add(piece_rows)
+        for name, more in found.items():
+            dropped[name] = dropped.get(name, 0) + more
+    warn_of_dropped(dropped)
+    features = [(folder, schema, feature, len(pieces)) for feature in range(len(schema.categorical))]
+    for run in (partial(engine.run, merge, features), partial(engine.run, renumber, work)):
+        for _ in run():
+            pass
+    shutil.rmtree(folder / SCRATCH)
+
+
+def parse(
+    piece: Piece, region: Region, on_batch: Callable[[int], None] = lambda rows: None
+) -> dict[str, int]:
+    """Write what a piece holds; return how many rows had more values than slots, by feature."""
+    schema, scratch = piece.schema, region.folder / SCRATCH
+    parser, done = Parser(schema, piece.list_separator), 0
     with ExitStack() as opened:
-        rows = np.bincount(part_of_row, minlength=len(PARTS)).tolist()
-        parts = [_Part(folder, *part, schema, opened) for part in zip(PARTS, rows, strict=True)]
-        for table in tables:
-            for batch in parser.batches(table, labelled=True):
-                parts_of_batch = part_of_row[done : done + batch.rows]
-                done += batch.rows
-                if len(parts_of_batch) < batch.rows:
-                    break
-                for number in np.unique(parts_of_batch):
-                    chosen = parts_of_batch == number
-                    parts[number].write(batch, slice(None) if chosen.all() else chosen)
-                on_rows(done, len(part_of_row))
-    if done != len(part_of_row):
-        raise LogError("was changed while it was read", file=str(tables[-1].files[-1]))
-    ids = parser.ids()
-    parser.warn_of_dropped()
-    with ThreadPoolExecutor(os.cpu_count()) as pool:
-        list(pool.map(lambda feature: _renumber(folder, schema, feature, ids[feature]), range(len(ids))))
-    for unused in ("train.ids", "validation.codes", "test.codes"):
-        (folder / unused).unlink()
+        parts = [_Part(region, piece, part, opened) for part in range(len(PARTS))]
+        for batch in parser.batches(piece.table, labelled=True):
+            parts_of_batch = region.part_of_row[done : done + batch.rows]
+            done += batch.rows
+            if len(parts_of_batch) < batch.rows:
+                break
+            for number in np.unique(parts_of_batch):
+                chosen = parts_of_batch == number
+                parts[number].write(batch, slice(None) if chosen.all() else chosen)
+            on_batch(batch.rows)
+    if done != len(region.part_of_row):
+        raise LogError("was changed while it was read", file=str(piece.table.files[-1]))
+    label = _read(region.folder / "train.label", np.float32, region.before[0], region.rows[0])
+    for feature, ids in enumerate(parser.ids()):
+        counts, clicks = np.zeros((2, len(ids)), np.int64)
+        for column in np.flatnonzero(schema.feature_of_column == feature).tolist():
+            for start in range(0, region.rows[0], CHUNK_ROWS):
+                chunk = label[start : start + CHUNK_ROWS]
+                first = region.rows[0] * column + start
+                codes = _read(_scratch(scratch, piece.number, "train"), np.int32, first, len(chunk))
+                counts += np.bincount(codes, minlength=len(ids))
+                clicks += np.bincount(codes[chunk == 1], minlength=len(ids))
+        np.stack([ids, counts, clicks]).tofile(_scratch(scratch, piece.number, feature))
+    return parser.dropped
 
 
-def _renumber(folder: Path, schema: FeatureSchema, feature: int, raw_ids: np.ndarray) -> None:
-    """Turn the codes of a feature into indices of its list of ids, or into ids where rows are held out."""
-    ids, index = np.unique(raw_ids, return_inverse=True)
-    index = index.astype(np.int32)
-    counts = np.zeros(len(ids), np.int64)
-    columns = np.flatnonzero(schema.feature_of_column == feature).tolist()
-    for name in PARTS:
-        path = folder / f"{name}.codes"
-        rows = path.stat().st_size // 4 // schema.id_columns
-        target = path if name == "train" else folder / f"{name}.ids"
-        values = index if name == "train" else ids[index]
-        with target.open("r+b") as file:
-            for column in columns:
-                for start in range(0, rows, CHUNK_ROWS):
-                    first, count = rows * column + start, min(CHUNK_ROWS, rows - start)
-                    chosen = values[np.fromfile(path, np.int32, count, offset=4 * first)]
-                    file.seek(values.itemsize * first)
-                    file.write(chosen.data)
-                    if name == "train":
-                        counts += np.bincount(chosen, minlength=len(ids))
+def merge(folder: Path, schema: FeatureSchema, feature: int, pieces: int) -> int:
+    """Write the ids of a feature, ascending, and how often they occur; return how many there are."""
+    scratch = folder / SCRATCH
+    found = [_ids_of(scratch, piece, feature) for piece in range(pieces)]
+    ids, index = np.unique(np.concatenate([part[0] for part in found]), return_inverse=True)
+    counts, clicks = (
+        np.bincount(index, weights=np.concatenate([part[row] for part in found]), minlength=len(ids))
+        for row in (1, 2)
+    )  # float64 has every whole number below 2^53
     ids.tofile(folder / f"{feature}.ids")
-    counts.tofile(folder / f"{feature}.counts")
+    counts.astype(np.int64).tofile(folder / f"{feature}.counts")
+    seen = counts > 0
+    table = pl.DataFrame({"id": ids[seen], "count": counts[seen], "clicks": clicks[seen]}).cast(pl.Int64)
+    name = pl.lit(schema.categorical[feature].name).alias("feature")
+    table.select(name, pl.all()).write_parquet(folder / f"{feature}.parquet")
+    return len(ids)
+
+
+def renumber(piece: Piece, region: Region) -> None:
+    """Write the codes of a piece as indices of their feature's list, and the ids of its held-out rows."""
+    schema, scratch = piece.schema, region.folder / SCRATCH
+    for feature in range(len(schema.categorical)):
+        ids = _ids_of(scratch, piece.number, feature)[0]
+        known = np.fromfile(region.folder / f"{feature}.ids", np.int64)
+        index = np.searchsorted(known, ids).astype(np.int32)
+        columns = np.flatnonzero(schema.feature_of_column == feature).tolist()
+        for part, name in enumerate(PARTS):
+            values = index if name == "train" else ids
+            source, rows = _scratch(scratch, piece.number, name), region.rows[part]
+            with (region.folder / ("train.codes" if name == "train" else f"{name}.ids")).open("r+b") as file:
+                for column in columns:
+                    file.seek(values.itemsize * region.offset(part, column))
+                    for start in range(0, rows, CHUNK_ROWS):
+                        count = min(CHUNK_ROWS, rows - start)
+                        file.write(values[_read(source, np.int32, rows * column + start, count)].data)
+
+
+def _make_files(folder: Path, schema: FeatureSchema, totals: Sequence[int]) -> None:
+    """Make every array that tasks write parts of, at its full size."""
+    (folder / SCRATCH).mkdir()
+    for name, rows in zip(PARTS, totals, strict=True):
+        codes, size = ("codes", 4) if name == "train" else ("ids", 8)
+        arrays = (("dense", 4 * len(schema.dense)), ("label", 4), (codes, size * schema.id_columns))
+        for kind, row_bytes in arrays:
+            with (folder / f"{name}.{kind}").open("wb") as file:
+                file.truncate(rows * row_bytes)
+
+
+def _scratch(folder: Path, piece: int, kind: str | int) -> Path:
+    return folder / f"{piece}.{kind}"
+
+
+def _ids_of(scratch: Path, piece: int, feature: int) -> np.ndarray:
+    """Return ids by their first codes, their counts and clicks, int64 [3, n]."""
+    return np.fromfile(_scratch(scratch, piece, feature), np.int64).reshape(3, -1)
+
+
+def _read(path: Path, dtype: type[np.generic], first: int, count: int) -> np.ndarray:
+    return np.fromfile(path, dtype, count, offset=np.dtype(dtype).itemsize * first)
+
+
+class _Progress:
+    """Rows that are done, told by several threads."""
+
+    def __init__(self, on_rows: OnRows, of: int) -> None:
+        self._on_rows, self._of, self._done, self._lock = on_rows, of, 0, Lock()
+
+    def add(self, rows: int) -> None:
+        """Count more rows."""
+        with self._lock:
+            self._done += rows
+            self._on_rows(self._done, self._of)
 
 
 class _Part:
-    """The files of one part's rows, filled batch by batch."""
+    """The rows of one part of a piece, written batch by batch."""
 
-    def __init__(self, folder: Path, name: str, rows: int, schema: FeatureSchema, opened: ExitStack) -> None:
-        (folder / f"{name}.ids").touch()
+    def __init__(self, region: Region, piece: Piece, part: int, opened: ExitStack) -> None:
+        name, schema = PARTS[part], piece.schema
+        codes = _scratch(region.folder / SCRATCH, piece.number, name)
+        codes.touch()
         self._files = []
-        for key, columns in (("dense", len(schema.dense)), ("codes", schema.id_columns), ("label", 1)):
-            path = folder / f"{name}.{key}"
-            path.touch()
+        for path, columns in (
+            (region.folder / f"{name}.dense", len(schema.dense)),
+            (codes, schema.id_columns),
+            (region.folder / f"{name}.label", 1),
+        ):
             for column in range(columns):
                 file = opened.enter_context(path.open("r+b"))
-                file.seek(4 * rows * column)
+                file.seek(4 * (region.rows[part] * column if path == codes else region.offset(part, column)))
                 self._files.append(file)
 
     def write(self, batch: ParsedBatch, rows: slice | np.ndarray) -> None:

@@ -7,7 +7,7 @@ value that cannot be read is an error that names file, line or row, and feature.
 
 import logging
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import NoReturn
 
@@ -76,11 +76,10 @@ class Parser:
             self._refuse_first_fault()
         return found
 
-    def warn_of_dropped(self) -> None:
-        """Log how many rows had more values than slots."""
-        for name, rows in self._dropped.items():
-            if rows:
-                logger.warning("%d rows have more values than slots in %s; the first are used", rows, name)
+    @property
+    def dropped(self) -> dict[str, int]:
+        """How many rows had more values than slots, by feature."""
+        return dict(self._dropped)
 
     def _parse(self, batch: RawBatch, labelled: bool) -> ParsedBatch:
         schema = self.schema
@@ -151,3 +150,10 @@ class Parser:
             for feature in self.schema.categorical
             if feature.slots > 1
         )
+
+
+def warn_of_dropped(dropped: Mapping[str, int]) -> None:
+    """Log how many rows had more values than slots."""
+    for name, rows in dropped.items():
+        if rows:
+            logger.warning("%d rows have more values than slots in %s; the first are used", rows, name)
