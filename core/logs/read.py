@@ -16,7 +16,7 @@ import polars as pl
 from tablefold.errors import CacheError, UsageError
 from tablefold.logs.encoded import cache as caches
 from tablefold.logs.encoded.encode import OnRows, Piece, pieces_of
-from tablefold.logs.encoded.engines import Engine, Threads
+from tablefold.logs.encoded.engines import Engine, Here
 from tablefold.logs.formats.registry import open_source
 from tablefold.logs.log import Log
 from tablefold.logs.memory import read_log
@@ -63,7 +63,7 @@ def read_splits(
     source = open_source(spec)
     rule = rule or source.rule
     if cache is not None:
-        return source.schema, _from_cache(cache, source, rule, seed, engine or Threads(), on_rows)
+        return source.schema, _from_cache(cache, source, rule, seed, engine or Here(), on_rows)
     splits = _split(*read_with_parts(source, rule, seed))
     return source.schema, replace(splits, rule=split_in_words(source, rule, seed))
 

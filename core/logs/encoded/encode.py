@@ -3,7 +3,7 @@
     count     rows of each piece (one file of a log)
     parse     a piece once: dense values and labels into place, codes as its ids are first met, its counts
     merge     a feature: the ids of all pieces, ascending, with their counts
-    renumber  a piece: codes become indices into the feature's list, or ids where rows are held out
+    renumber  a feature of a piece: codes become indices into its list, or ids where rows are held out
 
 Every task writes the same bytes into places of its own, so that one may run again, and the same rows always
 make the same bytes, on whatever engine.
@@ -15,6 +15,7 @@ make the same bytes, on whatever engine.
 """
 
 import shutil
+from collections import Counter
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -61,17 +62,14 @@ class Region:
     """Where the rows of a piece stand in the arrays."""
 
     folder: Path
-    part_of_row: np.ndarray
-    """uint8 [rows of the piece], indices of `PARTS`."""
+    number: int
+    """Of the piece."""
+    rows: tuple[int, ...]
+    """Of each part in this piece."""
     before: tuple[int, ...]
     """Rows of each part in the pieces before."""
     totals: tuple[int, ...]
     """Rows of each part in all pieces."""
-
-    @property
-    def rows(self) -> tuple[int, ...]:
-        """Rows of each part in this piece."""
-        return tuple(np.bincount(self.part_of_row, minlength=len(PARTS)).tolist())
 
     def offset(self, part: int, column: int) -> int:
         """Return where a column of a part begins, in values."""
@@ -103,42 +101,52 @@ def encode(
     schema = pieces[0].schema
     totals = tuple(np.bincount(part_of_row, minlength=len(PARTS)).tolist())
     starts = np.cumsum([0, *rows]).tolist()
-    regions = []
-    before = np.zeros(len(PARTS), np.int64)
-    for start, end in pairwise(starts):
-        of_piece = part_of_row[start:end]
-        regions.append(
-            Region(folder=folder, part_of_row=of_piece, before=tuple(before.tolist()), totals=totals)
-        )
-        before += np.bincount(of_piece, minlength=len(PARTS))
     _make_files(folder, schema, totals)
-    dropped: dict[str, int] = {}
-    work = list(zip(pieces, regions, strict=True))
-    progress = _Progress(on_rows, len(part_of_row))
+    work = []
+    before = np.zeros(len(PARTS), np.int64)
+    for piece, (start, end) in zip(pieces, pairwise(starts), strict=True):
+        of_piece = part_of_row[start:end]
+        found = np.bincount(of_piece, minlength=len(PARTS))
+        region = Region(
+            folder=folder, number=piece.number, rows=tuple(found.tolist()), before=tuple(before.tolist()),
+            totals=totals,
+        )  # fmt: skip
+        work.append((piece, region, of_piece))
+        before += found
+    progress, dropped = _Progress(on_rows, len(part_of_row)), Counter[str]()
     task = partial(parse, on_batch=progress.add) if engine.in_this_process else parse
-    for piece_rows, found in zip(rows, engine.run(task, work), strict=True):
+    for piece_rows, more in zip(rows, engine.run(task, work), strict=True):
+        dropped.update(more)
         if not engine.in_this_process:
             progress.add(piece_rows)
-        for name, more in found.items():
-            dropped[name] = dropped.get(name, 0) + more
     warn_of_dropped(dropped)
-    features = [(folder, schema, feature, len(pieces)) for feature in range(len(schema.categorical))]
-    for run in (partial(engine.run, merge, features), partial(engine.run, renumber, work)):
-        for _ in run():
-            pass
+    features = range(len(schema.categorical))
+    for _ in engine.run(merge, [(folder, schema, each, len(pieces)) for each in features], brief=True):
+        pass
+    regions = [region for _, region, _ in work]
+    for _ in engine.run(
+        renumber, [(region, schema, each) for region in regions for each in features], brief=True
+    ):
+        pass
     shutil.rmtree(folder / SCRATCH)
 
 
 def parse(
-    piece: Piece, region: Region, on_batch: Callable[[int], None] = lambda rows: None
+    piece: Piece,
+    region: Region,
+    part_of_row: np.ndarray,
+    on_batch: Callable[[int], None] = lambda rows: None,
 ) -> dict[str, int]:
-    """Write what a piece holds; return how many rows had more values than slots, by feature."""
+    """Write what a piece holds; return how many rows had more values than slots, by feature.
+
+    `part_of_row` is uint8 [rows of the piece], indices of `PARTS`. Raises LogError.
+    """
     schema, scratch = piece.schema, region.folder / SCRATCH
     parser, done = Parser(schema, piece.list_separator), 0
     with ExitStack() as opened:
-        parts = [_Part(region, piece, part, opened) for part in range(len(PARTS))]
+        parts = [_Part(region, schema, part, opened) for part in range(len(PARTS))]
         for batch in parser.batches(piece.table, labelled=True):
-            parts_of_batch = region.part_of_row[done : done + batch.rows]
+            parts_of_batch = part_of_row[done : done + batch.rows]
             done += batch.rows
             if len(parts_of_batch) < batch.rows:
                 break
@@ -146,7 +154,7 @@ def parse(
                 chosen = parts_of_batch == number
                 parts[number].write(batch, slice(None) if chosen.all() else chosen)
             on_batch(batch.rows)
-    if done != len(region.part_of_row):
+    if done != len(part_of_row):
         raise LogError("was changed while it was read", file=str(piece.table.files[-1]))
     label = _read(region.folder / "train.label", np.float32, region.before[0], region.rows[0])
     for feature, ids in enumerate(parser.ids()):
@@ -155,10 +163,10 @@ def parse(
             for start in range(0, region.rows[0], CHUNK_ROWS):
                 chunk = label[start : start + CHUNK_ROWS]
                 first = region.rows[0] * column + start
-                codes = _read(_scratch(scratch, piece.number, "train"), np.int32, first, len(chunk))
+                codes = _read(_scratch(scratch, region.number, "train"), np.int32, first, len(chunk))
                 counts += np.bincount(codes, minlength=len(ids))
                 clicks += np.bincount(codes[chunk == 1], minlength=len(ids))
-        np.stack([ids, counts, clicks]).tofile(_scratch(scratch, piece.number, feature))
+        np.stack([ids, counts, clicks]).tofile(_scratch(scratch, region.number, feature))
     return parser.dropped
 
 
@@ -180,23 +188,21 @@ def merge(folder: Path, schema: FeatureSchema, feature: int, pieces: int) -> int
     return len(ids)
 
 
-def renumber(piece: Piece, region: Region) -> None:
-    """Write the codes of a piece as indices of their feature's list, and the ids of its held-out rows."""
-    schema, scratch = piece.schema, region.folder / SCRATCH
-    for feature in range(len(schema.categorical)):
-        ids = _ids_of(scratch, piece.number, feature)[0]
-        known = np.fromfile(region.folder / f"{feature}.ids", np.int64)
-        index = np.searchsorted(known, ids).astype(np.int32)
-        columns = np.flatnonzero(schema.feature_of_column == feature).tolist()
-        for part, name in enumerate(PARTS):
-            values = index if name == "train" else ids
-            source, rows = _scratch(scratch, piece.number, name), region.rows[part]
-            with (region.folder / ("train.codes" if name == "train" else f"{name}.ids")).open("r+b") as file:
-                for column in columns:
-                    file.seek(values.itemsize * region.offset(part, column))
-                    for start in range(0, rows, CHUNK_ROWS):
-                        count = min(CHUNK_ROWS, rows - start)
-                        file.write(values[_read(source, np.int32, rows * column + start, count)].data)
+def renumber(region: Region, schema: FeatureSchema, feature: int) -> None:
+    """Write a feature's codes of a piece as indices of its list, and the ids of held-out rows."""
+    scratch = region.folder / SCRATCH
+    ids = _ids_of(scratch, region.number, feature)[0]
+    index = np.searchsorted(np.fromfile(region.folder / f"{feature}.ids", np.int64), ids).astype(np.int32)
+    columns = np.flatnonzero(schema.feature_of_column == feature).tolist()
+    for part, name in enumerate(PARTS):
+        values = index if name == "train" else ids
+        source, rows = _scratch(scratch, region.number, name), region.rows[part]
+        with (region.folder / ("train.codes" if name == "train" else f"{name}.ids")).open("r+b") as file:
+            for column in columns:
+                file.seek(values.itemsize * region.offset(part, column))
+                for start in range(0, rows, CHUNK_ROWS):
+                    count = min(CHUNK_ROWS, rows - start)
+                    file.write(values[_read(source, np.int32, rows * column + start, count)].data)
 
 
 def _make_files(folder: Path, schema: FeatureSchema, totals: Sequence[int]) -> None:
@@ -239,9 +245,9 @@ class _Progress:
 class _Part:
     """The rows of one part of a piece, written batch by batch."""
 
-    def __init__(self, region: Region, piece: Piece, part: int, opened: ExitStack) -> None:
-        name, schema = PARTS[part], piece.schema
-        codes = _scratch(region.folder / SCRATCH, piece.number, name)
+    def __init__(self, region: Region, schema: FeatureSchema, part: int, opened: ExitStack) -> None:
+        name = PARTS[part]
+        codes = _scratch(region.folder / SCRATCH, region.number, name)
         codes.touch()
         self._files = []
         for path, columns in (

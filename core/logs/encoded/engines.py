@@ -5,11 +5,14 @@ A task is a function and arguments that pickle carries. It may run again: a work
 
 import multiprocessing
 import os
+import signal
 import sys
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
-from concurrent.futures.process import BrokenProcessPool
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager, suppress
+from multiprocessing.connection import Connection
 from queue import SimpleQueue
+from threading import Event
 from typing import Any, NamedTuple, Protocol, TypeVar
 
 from tablefold.errors import TablefoldError, UsageError
@@ -26,22 +29,29 @@ class Engine(Protocol):
     in_this_process: bool
     """Whether tasks may tell how far they are."""
 
-    def run(self, task: Task[Result], arguments: Sequence[tuple[Any, ...]]) -> Iterator[Result]:
-        """Yield what the task gives for each arguments, in their order.
+    def run(
+        self, task: Task[Result], arguments: Sequence[tuple[Any, ...]], *, brief: bool = False
+    ) -> Iterator[Result]:
+        """Yield what the task gives for each arguments, in their order; `brief` tasks take little each.
 
-        Raises what the task raises, of the first one in their order; TablefoldError where its worker died
-        `TRIES` times.
+        Raises what the task raises, of the first one in their order, a UsageError as one without its class;
+        TablefoldError where its worker died `TRIES` times.
         """
         ...
 
 
-class Threads:
-    """Threads of this process."""
+class Here:
+    """This process: one task after another, brief ones in threads."""
 
     in_this_process = True
 
-    def run(self, task: Task[Result], arguments: Sequence[tuple[Any, ...]]) -> Iterator[Result]:
+    def run(
+        self, task: Task[Result], arguments: Sequence[tuple[Any, ...]], *, brief: bool = False
+    ) -> Iterator[Result]:
         """Yield results in order."""
+        if not brief:  # reading uses all cores as it is, and can be interrupted so
+            yield from (task(*given) for given in arguments)
+            return
         with ThreadPoolExecutor(os.cpu_count()) as pool:
             yield from pool.map(lambda given: task(*given), arguments)
 
@@ -54,31 +64,44 @@ class Processes:
     def __init__(self, workers: int | None = None) -> None:
         self._workers = workers or os.cpu_count() or 1
 
-    def run(self, task: Task[Result], arguments: Sequence[tuple[Any, ...]]) -> Iterator[Result]:
+    def run(
+        self, task: Task[Result], arguments: Sequence[tuple[Any, ...]], *, brief: bool = False
+    ) -> Iterator[Result]:
         """Yield results in order."""
-        pools: SimpleQueue[ProcessPoolExecutor] = SimpleQueue()
-        count = min(self._workers, len(arguments))
+        free: SimpleQueue[_Worker] = SimpleQueue()
+        workers: list[_Worker] = []
+        stopping = Event()
+
+        def start() -> None:
+            workers.append(worker := _Worker())
+            free.put(worker)
 
         def run_one(given: tuple[Any, ...]) -> _Outcome:
             for _ in range(TRIES):
-                pool = pools.get()
+                worker = free.get()
                 try:
-                    return pool.submit(outcome, task, given).result()
-                except BrokenProcessPool:
-                    pool.shutdown()
-                    pool = _one_process()
-                finally:
-                    pools.put(pool)
+                    found = worker.run(task, given)
+                except (EOFError, ConnectionError):
+                    worker.kill()
+                    if stopping.is_set():
+                        raise
+                    start()
+                else:
+                    free.put(worker)
+                    return found
             raise TablefoldError(f"a worker died {TRIES} times at the same task: is its memory enough?")
 
+        count = min(self._workers, len(arguments))
         for _ in range(count):
-            pools.put(_one_process())
+            start()
+        threads = ThreadPoolExecutor(count)
         try:
-            with ThreadPoolExecutor(count) as threads:
-                yield from map(_result, threads.map(run_one, arguments))
+            yield from map(_result, threads.map(run_one, arguments))
         finally:
-            while not pools.empty():
-                pools.get().shutdown()
+            stopping.set()
+            threads.shutdown(wait=False, cancel_futures=True)
+            for worker in workers:
+                worker.kill()
 
 
 class OnRay:
@@ -90,9 +113,12 @@ class OnRay:
         self._ray = ray = _import("ray", "encode-ray")
         if not ray.is_initialized():
             started = {} if address else {"num_cpus": workers, "include_dashboard": False}
-            ray.init(address=address, log_to_driver=False, configure_logging=False, **started)
+            with _started("Ray", "--ray-address names a cluster that runs, or is left out"):
+                ray.init(address=address, log_to_driver=False, configure_logging=False, **started)
 
-    def run(self, task: Task[Result], arguments: Sequence[tuple[Any, ...]]) -> Iterator[Result]:
+    def run(
+        self, task: Task[Result], arguments: Sequence[tuple[Any, ...]], *, brief: bool = False
+    ) -> Iterator[Result]:
         """Yield results in order."""
         remote = self._ray.remote(max_retries=TRIES - 1)(outcome)
         waiting = [remote.remote(task, given) for given in arguments]
@@ -113,9 +139,12 @@ class OnSpark:
             os.environ.setdefault("PYSPARK_PYTHON", sys.executable)
         sql = _import("pyspark.sql", "encode-spark")
         builder = sql.SparkSession.builder.appName("tablefold encode")
-        self._context = (builder.master(master) if master else builder).getOrCreate().sparkContext
+        with _started("Spark", "it needs Java 17 or newer, and the --spark-master that is given"):
+            self._context = (builder.master(master) if master else builder).getOrCreate().sparkContext
 
-    def run(self, task: Task[Result], arguments: Sequence[tuple[Any, ...]]) -> Iterator[Result]:
+    def run(
+        self, task: Task[Result], arguments: Sequence[tuple[Any, ...]], *, brief: bool = False
+    ) -> Iterator[Result]:
         """Yield results in order."""
         given = self._context.parallelize(list(arguments), len(arguments))
         try:
@@ -128,8 +157,8 @@ class OnSpark:
 
 class _Outcome(NamedTuple):
     result: Any
-    refusal: str | None = None
-    """The message of a UsageError, which not every engine carries as it is."""
+    error: Exception | None = None
+    """What the task raised of the log or of the disk, in a form that every engine carries."""
 
 
 def outcome(task: Task[Result], given: tuple[Any, ...]) -> _Outcome:
@@ -137,17 +166,54 @@ def outcome(task: Task[Result], given: tuple[Any, ...]) -> _Outcome:
     try:
         return _Outcome(task(*given))
     except UsageError as error:
-        return _Outcome(None, str(error))
+        return _Outcome(None, UsageError(str(error)))
+    except OSError as error:
+        return _Outcome(None, OSError(error.errno, error.strerror, error.filename))
 
 
 def _result(found: _Outcome) -> Any:
-    if found.refusal is not None:
-        raise UsageError(found.refusal)
+    if found.error is not None:
+        raise found.error
     return found.result
 
 
-def _one_process() -> ProcessPoolExecutor:
-    return ProcessPoolExecutor(1, multiprocessing.get_context("spawn"))
+class _Worker:
+    """A process that runs one task after another, until it is killed or nobody holds the other end."""
+
+    def __init__(self) -> None:
+        context = multiprocessing.get_context("spawn")
+        self._pipe, theirs = context.Pipe()
+        self._process = context.Process(target=_work, args=(theirs,), daemon=True)
+        self._process.start()
+        theirs.close()
+
+    def run(self, task: Task[Result], given: tuple[Any, ...]) -> _Outcome:
+        """Return the task's outcome. Raises EOFError or ConnectionError where the process dies."""
+        self._pipe.send((task, given))
+        found: _Outcome = self._pipe.recv()
+        return found
+
+    def kill(self) -> None:
+        """End the process at once."""
+        self._process.kill()
+        self._process.join()
+        self._pipe.close()
+
+
+def _work(pipe: Connection) -> None:
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the process that started this one
+    with suppress(EOFError, ConnectionError):
+        while True:
+            pipe.send(outcome(*pipe.recv()))
+
+
+@contextmanager
+def _started(name: str, needs: str) -> Iterator[None]:
+    try:
+        yield
+    except Exception as error:  # of classes of its own
+        line = str(error).strip().partition("\n")[0]
+        raise UsageError(f"{name} cannot be started or reached ({line}): {needs}") from error
 
 
 def _import(module: str, extra: str) -> Any:

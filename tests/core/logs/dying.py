@@ -9,13 +9,13 @@ from pathlib import Path
 from typing import Any
 
 from tablefold.logs.encoded.encode import encode, pieces_of
-from tablefold.logs.encoded.engines import Engine, OnRay, OnSpark, Processes, Threads
+from tablefold.logs.encoded.engines import Engine, Here, OnRay, OnSpark, Processes
 from tablefold.logs.formats.registry import open_source
 from tablefold.logs.source import RawBatch, Table
 from tablefold.logs.splits import SplitRule, split
 
 ENGINES = {
-    "threads": Threads,
+    "here": Here,
     "processes": lambda: Processes(2),
     "ray": lambda: OnRay(workers=2),
     "spark": lambda: OnSpark("local[2,4]"),
@@ -45,12 +45,12 @@ class DyingTable:
 
 
 def main(name: str, spec: str, folder: Path) -> None:
-    """Encode into the folder by an engine; threads have nothing to die of."""
+    """Encode into the folder by an engine; this process reads files that kill none."""
     engine: Engine = ENGINES[name]()
     source = open_source(spec)
     assert not source.parts
     pieces = pieces_of(source, source.whole)
-    if name != "threads":
+    if name != "here":
         dying = DyingTable(pieces[1].table, folder.with_suffix(".mark"))
         pieces[1] = replace(pieces[1], table=dying)
     rows = [piece.table.count() for piece in pieces]

@@ -43,7 +43,7 @@ def spec(tmp_path_factory: pytest.TempPathFactory) -> str:
 
 @pytest.fixture(scope="module")
 def expected(spec: str, tmp_path_factory: pytest.TempPathFactory) -> dict[str, bytes]:
-    return encoded("threads", spec, tmp_path_factory.mktemp("threads"))
+    return encoded("here", spec, tmp_path_factory.mktemp("here"))
 
 
 def encoded(engine: str, spec: str, folder: Path) -> dict[str, bytes]:
@@ -51,7 +51,7 @@ def encoded(engine: str, spec: str, folder: Path) -> dict[str, bytes]:
     command = [sys.executable, "-m", "tests.core.logs.dying", engine, spec, str(folder / "out")]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
-    if engine != "threads":
+    if engine != "here":
         assert (folder / "out.mark").exists(), "a worker was killed"
     return {path.name: path.read_bytes() for path in (folder / "out").iterdir()}
 
@@ -115,3 +115,14 @@ def test_a_task_that_kills_every_worker_is_given_up() -> None:
 )
 def test_options_of_another_engine(options: tuple[str, ...], says: str, refused: Callable[..., str]) -> None:
     assert says in refused("encode", "--data", "synthetic:100", "--cache", "x", *options)
+
+
+def test_a_cluster_that_is_not_there() -> None:
+    command = [sys.executable, "-m", "tablefold", "encode", "--data", "synthetic:9", "--cache", "x"]
+    without_java = os.environ | {"JAVA_HOME": "/none"}
+    command += ["--engine", "spark"]
+    done = subprocess.run(command, env=without_java, capture_output=True, text=True, check=False)
+    assert done.returncode == 2
+    assert "Spark cannot be started or reached" in done.stderr
+    assert "it needs Java 17 or newer" in done.stderr
+    assert "Traceback" not in done.stderr
