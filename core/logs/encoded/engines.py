@@ -68,6 +68,9 @@ class Processes:
         self, task: Task[Result], arguments: Sequence[tuple[Any, ...]], *, brief: bool = False
     ) -> Iterator[Result]:
         """Yield results in order."""
+        if brief:  # a process would take longer to start
+            yield from Here().run(task, arguments, brief=True)
+            return
         free: SimpleQueue[_Worker] = SimpleQueue()
         workers: list[_Worker] = []
         stopping = Event()
