@@ -29,6 +29,7 @@ from tablefold.options import options_of
 from tablefold.printable import redacted
 from tablefold.server.cli import serve
 from tablefold.study.cli import study
+from tablefold.study.shrink.cli import shrink
 from tablefold.trainer.cli import compress, neighbours, train
 from tablefold.trainer.config import CHOSEN, TrainConfig
 
@@ -57,6 +58,7 @@ def tablefold(
 app.command()(encode)
 app.command()(train)
 app.command()(compress)
+app.command()(shrink)
 app.command()(study)
 app.command()(neighbours)
 app.command()(export)
@@ -173,6 +175,7 @@ EXTRAS = {
     "footprint": "client,export,logs",
     "neighbours": "train",
     "predict": "client,logs",
+    "shrink": "study",
 }
 """The extra of pip that a command needs, where it is not called like the command."""
 

@@ -10,6 +10,7 @@ An option that is not given is not set, so `config.model_fields_set` says what t
 """
 
 import inspect
+import re
 from collections.abc import Callable, Collection, Iterator
 from functools import wraps
 from pathlib import Path
@@ -159,3 +160,19 @@ def _by_feature(name: str, given: list[str]) -> Iterator[tuple[str, str]]:
             metavar = name.removesuffix("_of").upper()
             raise UsageError(f"{option_name(name)} {text!r}: give FEATURE={metavar}")
         yield feature, value
+
+
+UNITS = {"": 1, "KB": 10**3, "MB": 10**6, "GB": 10**9, "KIB": 1 << 10, "MIB": 1 << 20, "GIB": 1 << 30}
+SIZE = re.compile(r"([0-9]{1,9}(?:\.[0-9]{1,9})?|[0-9]{1,18}) ?([KMG]I?B)?", re.IGNORECASE | re.ASCII)
+
+
+def parse_bytes(text: str, option: str) -> int:
+    """Return the bytes of a size such as 500MB or 2GiB, at least 1.
+
+    Raises UsageError that names the option.
+    """
+    parts = SIZE.fullmatch(text.strip())
+    size = 0 if parts is None else int(float(parts[1]) * UNITS[(parts[2] or "").upper()])
+    if not 0 < size < 1 << 63:
+        raise UsageError(f"{option} {text!r} is not a size: give bytes, or such as 500MB or 2GiB")
+    return size

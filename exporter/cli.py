@@ -109,6 +109,7 @@ def forecast_footprint(
     from rich.console import Console
 
     from tablefold.exporter import footprint_forecast
+    from tablefold.exporter.dictionaries.false_hits import unknown_share
     from tablefold.exporter.id_counts import parse_sizes, schema_named
     from tablefold.logs.terminal import read_splits_with_bar
     from tablefold.trainer.defaults.by_log import by_log
@@ -119,7 +120,13 @@ def forecast_footprint(
         described, splits = read_splits_with_bar(Console(stderr=True), data, cache=cache)
         config = by_log(config, described, len(splits.train))
         described = with_known_from(described, config.known_from)
-        sizes = [FeatureSize.of(vocabulary) for vocabulary in count_vocabularies(described, splits.train)]
+        sizes = [
+            FeatureSize.of(
+                vocabulary,
+                unknown_share(vocabulary.ids, splits.validation.ids[:, described.feature_of_column == index]),
+            )
+            for index, vocabulary in enumerate(count_vocabularies(described, splits.train))
+        ]
     else:
         described, usual = schema_named(str(schema))
         sizes = parse_sizes(described, ids or usual)

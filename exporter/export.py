@@ -17,12 +17,11 @@ from tablefold.exporter import config_pbtxt
 from tablefold.exporter.byte_counts import count_parts
 from tablefold.exporter.dictionaries.entropy import entropy_bytes
 from tablefold.exporter.folded import Folded, fold, folded_model
-from tablefold.exporter.lookup_graph import LookupGraph
+from tablefold.exporter.lookup_graph import LookupGraph, folded_dictionary
 from tablefold.exporter.manifest import describe_bundle
 from tablefold.exporter.mapped_pages import release_pages
 from tablefold.exporter.network_graph import build_network_graph
 from tablefold.exporter.options import ExportOptions
-from tablefold.exporter.passes.lookup import build_dictionary
 from tablefold.exporter.passes.network import AttachNetwork
 from tablefold.exporter.proof.bundle_graph import open_graph
 from tablefold.exporter.proof.expected import ExpectedValues
@@ -95,7 +94,7 @@ def _export(
         on_step("folding")
         folded = fold(checkpoint)
         on_step("building the dictionary")
-        dictionary = build_dictionary(options.lookup, folded.row_maps, folded.columns)
+        dictionary = folded_dictionary(folded, options.lookup, validation)
         on_step("building the graph")
         lookup = LookupGraph.build(checkpoint, folded, dictionary, row_types)
         network = build_network_graph(

@@ -9,6 +9,7 @@ import torch
 
 from tablefold.errors import UsageError
 from tablefold.exporter.byte_counts import network_bytes
+from tablefold.exporter.dictionaries.false_hits import allowed_false_hits
 from tablefold.exporter.options import ExportOptions, NetworkType, RowType
 from tablefold.exporter.passes.lookup import DICTIONARIES
 from tablefold.exporter.tables.waste import table_bytes, without_waste
@@ -38,10 +39,13 @@ def forecast_footprint(
     ]
     tables, scales = _table_bytes(schema, config, row_maps, row_types)
     every = [row_map for feature_maps in row_maps for row_map in feature_maps]
+    unknown = [size.unknown for size, feature_maps in zip(sizes, row_maps, strict=True) for _ in feature_maps]
     vocabulary, row_map_bytes = 0, 0
     if any(row_map.known for row_map in every):
         vocabulary, row_map_bytes = DICTIONARIES[options.lookup].forecast_bytes(
-            [row_map.known for row_map in every], [row_map.rows for row_map in every]
+            [row_map.known for row_map in every],
+            [row_map.rows for row_map in every],
+            allowed_false_hits(unknown),
         )
     return Footprint(
         parts=Parts(

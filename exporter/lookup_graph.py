@@ -9,16 +9,24 @@ import onnx_ir as ir
 from onnx_ir.passes import Sequential
 
 from tablefold.exporter.dictionaries.dictionary import Dictionary
+from tablefold.exporter.dictionaries.false_hits import allowed_false_hits, unknown_shares
 from tablefold.exporter.folded import Folded, folded_model
 from tablefold.exporter.graph import empty_model
-from tablefold.exporter.options import RowType
-from tablefold.exporter.passes.lookup import BuildLookup
+from tablefold.exporter.options import DictionaryKind, RowType
+from tablefold.exporter.passes.lookup import BuildLookup, build_dictionary
 from tablefold.exporter.passes.rows import AttachRows
 from tablefold.exporter.tables.stored_table import StoredTable
 from tablefold.exporter.tables.waste import without_waste
 from tablefold.logs import Log
 from tablefold.trainer.checkpoint.checkpoint import Checkpoint
 from tablefold.trainer.networks.ctr_model import CTRModel
+
+
+def folded_dictionary(folded: Folded, kind: DictionaryKind, examples: Log) -> Dictionary:
+    """Return the dictionary of a folded model; examples that it was not trained on say how many of their ids
+    are unknown."""
+    shares = unknown_shares(folded.row_maps, folded.columns, examples)
+    return build_dictionary(kind, folded.row_maps, folded.columns, allowed_false_hits(shares))
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)

@@ -9,6 +9,7 @@ is a pass of its own, `QuantiseNetwork`.
 
 import logging
 import warnings
+from collections.abc import Callable
 from copy import deepcopy
 
 import numpy as np
@@ -24,18 +25,23 @@ from tablefold.exporter.passes.quantise_network import QuantiseNetwork
 from tablefold.logs import Log
 from tablefold.trainer.networks.ctr_model import CTRModel, Network
 
+Export = Callable[[Network, int, int, int], ir.Model]
 
-def build_network_graph(model: CTRModel, network_type: NetworkType, calibration: Log) -> ir.Model:
+
+def build_network_graph(
+    model: CTRModel, network_type: NetworkType, calibration: Log, export: Export | None = None
+) -> ir.Model:
     """Return the model's network in the given type.
 
-    int8 takes its scales from the calibration rows and the model's vectors of them.
+    int8 takes its scales from the calibration rows and the model's vectors of them. `export` stands in for
+    `export_network`, which takes seconds.
     """
     schema = model.collection.schema
     with torch.inference_mode():
         rows = torch.from_numpy(model.collection.rows(calibration.ids).astype(np.int64))
         vectors = model.collection(rows).numpy()
     trained = half(model.network) if network_type is NetworkType.FP16 else model.network
-    network = export_network(trained, len(schema.dense), *vectors.shape[1:])
+    network = (export or export_network)(trained, len(schema.dense), *vectors.shape[1:])
     network = QuickenElementGathers()(network).model
     if network_type is NetworkType.INT8:
         network = QuantiseNetwork(calibration.dense, vectors)(network).model

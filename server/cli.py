@@ -1,6 +1,5 @@
 """The command `serve`. Imports the server only when it runs, so that `--help` is quick."""
 
-import re
 from pathlib import Path
 from typing import Annotated
 
@@ -9,7 +8,7 @@ import typer
 from tablefold.errors import UsageError
 from tablefold.files.place import place_of
 from tablefold.files.remote import RemotePath
-from tablefold.options import options_of
+from tablefold.options import options_of, parse_bytes
 from tablefold.server.options import Options, ServeOptions
 
 
@@ -54,7 +53,7 @@ def serve(
 
     from tablefold.server.processes.launch import serve as launch
 
-    limit = None if memory_limit is None else parse_bytes(memory_limit)
+    limit = None if memory_limit is None else parse_bytes(memory_limit, "--memory-limit")
     folder = place_of(repository)
     if isinstance(folder, RemotePath):
         from tablefold.server.processes.mirror import keep_mirrored
@@ -63,16 +62,3 @@ def serve(
     elif repository_cache is not None:
         raise UsageError("--repository-cache is for a --repository at a URL")
     launch(Options(repository=folder, **options.model_dump(exclude={"memory_limit"}), memory_limit=limit))
-
-
-UNITS = {"": 1, "KB": 10**3, "MB": 10**6, "GB": 10**9, "KIB": 1 << 10, "MIB": 1 << 20, "GIB": 1 << 30}
-SIZE = re.compile(r"([0-9]{1,9}(?:\.[0-9]{1,9})?|[0-9]{1,18}) ?([KMG]I?B)?", re.IGNORECASE | re.ASCII)
-
-
-def parse_bytes(text: str) -> int:
-    """Return the bytes of a size such as 500MB or 2GiB, at least 1. Raises UsageError."""
-    parts = SIZE.fullmatch(text.strip())
-    size = 0 if parts is None else int(float(parts[1]) * UNITS[(parts[2] or "").upper()])
-    if not 0 < size < 1 << 63:
-        raise UsageError(f"--memory-limit {text!r} is not a size: give bytes, or such as 500MB or 2GiB")
-    return size

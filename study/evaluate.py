@@ -1,19 +1,13 @@
-"""Evaluation of a trained model: the bytes of its bundle and its quality, in several row types, unwritten.
-
-The lookup graph is the one that `export` writes. The network, which stays the same, is only counted.
-"""
+"""Evaluation of a trained model: the bytes of its bundle and its quality, in several row types."""
 
 from collections.abc import Sequence
 
-from tablefold.exporter.byte_counts import count_parts, network_bytes
-from tablefold.exporter.folded import fold
-from tablefold.exporter.lookup_graph import LookupGraph
-from tablefold.exporter.options import DictionaryKind, NetworkType, RowType
-from tablefold.exporter.passes.lookup import build_dictionary
+from tablefold.exporter.options import DictionaryKind, RowType
 from tablefold.logs import Log
 from tablefold.metrics import DECILES, quality
 from tablefold.model_size import full_table_bytes
 from tablefold.study.results import EvaluatedModel
+from tablefold.study.weigh import Scales
 from tablefold.trainer.checkpoint.checkpoint import Checkpoint
 from tablefold.trainer.training.frequency import id_frequency
 
@@ -28,21 +22,18 @@ def evaluate(
     False hits of a compact dictionary count too. Raises TablefoldError for values that a row type cannot
     hold.
     """
-    description = checkpoint.description
-    folded = fold(checkpoint)
-    dictionary = build_dictionary(lookup, folded.row_maps, folded.columns)
-    network = network_bytes(checkpoint.model.network.module, NetworkType.FP32)
+    description, schema = checkpoint.description, checkpoint.description.feature_schema
+    scales = Scales(checkpoint, lookup)
     assert checkpoint.vocabularies is not None  # a study evaluates what it has trained
-    frequency = id_frequency(folded.schema, checkpoint.vocabularies, log)
+    frequency = id_frequency(schema, checkpoint.vocabularies, log)
     models = []
     for row_type in row_types:
-        graph = LookupGraph.build(checkpoint, folded, dictionary, [row_type] * len(folded.feature_rows))
-        parts = count_parts(graph.graph)
-        measured = quality(log.labels, graph.stored_model.predict(log), frequency)
+        weighed = scales.weigh([row_type] * len(schema.categorical))
+        measured = quality(log.labels, weighed.predict(log), frequency)
         models.append(
             EvaluatedModel(
                 row_type=row_type,
-                parts=parts.model_copy(update={"network": parts.network + network}),
+                parts=weighed.parts,
                 baseline_fp32=full_table_bytes(description.distinct_ids, description.config.dim),
                 auc=measured["auc"],
                 logloss=measured["logloss"],

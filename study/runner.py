@@ -6,21 +6,19 @@ Each training run is a line of `runs.jsonl`, each evaluated model one of `result
 not done again.
 """
 
-import hashlib
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from tablefold.errors import TrainingError
-from tablefold.logs import EncodedLog, Log, Splits
+from tablefold.logs import Log, Splits
 from tablefold.schema import FeatureSchema
 from tablefold.study.results import EvaluatedModel, JsonLines, Result, TrainingRun
 from tablefold.study.settings import Arm, Settings, Study
-from tablefold.trainer.checkpoint import files as checkpoints
+from tablefold.study.training_runs import TrainingRuns
 from tablefold.trainer.checkpoint.checkpoint import Checkpoint
 from tablefold.trainer.config import TrainConfig
 from tablefold.trainer.defaults.by_log import by_log
 from tablefold.trainer.training.callbacks import Callback
-from tablefold.trainer.training.run import train
 
 __all__ = ["StudyRunner"]
 
@@ -40,17 +38,8 @@ class StudyRunner:
         callback: Callback,
     ) -> None:
         self.study, self._schema, self._test = study, schema, splits.test
-        # Training does not see the test examples.
-        self._splits = Splits(
-            train=EncodedLog.of(schema, splits.train),
-            validation=splits.validation,
-            test=splits.validation,
-            rule=splits.rule,
-        )
-        self._out, self._evaluate_model, self._callback = out, evaluate, callback
-        out.mkdir(parents=True, exist_ok=True)
-        self._runs = JsonLines(out / "runs.jsonl", TrainingRun)
-        self._run_of = {_key(run.config): run for run in self._runs.records}
+        self._evaluate_model = evaluate
+        self._runs = TrainingRuns(schema, splits, out, callback, data=study.data)
         self._results = JsonLines(out / "results.jsonl", Result)
 
     def results(self) -> Iterator[Result]:
@@ -90,43 +79,18 @@ class StudyRunner:
         results = [
             Result(
                 **dict(model), arm=arm.title, seed=seed, tuned=point, at_edge=at_edge,
-                validation_logloss=run.loss, split=self._splits.rule, collapsed=run.collapsed,
+                validation_logloss=run.loss, split=self._runs.splits.rule, collapsed=run.collapsed,
             )
-            for model in self._evaluate_model(checkpoints.load(self._folder(run.config)), self._test)
+            for model in self._evaluate_model(self._runs.checkpoint(run.config), self._test)
         ]  # fmt: skip
         for result in results:
             self._results.add(result)
         return results
 
     def _train(self, arm: Arm, point: Settings, seed: int) -> TrainingRun:
-        config = self._config(arm, point, seed)
-        if (known := self._run_of.get(_key(config))) is not None:
-            return known
         tuned = "".join(f", {name} {value}" for name, value in point.items())
-        try:
-            checkpoint = train(
-                self._schema, self._splits, config, self._folder(config), callback=self._callback,
-                data=self.study.data, stage=f"{arm.title}{tuned}, seed {seed}", resume=True,
-                first_stage_at=self._folder,
-            )  # fmt: skip
-            metrics = checkpoint.description.metrics
-            run = TrainingRun(
-                config=config,
-                metrics={name: metrics[name] for name in metrics if not name.startswith("test_")},
-            )
-        except TrainingError as error:  # a learning rate too high is a point that lost, not the end
-            run = TrainingRun(config=config, failed=str(error))
-        self._run_of[_key(config)] = run
-        self._runs.add(run)
-        return run
+        return self._runs.run(self._config(arm, point, seed), f"{arm.title}{tuned}, seed {seed}")
 
     def _config(self, arm: Arm, point: Settings, seed: int) -> TrainConfig:
         """Return the settings of a run; what the study leaves open is as for any log of its size."""
-        return by_log(self.study.config(arm, point, seed), self._schema, len(self._splits.train))
-
-    def _folder(self, config: TrainConfig) -> Path:
-        return self._out / "checkpoints" / _key(config)
-
-
-def _key(config: TrainConfig) -> str:
-    return hashlib.sha256(config.model_dump_json().encode()).hexdigest()[:16]
+        return by_log(self.study.config(arm, point, seed), self._schema, len(self._runs.splits.train))

@@ -75,12 +75,15 @@ class CompactDictionary:
         self.row_maps: Sequence[RowsOf] = [partial(_rows, *pair, i) for i, pair in enumerate(pairs)]
 
     @staticmethod
-    def forecast_bytes(known: Sequence[int], rows: Sequence[int]) -> tuple[int, int]:
+    def forecast_bytes(
+        known: Sequence[int], rows: Sequence[int], false_hits: Sequence[float]
+    ) -> tuple[int, int]:
         """Return the bytes of vocabulary and of row maps before a dictionary exists, but for a few constants.
 
-        `known` and `rows` are the numbers of known ids and of their rows, for each row map.
+        `known` and `rows` are the numbers of known ids and of their rows, for each row map, `false_hits` the
+        shares of its unknown ids that may pass.
         """
-        pools = word_pools(known, rows, [MAX_FALSE_HITS] * len(known))
+        pools = word_pools(known, rows, false_hits)
         return sum(sum(pool.bytes_of_planes.values()) for pool in pools), 0
 
     def attach(self, tape: Tape, ids: ir.Value, otherwise: ir.Value) -> ir.Value:

@@ -21,10 +21,13 @@ class ExactDictionary:
     """See `tablefold.exporter.dictionaries.dictionary`."""
 
     @staticmethod
-    def forecast_bytes(known: Sequence[int], rows: Sequence[int]) -> tuple[int, int]:
+    def forecast_bytes(
+        known: Sequence[int], rows: Sequence[int], false_hits: Sequence[float]
+    ) -> tuple[int, int]:
         """Return the bytes of vocabulary and of row maps before a dictionary exists, but for a few constants.
 
-        `known` and `rows` are the numbers of known ids and of their rows, for each row map.
+        `known` and `rows` are the numbers of known ids and of their rows, for each row map. No unknown id
+        passes, whatever `false_hits` allows.
         """
         buckets, slots = np.sum([perfect_hash.sizes(keys) for keys in known], axis=0)
         return int(2 * buckets + 8 * slots), int(4 * slots)

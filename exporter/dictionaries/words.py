@@ -28,7 +28,8 @@ PLANES = {
 """The planes of a word of each length, low bits first."""
 BITS = {FOUR: 4, EIGHT: 8, SIXTEEN: 16, TOP: 16}
 MAX_FALSE_HITS = 2.0**-6
-"""The share of a feature's unknown ids that may pass wherever nothing else is known."""
+"""The share of a feature's unknown ids that may pass wherever nothing else is known, and however many they
+are."""
 MOST_PLANES = 2
 WORTH_A_PLANE = 0.05
 """Every lookup reads all planes. A second one must save this share of the dictionary."""

@@ -36,7 +36,8 @@ def build_dictionary(
 ) -> Dictionary:
     """Return a dictionary of the ids that the row maps know; they may know none.
 
-    `false_hits` are the shares of each map's unknown ids that may pass in a compact one, by default 1/64.
+    `false_hits` are the shares of each map's unknown ids that may pass in a compact one, by default 1/64 (see
+    `false_hits`).
     """
 
     def build(some: Sequence[RowMap], map_of_column: np.ndarray) -> Dictionary:

@@ -31,6 +31,7 @@ COMMANDS: dict[str, list[str]] = {
     "compress": ["checkpoint", "--out", "m", "--rank", "2"],
     "neighbours": ["checkpoint", "--feature", "shop", "--value", "x"],
     "study": ["study.toml", "--out", "s"],
+    "shrink": ["missing", "--repository", "repository", "--name", "m"],
     "export": ["checkpoint", "--repository", "repository", "--name", "m"],
     "serve": ["--repository", "missing", "--port", "0", "--http-port", "0"],
     "predict": ["--server", NOBODY, "--model", "m", "--data", "synthetic:100"],

@@ -17,6 +17,7 @@ import torch
 from tablefold.bundle import GRAPH, TOLERANCE, WEIGHTS, check_files, read_manifest
 from tablefold.errors import BundleError, CheckpointError, QualityError, UsageError, VerificationError
 from tablefold.exporter.dictionaries import static_function
+from tablefold.exporter.dictionaries.false_hits import BUDGET
 from tablefold.exporter.export import export
 from tablefold.exporter.options import DictionaryKind, ExportOptions, NetworkType, RowType
 from tablefold.exporter.proof.bundle_graph import open_graph
@@ -131,7 +132,11 @@ def test_a_compact_dictionary_is_right_for_known_ids_and_tells_its_rate_of_false
     folder = export(checkpoint, tmp_path, "m", options=ExportOptions(lookup=DictionaryKind.COMPACT))
     manifest, exact = read_manifest(folder), read_manifest(exported(method))
     assert manifest.lookup == "compact"
-    assert 0 < manifest.false_hit_rate <= 1 / 64
+    schema, maps = checkpoint.description.feature_schema, [maps[0] for maps in checkpoint.row_maps]
+    for index, (feature, row_map) in enumerate(zip(schema.categorical, maps, strict=True)):
+        unknown = 1 - np.isin(checkpoint.validation.ids[:, index], row_map.keys).mean()
+        passing = manifest.false_hit_rate_of.get(feature.name, 0.0)
+        assert passing <= 1 / 64 + 0.005 or passing * unknown <= BUDGET / len(maps) + 0.005
     assert exact.false_hit_rate == 0
     assert max(manifest.false_hit_rate_of.values()) == manifest.false_hit_rate
     assert exact.false_hit_rate_of == {}
@@ -143,9 +148,9 @@ def test_a_compact_dictionary_is_right_for_known_ids_and_tells_its_rate_of_false
     sizes = [m.footprint.parts.vocabulary + m.footprint.parts.row_maps for m in (manifest, exact)]
     assert sizes[0] < sizes[1] / 2.5
     # Rows made of ids in the dictionary give the checkpoint's probabilities.
-    maps = fuse(checkpoint.description.feature_schema, checkpoint.row_maps)
+    fused = fuse(checkpoint.description.feature_schema, checkpoint.row_maps)
     log, rng = checkpoint.validation, np.random.default_rng(0)
-    ids = np.stack([rng.choice(row_map.keys, len(log)) for row_map in maps], axis=1)
+    ids = np.stack([rng.choice(row_map.keys, len(log)) for row_map in fused], axis=1)
     known = Log(dense=log.dense, ids=ids, label=None)
     assert np.abs(open_graph(folder)(known) - checkpoint.model.predict(known)).max() <= TOLERANCE
 

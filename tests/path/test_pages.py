@@ -129,8 +129,15 @@ def test_a_model_that_exists_already(tmp_path: Path) -> None:
     assert (tmp_path / "existing/repository/small/1/model.onnx").is_file()
 
 
+def test_the_smallest_model(tmp_path: Path) -> None:
+    page = script(ROOT / "docs/how-to/shrink.md").replace("--minutes 1", "--minutes 0.1")
+    run(page, tmp_path)
+    assert (tmp_path / "models/small/1/model.onnx").is_file()
+    assert (tmp_path / "small.html").stat().st_size > 10_000
+
+
 def test_every_page_with_commands_is_run_here() -> None:
     shown = {page.stem for page in (ROOT / "docs").rglob("*.md") if script(page)}
     assert shown == {
-        "tutorial", "rank-items", "own-network", "own-row-map", "prepare-a-log", "existing-model",
+        "shrink", "tutorial", "rank-items", "own-network", "own-row-map", "prepare-a-log", "existing-model",
     }  # fmt: skip

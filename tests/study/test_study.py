@@ -14,7 +14,7 @@ from tablefold.errors import TrainingError, UsageError
 from tablefold.logs import Splits
 from tablefold.logs.formats import synthetic
 from tablefold.model_size import Parts
-from tablefold.study import runner as runners
+from tablefold.study import training_runs as runners
 from tablefold.study.curves import auc_at, budgets, family, fronts, width_saved
 from tablefold.study.page import page
 from tablefold.study.results import EvaluatedModel, Result, lock_folder

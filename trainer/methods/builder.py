@@ -36,12 +36,14 @@ class FeatureSize:
     """Those that occur often enough for the vocabulary."""
     often: int
     """Those that occur often enough for a learned hash."""
+    unknown: float = 1.0
+    """The share of values that are unknown ids; where nobody counted them, all."""
 
     @classmethod
-    def of(cls, vocabulary: Vocabulary) -> Self:
+    def of(cls, vocabulary: Vocabulary, unknown: float = 1.0) -> Self:
         """Return the numbers of a vocabulary."""
         often = int((vocabulary.counts >= LEARN_FROM).sum())
-        return cls(distinct=vocabulary.distinct, known=len(vocabulary), often=often)
+        return cls(distinct=vocabulary.distinct, known=len(vocabulary), often=often, unknown=unknown)
 
 
 class RowMapSize(NamedTuple):

@@ -5,17 +5,11 @@ What a cold start (a cheap first stage, then training from nothing) cannot know,
 pays with a full table's memory while it trains. The bundle is the same in kind and in bytes.
 """
 
-from dataclasses import replace
-
-import numpy as np
-import torch
-
 from tablefold.trainer.checkpoint.checkpoint import Checkpoint
 from tablefold.trainer.compression.compress import merge_rows
-from tablefold.trainer.compression.feature_table import FeatureTable, feature_tables, rebuild
+from tablefold.trainer.compression.feature_table import feature_tables, rebuild
+from tablefold.trainer.compression.forget import without_rare
 from tablefold.trainer.config import TrainConfig
-from tablefold.trainer.embedding.row_map import RowMap
-from tablefold.trainer.embedding.vocabulary import Vocabulary
 from tablefold.trainer.methods.builder import LEARN_FROM
 from tablefold.trainer.methods.registry import rows_of_feature
 
@@ -53,30 +47,7 @@ def merged(full: Checkpoint, config: TrainConfig) -> Checkpoint:
         if len(vocabulary) <= config.full_below:
             tables.append(feature)
             continue
-        known = _without_rare(feature, vocabulary)
+        known = without_rare(feature, vocabulary, LEARN_FROM)
         rows = rows_of_feature(config, feature.name, vocabulary.distinct)
         tables.append(merge_rows(known, max(1, rows - 1), config.seed))
     return rebuild(full, tables, "lhf", f"row ratio {config.row_ratio:g}")
-
-
-def _without_rare(feature: FeatureTable, vocabulary: Vocabulary) -> FeatureTable:
-    """Ids that are too rare leave the dictionary; the row of unknown ids becomes the mean of theirs."""
-    often = vocabulary.counts >= LEARN_FROM
-    if often.all():
-        return feature
-    (row_map,) = feature.row_maps
-    kept, rare = (torch.from_numpy(row_map.rows[mask]) for mask in (often, ~often))
-    unknown = np.average(feature.rows[rare].numpy(), axis=0, weights=vocabulary.counts[~often])
-    return replace(
-        feature,
-        row_maps=(
-            RowMap(
-                keys=row_map.keys[often],
-                rows=np.arange(len(kept)),
-                hashed_first=len(kept),
-                hashed_rows=1,
-            ),
-        ),
-        rows=torch.cat([feature.rows[kept], torch.from_numpy(unknown.astype(np.float32))[None]]),
-        counts=torch.cat([feature.counts[kept], feature.counts[rare].sum()[None]]),
-    )

@@ -1,0 +1,1 @@
+"""Finds the smallest model that is good enough."""

@@ -1,0 +1,111 @@
+"""A recipe: everything that is done to make one small model. And the record of one that was tried."""
+
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict
+
+from tablefold.exporter.options import ExportOptions
+from tablefold.model_size import Parts
+from tablefold.study.shrink.interval import Interval
+from tablefold.trainer.config import TrainConfig
+
+__all__ = ["Recipe", "Tried"]
+
+
+class Recipe(BaseModel):
+    """How a model is trained, what is taken away without training, and how the rest is stored."""
+
+    model_config = ConfigDict(frozen=True)
+
+    config: TrainConfig
+    """What it is trained with. The full model's own means: no training."""
+    known_from: int = 1
+    """Ids seen less often are forgotten after training."""
+    merge: float = 1
+    """So many times fewer rows after training."""
+    rank: int | None = None
+    """So many values a row after training."""
+    options: ExportOptions = ExportOptions()
+
+    def but(self, **changes: Any) -> "Recipe":
+        """Return the recipe with other values of some fields."""
+        return self.model_copy(update=changes)
+
+    def trained_with(self, **changes: Any) -> "Recipe":
+        """Return the recipe with other settings of training."""
+        return self.but(config=self.config.model_copy(update=changes))
+
+    def stored_with(self, **changes: Any) -> "Recipe":
+        """Return the recipe with other options of the export."""
+        return self.but(options=self.options.model_copy(update=changes))
+
+    @property
+    def key(self) -> str:
+        """The same for the same model."""
+        return self.model_dump_json()
+
+    def described(self) -> dict[str, Any]:
+        """Return what makes the model, by name."""
+        config, options = self.config, self.options
+        made: dict[str, Any] = {"method": config.method, "dim": config.dim}
+        if config.method.startswith("lhf"):
+            made |= {"row_ratio": config.row_ratio, "warm_start": config.warm_start}
+        made |= {"known_from": config.known_from, "network": config.network, "top": list(config.top)}
+        made |= {
+            f"{name}_after_training": value
+            for name, value, nothing in [
+                ("known_from", self.known_from, 1), ("row_ratio", self.merge, 1), ("rank", self.rank, None),
+            ]
+            if value != nothing
+        }  # fmt: skip
+        return made | {
+            "row_type": options.row_type.value,
+            "network_type": options.network_type.value,
+            "lookup": options.lookup.value,
+        }
+
+    @property
+    def title(self) -> str:
+        """The same in a line."""
+        return ", ".join(
+            f"{name.replace('_', ' ')} {'-'.join(map(str, value)) if isinstance(value, list) else value}"
+            for name, value in self.described().items()
+            if value is not None and value is not True
+        )
+
+
+class Tried(BaseModel):
+    """A recipe that was tried, judged on validation examples against the full model."""
+
+    model_config = ConfigDict(frozen=True)
+
+    recipe: Recipe
+    parts: Parts = Parts()
+    auc: float | None = None
+    logloss: float = 0.0
+    auc_loss: Interval | None = None
+    """None where all labels are the same: then the logloss alone judges."""
+    logloss_increase: Interval = Interval(0.0, 0.0, 0.0)
+    failed: str | None = None
+    """Why there is no such model."""
+
+    def holds(self, limit: float) -> bool:
+        """Whether, at 95 %, neither AUC nor logloss is worse than the full model's by more than `limit`."""
+        if self.failed is not None or not self.logloss_increase.high <= limit:
+            return False
+        return self.auc_loss is None or self.auc_loss.high <= limit
+
+    def verdict(self, limit: float) -> str:
+        """Return in words why it holds or does not."""
+        if self.failed is not None:
+            return f"cannot be: {self.failed}"
+        if self.holds(limit):
+            return "holds"
+        loss = self.auc_loss
+        if loss is not None and not loss.high <= limit:
+            return f"may lose {loss.high:.4f} AUC at 95 % ({loss.value:+.4f} measured), more than {limit:g}"
+        increase = self.logloss_increase
+        return (
+            f"may raise the logloss by {increase.high:.4f} at 95 % ({increase.value:+.4f} measured), more "
+            f"than {limit:g}"
+        )

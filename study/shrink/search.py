@@ -1,0 +1,78 @@
+"""The search: down one axis after the other, for as long as something smaller holds and there is time.
+
+Each axis begins at the smallest model so far. A step that does not hold ends it; the axes are gone through
+again until none makes the model smaller.
+"""
+
+from collections.abc import Callable, Sequence
+
+from tablefold.study.shrink.axes import Axis
+from tablefold.study.shrink.budget import Budget, OutOfTime
+from tablefold.study.shrink.recipe import Recipe, Tried
+from tablefold.study.shrink.workshop import Workshop
+
+__all__ = ["Search"]
+
+OnTried = Callable[[Tried, Tried, float], None]
+"""Called with each model that was tried, the smallest one that holds by then, and what may be lost."""
+LOOSER = 2.0
+"""Where nothing is small enough, this many times more may be lost."""
+LOOSEST = 0.25
+
+
+class Search:
+    """Finds the smallest model; `tried` keeps everything that was looked at, in order."""
+
+    def __init__(self, workshop: Workshop, axes: Sequence[Axis], budget: Budget, on_tried: OnTried) -> None:
+        self._workshop, self._axes, self._budget, self._on_tried = workshop, axes, budget, on_tried
+        self.full = workshop.attempt(workshop.start)
+        self.tried: dict[str, Tried] = {self.full.recipe.key: self.full}
+        self.finished = False
+        """Whether the search came to its end before the time did."""
+
+    def smallest(self, limit: float) -> Tried:
+        """Return the smallest model found that loses at most `limit` at 95 %; the full one at the worst."""
+        best = self.full
+        try:
+            while (smaller := self._round(best, limit)) is not best:
+                best = smaller
+            self.finished = True
+        except OutOfTime:
+            holding = [tried for tried in self.tried.values() if tried.holds(limit)]
+            best = min([self.full, *holding], key=lambda tried: tried.parts.total)
+        return best
+
+    def best_within(self, most_bytes: int, limit: float) -> Tried | None:
+        """Return the model with the best validation logloss of those found within so many bytes.
+
+        What may be lost grows from `limit` on until there is one; None where there is not.
+        """
+        while not (fitting := self._fitting(most_bytes)) and limit < LOOSEST and self._budget.left:
+            self.smallest(limit)
+            limit *= LOOSER
+        return min(fitting or self._fitting(most_bytes), key=lambda tried: tried.logloss, default=None)
+
+    def _fitting(self, most_bytes: int) -> list[Tried]:
+        return [
+            tried for tried in self.tried.values() if tried.failed is None and tried.parts.total <= most_bytes
+        ]
+
+    def _round(self, best: Tried, limit: float) -> Tried:
+        for axis in self._axes:
+            for recipe in axis(best.recipe):
+                seen = recipe.key in self.tried
+                tried = self._attempt(recipe)
+                holds = tried.holds(limit)
+                if holds and tried.parts.total < best.parts.total:
+                    best = tried
+                if not seen:
+                    self._on_tried(tried, best, limit)
+                if not holds:
+                    break
+        return best
+
+    def _attempt(self, recipe: Recipe) -> Tried:
+        if self._workshop.known(recipe) is None and self._budget.left == 0:
+            raise OutOfTime
+        tried = self.tried[recipe.key] = self._workshop.attempt(recipe)
+        return tried

@@ -1,0 +1,107 @@
+"""The workshop: makes the model of a recipe, and judges it beside the full one on validation examples.
+
+Each recipe is tried once: `tried.jsonl` keeps the result, whatever ends the search.
+"""
+
+from pathlib import Path
+
+from tablefold.errors import TablefoldError, TrainingError
+from tablefold.exporter.options import DictionaryKind
+from tablefold.logs import Log
+from tablefold.metrics import auc, logloss
+from tablefold.study.results import JsonLines
+from tablefold.study.shrink.interval import auc_loss, logloss_increase
+from tablefold.study.shrink.recipe import Recipe, Tried
+from tablefold.study.training_runs import TrainingRuns
+from tablefold.study.weigh import ExportedOnce, Scales, Weighed
+from tablefold.trainer.checkpoint.checkpoint import Checkpoint
+from tablefold.trainer.compression.compress import cluster_rows, low_rank
+from tablefold.trainer.compression.forget import forget_rare
+
+__all__ = ["Workshop"]
+
+
+class Workshop:
+    """Makes and judges models. `full` is the one to compare with; without `runs` nothing is trained."""
+
+    def __init__(self, full: Checkpoint, examples: Log, runs: TrainingRuns | None, folder: Path) -> None:
+        self.full, self._examples, self._runs = full, examples, runs
+        self._full_probability = full.model.predict(examples)
+        self._records = JsonLines(folder / "tried.jsonl", Tried)
+        self._of = {tried.recipe.key: tried for tried in self._records.records}
+        self._export = ExportedOnce()
+        self._made: tuple[str, Checkpoint] | None = None
+        self._scales: tuple[str, DictionaryKind, Scales] | None = None
+
+    def known(self, recipe: Recipe) -> Tried | None:
+        """Return what is known of a recipe; None where it was not tried."""
+        return self._of.get(recipe.key)
+
+    def attempt(self, recipe: Recipe) -> Tried:
+        """Try a recipe, or return what is known of it. Raises OutOfTime where a training run was ended."""
+        if (known := self.known(recipe)) is None:
+            known = self._of[recipe.key] = self._judge(recipe)
+            self._records.add(known)
+        return known
+
+    def make(self, recipe: Recipe) -> Checkpoint:
+        """Return the trained model of a recipe, with nothing stored in fewer bits yet.
+
+        Raises TablefoldError where there is none.
+        """
+        key = recipe.but(options=self._plain).key
+        if self._made is None or self._made[0] != key:
+            self._made = (key, self._make(recipe))
+        return self._made[1]
+
+    def weigh(self, recipe: Recipe) -> Weighed:
+        """Return the model of a recipe as its bundle would hold it."""
+        lookup, key = recipe.options.lookup, recipe.but(options=self._plain).key
+        if self._scales is None or self._scales[:2] != (key, lookup):
+            self._scales = (key, lookup, Scales(self.make(recipe), lookup, self._export))
+        row_types = recipe.options.row_types(self.full.description.feature_schema)
+        return self._scales[2].weigh(row_types, recipe.options.network_type)
+
+    @property
+    def start(self) -> Recipe:
+        """The recipe of the full model as it is."""
+        return Recipe(config=self.full.description.config)
+
+    @property
+    def _plain(self) -> object:
+        return Recipe.model_fields["options"].default
+
+    def _judge(self, recipe: Recipe) -> Tried:
+        labels = self._examples.labels
+        try:
+            weighed = self.weigh(recipe)
+            probability = weighed.predict(self._examples)
+            return Tried(
+                recipe=recipe,
+                parts=weighed.parts,
+                auc=auc(labels, probability),
+                logloss=logloss(labels, probability),
+                auc_loss=auc_loss(labels, self._full_probability, probability),
+                logloss_increase=logloss_increase(labels, self._full_probability, probability),
+            )
+        except (TablefoldError, ValueError) as error:
+            return Tried(recipe=recipe, failed=str(error))
+
+    def _make(self, recipe: Recipe) -> Checkpoint:
+        model = self._trained(recipe)
+        if recipe.known_from > 1:
+            model = forget_rare(model, recipe.known_from)
+        if recipe.rank is not None:
+            model = low_rank(model, recipe.rank)
+        if recipe.merge > 1:
+            model = cluster_rows(model, recipe.merge)
+        return model
+
+    def _trained(self, recipe: Recipe) -> Checkpoint:
+        if recipe.config == self.full.description.config:
+            return self.full
+        assert self._runs is not None  # without runs no axis changes what is trained
+        run = self._runs.run(recipe.config, recipe.title)
+        if run.failed is not None:
+            raise TrainingError(run.failed)
+        return self._runs.checkpoint(recipe.config)

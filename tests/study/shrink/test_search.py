@@ -1,0 +1,116 @@
+"""The search: down every axis while it holds, nothing tried twice, the best that fits."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tablefold.errors import TablefoldError
+from tablefold.model_size import Parts
+from tablefold.study.results import JsonLines
+from tablefold.study.shrink.budget import Budget
+from tablefold.study.shrink.goal import Goal
+from tablefold.study.shrink.interval import Interval
+from tablefold.study.shrink.recipe import Recipe, Tried
+from tablefold.study.shrink.search import Search
+from tablefold.trainer.config import TrainConfig
+
+
+class Workshop:
+    """Judges without models: bytes and loss follow from the width and from the ids that are known."""
+
+    start = Recipe(config=TrainConfig(dim=16))
+
+    def __init__(self, most: int = 1000) -> None:
+        self._of: dict[str, Tried] = {}
+        self.most = most
+        self.judged: list[Recipe] = []
+
+    def known(self, recipe: Recipe) -> Tried | None:
+        return self._of.get(recipe.key)
+
+    def attempt(self, recipe: Recipe) -> Tried:
+        if recipe.key not in self._of:
+            self.judged.append(recipe)
+            lost = (16 - recipe.config.dim) * 1e-4 + (recipe.known_from - 1) * 1e-4
+            failed = "no such width" if recipe.config.dim == 1 else None
+            self._of[recipe.key] = Tried(
+                recipe=recipe,
+                parts=Parts(tables=100 * recipe.config.dim // recipe.known_from, network=50),
+                logloss=0.5 + lost,
+                auc_loss=Interval(lost, lost - 1e-5, lost + 1e-5),
+                failed=failed,
+            )
+        return self._of[recipe.key]
+
+
+def narrower(recipe: Recipe) -> Iterator[Recipe]:
+    dim = recipe.config.dim
+    while dim > 1:
+        dim //= 2
+        yield recipe.trained_with(dim=dim)
+
+
+def fewer_ids(recipe: Recipe) -> Iterator[Recipe]:
+    yield from (recipe.but(known_from=count) for count in (2, 3, 5) if count > recipe.known_from)
+
+
+def search(workshop: Workshop, minutes: float = 60) -> Search:
+    axes, shown = (narrower, fewer_ids), []
+    return Search(workshop, axes, Budget(minutes), lambda *tried: shown.append(tried))  # type: ignore[arg-type]
+
+
+def test_it_goes_down_every_axis_while_that_holds() -> None:
+    workshop = Workshop()
+    found = search(workshop)
+    best = found.smallest(0.00105)
+    assert (best.recipe.config.dim, best.recipe.known_from) == (8, 3)
+    assert found.finished
+    # What does not hold ends an axis: width 2 and ids seen five times were not looked at from there.
+    assert len(workshop.judged) == len(found.tried) == len({recipe.key for recipe in workshop.judged})
+    assert not any(recipe.config.dim < 4 for recipe in workshop.judged)
+
+
+def test_with_no_loss_allowed_the_full_model_stays() -> None:
+    found = search(Workshop())
+    assert found.smallest(0) is found.full
+
+
+def test_without_time_it_gives_the_best_that_is_known() -> None:
+    workshop = Workshop()
+    assert search(workshop).smallest(0.00105).recipe.known_from == 3
+    judged = len(workshop.judged)
+    again = search(workshop, minutes=1e-9)  # everything is known, so that no time is needed
+    assert again.smallest(0.00105).recipe.known_from == 3
+    assert len(workshop.judged) == judged
+    none = search(Workshop(), minutes=1e-9)
+    assert none.smallest(0.00105) is none.full
+    assert not none.finished
+
+
+def test_within_bytes_it_takes_the_best_that_fits() -> None:
+    found = search(Workshop())
+    best = Goal.of(None, "900").choose(found)
+    assert best.parts.total <= 900
+    fitting = [tried for tried in found.tried.values() if tried.parts.total <= 900 and not tried.failed]
+    assert best.logloss == min(tried.logloss for tried in fitting)
+    with pytest.raises(TablefoldError, match="no model within 40 bytes was found; the smallest takes"):
+        Goal.of(None, "40").choose(search(Workshop()))
+
+
+def test_a_record_says_why_it_was_dropped_and_survives_its_file(tmp_path: Path) -> None:
+    tried = Workshop().attempt(Workshop.start.trained_with(dim=4))
+    assert tried.verdict(0.001) == "may lose 0.0012 AUC at 95 % (+0.0012 measured), more than 0.001"
+    assert tried.verdict(0.01) == "holds"
+    assert Workshop().attempt(Workshop.start.trained_with(dim=1)).verdict(1) == "cannot be: no such width"
+    records = JsonLines(tmp_path / "tried.jsonl", Tried)
+    records.add(tried)
+    (again,) = JsonLines(tmp_path / "tried.jsonl", Tried).records
+    assert again == tried
+    assert again.recipe.key == tried.recipe.key
+
+
+def test_a_logloss_that_may_rise_does_not_hold_either() -> None:
+    rises = Tried(recipe=Workshop.start, auc_loss=Interval(0, 0, 0), logloss_increase=Interval(0, 0, 0.002))
+    assert not rises.holds(0.001)
+    assert rises.verdict(0.001).startswith("may raise the logloss by 0.0020")
