@@ -38,7 +38,7 @@ def tablefold(*arguments: object) -> str:
     return printed.getvalue()
 
 
-def refused_by_serve(repository: Path) -> str:
+def refused_by_serve(repository: Path | str) -> str:
     command = [sys.executable, "-m", "tablefold", "serve", "--repository", str(repository)]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode == 2, done.stderr
