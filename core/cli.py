@@ -196,9 +196,9 @@ def main() -> None:
     except UnicodeEncodeError as error:
         _fail(f"{error.object[:100]!a} is not UTF-8: it cannot be sent, nor be a name", code=2)
     except OSError as error:
-        if error.filename is None:
-            raise
-        _fail(f"{error.filename}: {error.strerror}", code=1)
+        _fail(f"{error.filename}: {error.strerror}" if error.filename is not None else str(error), code=1)
+    except MemoryError as error:
+        _fail(f"there is not enough memory ({error})", code=1)
     except ModuleNotFoundError as error:
         if error.name is None or error.name.split(".")[0] == "tablefold":
             raise

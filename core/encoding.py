@@ -15,6 +15,9 @@ import xxhash
 from tablefold.printable import shown
 from tablefold.schema import MISSING, Encoding
 
+MOST_DIGITS = 1000
+"""Of a number that Python parses; zeros before it among them."""
+
 
 def hash_string(value: str) -> int:
     """Return XXH64 of the UTF-8 bytes as a signed 64-bit number, never `MISSING`."""
@@ -27,7 +30,7 @@ def parse_int(value: str) -> int:
     """Parse a decimal number. Raises ValueError if it does not fit into 64 bits."""
     if not re.fullmatch(r"[+-]?[0-9]+", value, re.ASCII):
         raise ValueError(f"{shown(value)} is not a whole number")
-    number = int(value)
+    number = int(value) if len(value) <= MOST_DIGITS else 1 << 63
     if not MISSING < number < 1 << 63:
         raise ValueError(f"{shown(value)} does not fit into a signed 64-bit id")
     return number

@@ -4,7 +4,8 @@ from typing import Annotated
 
 from pydantic import BaseModel, ConfigDict, Field
 
-Bytes = Annotated[int, Field(ge=0)]
+Bytes = Annotated[int, Field(ge=0, lt=1 << 60)]
+"""More has no disk, and the sum of the parts fits into the 64 bits that it has on the wire."""
 
 
 class Parts(BaseModel):

@@ -1,6 +1,7 @@
 """Where a file is: on this machine, or at a URL."""
 
 import os
+from collections.abc import Hashable
 from pathlib import Path
 
 from tablefold.errors import UsageError
@@ -25,9 +26,15 @@ def local_path(text: str) -> Path:
     return place
 
 
-def without_links(place: Place) -> Place:
-    """Return the place that links lead to."""
-    return place if isinstance(place, RemotePath) else Path(os.path.realpath(place))
+def identity(place: Place) -> Hashable:
+    """Return what is the same for all names of a file, links of both kinds among them."""
+    if isinstance(place, RemotePath):
+        return place
+    try:
+        status = place.stat()
+    except OSError:  # reading it says why
+        return os.path.realpath(place)
+    return status.st_dev, status.st_ino
 
 
 def stamp(place: Place) -> Stamp:

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 import tablefold
+from tablefold import cli
 from tablefold.console import PlainFormatter, print_error
 
 WITHOUT = "import sys; sys.modules |= dict.fromkeys({without!r}); sys.argv[1:] = {arguments!r}\n"
@@ -71,6 +72,28 @@ def test_a_line_of_the_log_is_shown_and_not_obeyed() -> None:
 def test_wrong_usage_is_exit_code_2() -> None:
     for arguments in (["bogus"], ["train"], ["train", "--dim", "0"]):
         assert run(*arguments).returncode == 2
+
+
+@pytest.mark.parametrize(
+    ("error", "says"),
+    [
+        (
+            MemoryError("Unable to allocate 9 PiB"),
+            "error: there is not enough memory (Unable to allocate 9 PiB)",
+        ),
+        (OSError(28, "No space left on device"), "error: [Errno 28] No space left on device"),
+    ],
+)
+def test_what_a_machine_lacks_is_one_line(
+    error: Exception, says: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def app() -> None:
+        raise error
+
+    monkeypatch.setattr(cli, "app", app)
+    with pytest.raises(SystemExit) as ended:
+        cli.main()
+    assert (ended.value.code, capsys.readouterr().err.strip()) == (1, says)
 
 
 def test_the_version_is_that_of_the_package() -> None:

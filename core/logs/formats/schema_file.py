@@ -29,7 +29,7 @@ pooling = "mean"           # or "sum"
 """
 
 import logging
-from collections.abc import Iterable, Mapping
+from collections.abc import Hashable, Iterable, Mapping
 from typing import Annotated, Any, Literal, Self
 
 from pydantic import (
@@ -43,7 +43,7 @@ from pydantic import (
 )
 
 from tablefold.errors import SchemaError
-from tablefold.files.place import Place, place_of, without_links
+from tablefold.files.place import Place, place_of, identity
 from tablefold.files.toml_file import read_toml
 from tablefold.logs.formats.schema_errors import Keys, explain
 from tablefold.logs.source import Source, Table
@@ -107,6 +107,12 @@ class SchemaFile(BaseModel):
     files: Files
     time: Name | None = None
 
+    @model_validator(mode="after")
+    def _time_is_no_label(self) -> Self:
+        if self.time == self.feature_schema.label:
+            raise ValueError("`time` names the label: that would split the log by its labels")
+        return self
+
 
 OUTSIDE_SCHEMA = tuple(key for key in SchemaFile.model_fields if key != "feature_schema")
 KEYS: Keys = {
@@ -159,22 +165,23 @@ def _require_distinct(schema: Place, tables: Iterable[tuple[str, Table]]) -> Non
 
     Validation and test examples may be the same; a warning says what the test is worth then.
     """
-    key_of: dict[Place, str] = {}
+    key_of: dict[Hashable, str] = {}
     for key, table in tables:
-        for file in map(without_links, table.files):
+        for path in table.files:
+            file = identity(path)
             before = key_of.setdefault(file, "")
             if before == key:
                 raise SchemaError(
-                    f"{schema}: [files]: `{key}` names {file} twice: that counts its rows twice"
+                    f"{schema}: [files]: `{key}` names {path} twice: that counts its rows twice"
                 )
             if before == "train":
                 raise SchemaError(
-                    f"{schema}: [files]: `train` and `{key}` name the same file, {file}: the model would be "
+                    f"{schema}: [files]: `train` and `{key}` name the same file, {path}: the model would be "
                     "judged by the rows it was trained on"
                 )
             if before:
                 logger.warning(
                     "validation and test are the same rows, of %s: the test says nothing that the choice of "
-                    "the best epoch did not see", file,
+                    "the best epoch did not see", path,
                 )  # fmt: skip
             key_of[file] = before or key

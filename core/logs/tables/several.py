@@ -1,5 +1,6 @@
 """Several files as one table: a list of paths, or a folder of parts as Spark writes it."""
 
+import re
 from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass
 
@@ -36,11 +37,20 @@ def open_paths(paths: Sequence[Place], open_file: Callable[[Place], Table]) -> T
     return tables[0] if len(tables) == 1 else SeveralTables(tables=tables)
 
 
+def _with_numbers(path: Place) -> list[tuple[bool, int, str]]:
+    """Return what sorts names by the numbers in them, of any length."""
+    pieces = re.split(r"([0-9]{1,1000})", path.name)
+    return [(i % 2 == 1, int(piece) if i % 2 else 0, piece) for i, piece in enumerate(pieces)]
+
+
 def _parts(folder: Place) -> list[Place]:
-    """Return the files of a folder by name, without hidden ones, marks such as `_SUCCESS` and empty parts."""
+    """Return the files of a folder by name, without hidden ones, marks such as `_SUCCESS` and empty parts.
+
+    part-9 stands before part-10.
+    """
     inside: list[Place] = list(folder.iterdir())
     found = [path for path in inside if path.name[0] not in "._" and path.suffix != ".crc"]
-    found.sort(key=lambda path: path.name)
+    found.sort(key=_with_numbers)
     for path in found:
         if path.is_dir():
             raise LogError(f"the folder holds another folder, {path.name}", file=str(folder))

@@ -160,6 +160,14 @@ def test_a_part_of_another_kind_is_named(tmp_path: Path) -> None:
         users(tmp_path, "log.csv")
 
 
+def test_parts_are_read_in_the_order_of_their_numbers(tmp_path: Path) -> None:
+    folder = spark(tmp_path / "log.csv")
+    for number in (10, 9, 0, 100):
+        (folder / f"part-{number}").write_text(text(number, 3))
+    first = [0, 9, 10, 100]
+    assert users(tmp_path, "log.csv") == [start + row for start in first for row in range(3)]
+
+
 def test_several_files_are_one_log(tmp_path: Path) -> None:
     (tmp_path / "a.csv").write_text(text(0, 9))
     (tmp_path / "b.csv").write_text("user,click\n9,1\n10,0\n")
@@ -191,9 +199,10 @@ USER = '[[categorical]]\nname = "user"\nencoding = "int"\n'
     ("files", "says"),
     [
         ('path = ["a.csv", "b.csv", "sub/../a.csv"]', "`path` names .*a.csv twice: that counts its rows twice"),
-        ('path = ["a.csv", "link.csv"]', "`path` names .*a.csv twice"),
-        ('path = ["a.csv", "folder"]', "`path` names .*a.csv twice"),
-        ('train = "a.csv"\ntest = "link.csv"', "`train` and `test` name the same file, .*a.csv: the model would"),
+        ('path = ["a.csv", "link.csv"]', "`path` names .*link.csv twice"),
+        ('path = ["a.csv", "hard.csv"]', "`path` names .*hard.csv twice"),
+        ('path = ["a.csv", "folder"]', "`path` names .*part-0.csv twice"),
+        ('train = "a.csv"\ntest = "link.csv"', "`train` and `test` name the same file, .*link.csv: the model would"),
         ('train = ["b.csv", "a.csv"]\nvalidation = "folder"', "`train` and `validation` name the same file"),
     ],
 )  # fmt: skip
@@ -219,6 +228,7 @@ def write_three_names(folder: Path) -> None:
     for name in ("a.csv", "b.csv"):
         (folder / name).write_text("click,user\n" + "".join(f"{i % 2},{i}\n" for i in range(12)))
     (folder / "link.csv").symlink_to("a.csv")
+    (folder / "hard.csv").hardlink_to(folder / "a.csv")
     for name in ("sub", "folder"):
         (folder / name).mkdir()
     (folder / "folder" / "part-0.csv").symlink_to("../a.csv")

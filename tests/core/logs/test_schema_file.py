@@ -57,6 +57,7 @@ TAGS = "[[categorical]], feature 'tags': "
         ("slots = 4", f'{"k" * 300} = 4', TAGS + f"unknown key `{'k' * 50} ... {'k' * 50}`; the keys here are"),
         ("slots = 4", '"\\u001b[2J" = 4', TAGS + "unknown key `\\x1b[2J`; the keys here are"),
         ('name = "shop"', 'name = "shop"\nfeature_schema = 1', "unknown key `feature_schema`; "),
+        ("[files]", 'time = "click"\n[files]', "`time` names the label: that would split the log by its labels"),
         ("[files]", 'time = "a\\nb"\n[files]', "`time` is 'a\\nb'; give the name of a column, a text of 1 to 200"),
         ('"click"', f'"{"c" * 201}"', f"`label` is '{'c' * 49} ... {'c' * 49}'; give the name of a column, a text of 1 to 200"),
         ('name = "tags"\n', "", "[[categorical]], feature number 2: `name` is missing"),
@@ -149,6 +150,9 @@ def test_features_and_files_that_are_missing(tmp_path: Path) -> None:
         read_schema(tmp_path)
     path.write_text("a = " + "[" * 100_000)
     with pytest.raises(SchemaError, match="not TOML that can be read: it is nested too deep"):
+        read_schema(path)
+    path.write_text("a = [{b = 0x" + "f" * 5000 + "}]")
+    with pytest.raises(SchemaError, match="holds a number of more than 128 bits"):
         read_schema(path)
     os.mkfifo(tmp_path / "pipe.toml")
     with pytest.raises(SchemaError, match="not a regular file"):
