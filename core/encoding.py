@@ -15,8 +15,8 @@ import xxhash
 from tablefold.printable import shown
 from tablefold.schema import MISSING, Encoding
 
-MOST_DIGITS = 1000
-"""Of a number that Python parses; zeros before it among them."""
+MOST_DIGITS = 20
+"""A number of so many is none of 64 bits; Python parses no number of thousands."""
 
 
 def hash_string(value: str) -> int:
@@ -30,7 +30,8 @@ def parse_int(value: str) -> int:
     """Parse a decimal number. Raises ValueError if it does not fit into 64 bits."""
     if not re.fullmatch(r"[+-]?[0-9]+", value, re.ASCII):
         raise ValueError(f"{shown(value)} is not a whole number")
-    number = int(value) if len(value) <= MOST_DIGITS else 1 << 63
+    digits = value.lstrip("+-").lstrip("0") or "0"
+    number = int(value[: value.startswith("-")] + digits[:MOST_DIGITS])
     if not MISSING < number < 1 << 63:
         raise ValueError(f"{shown(value)} does not fit into a signed 64-bit id")
     return number

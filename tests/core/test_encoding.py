@@ -17,7 +17,7 @@ from tablefold.schema import MISSING, CategoricalFeature, Encoding, FeatureSchem
 RAW = {
     Encoding.INT: st.one_of(
         st.integers(MISSING + 1, 2**63 - 1).map(str),
-        st.sampled_from(["+5", "-0", "007", " 5", "5.0", "1_0", "x"]),
+        st.sampled_from(["+5", "-0", "007", "-" + "0" * 5000 + "7", "9" * 5000, " 5", "5.0", "1_0", "x"]),
     ),
     Encoding.HEX32: st.one_of(
         st.text("0123456789abcdefABCDEF", min_size=1, max_size=9),

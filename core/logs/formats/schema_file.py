@@ -43,7 +43,7 @@ from pydantic import (
 )
 
 from tablefold.errors import SchemaError
-from tablefold.files.place import Place, place_of, identity
+from tablefold.files.place import Place, identity, place_of
 from tablefold.files.toml_file import read_toml
 from tablefold.logs.formats.schema_errors import Keys, explain
 from tablefold.logs.source import Source, Table

@@ -82,6 +82,9 @@ BAD = {
     "a sparse manifest": (lambda folder: os.truncate(folder / MANIFEST, 1 << 40), [MANIFEST, "larger than"]),
     "a manifest that is a list": (lambda folder: (folder / MANIFEST).write_text("[]"), ["damaged"]),
     "a tolerance that lets anything pass": (lambda folder: rewrite(folder, tolerance=0.9), ["tolerance"]),
+    "bytes beyond 64 bits": (
+        lambda folder: rewrite(folder, footprint={"parts": {}, "baseline_fp32": 1 << 64}), ["footprint"],
+    ),
     "a version beyond 64 bits": (lambda folder: rewrite(folder, version=1 << 70), ["version"]),
     "an output that is a sequence": (graph(graphs.sequence()), ["probability", "seq"]),
     "a float64 output": (graph(graphs.cast(TensorProto.DOUBLE)), ["probability", "tensor(double)"]),
