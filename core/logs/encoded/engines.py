@@ -11,8 +11,9 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from multiprocessing.connection import Connection
+from multiprocessing.resource_tracker import ensure_running
 from queue import SimpleQueue
-from threading import Event
+from threading import Event, Lock
 from typing import Any, NamedTuple, Protocol, TypeVar
 
 from tablefold.errors import TablefoldError, UsageError
@@ -73,11 +74,14 @@ class Processes:
             return
         free: SimpleQueue[_Worker] = SimpleQueue()
         workers: list[_Worker] = []
-        stopping = Event()
+        changing, stopping = Lock(), Event()
 
-        def start() -> None:
-            workers.append(worker := _Worker())
-            free.put(worker)
+        def start() -> bool:
+            with changing:
+                if not stopping.is_set():
+                    workers.append(worker := _Worker())
+                    free.put(worker)
+                return not stopping.is_set()
 
         def run_one(given: tuple[Any, ...]) -> _Outcome:
             for _ in range(TRIES):
@@ -86,25 +90,28 @@ class Processes:
                     found = worker.run(task, given)
                 except (EOFError, ConnectionError):
                     worker.kill()
-                    if stopping.is_set():
+                    if not start():
                         raise
-                    start()
                 else:
                     free.put(worker)
                     return found
             raise TablefoldError(f"a worker died {TRIES} times at the same task: is its memory enough?")
 
         count = min(self._workers, len(arguments))
-        for _ in range(count):
-            start()
         threads = ThreadPoolExecutor(count)
         try:
+            for _ in range(count):
+                start()
             yield from map(_result, threads.map(run_one, arguments))
         finally:
-            stopping.set()
             threads.shutdown(wait=False, cancel_futures=True)
+            with changing:
+                stopping.set()
+                for worker in workers:
+                    worker.kill()
+            threads.shutdown()
             for worker in workers:
-                worker.kill()
+                worker.close()  # no thread reads of it any more
 
 
 class OnRay:
@@ -187,7 +194,8 @@ class _Worker:
         context = multiprocessing.get_context("spawn")
         self._pipe, theirs = context.Pipe()
         self._process = context.Process(target=_work, args=(theirs,), daemon=True)
-        self._process.start()
+        with _interrupts_held():
+            self._process.start()
         theirs.close()
 
     def run(self, task: Task[Result], given: tuple[Any, ...]) -> _Outcome:
@@ -197,14 +205,27 @@ class _Worker:
         return found
 
     def kill(self) -> None:
-        """End the process at once."""
+        """End the process at once; who waits for its answer gets an EOFError."""
         self._process.kill()
+
+    def close(self) -> None:
+        """Give up what is held of a killed process."""
         self._process.join()
         self._pipe.close()
 
 
+@contextmanager
+def _interrupts_held() -> Iterator[None]:
+    """Hold Ctrl-C back, for good in what is started: it is for the process that starts, which kills it."""
+    ensure_running()  # it lets interrupts through at the first start
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
 def _work(pipe: Connection) -> None:
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the process that started this one
     with suppress(EOFError, ConnectionError):
         while True:
             pipe.send(outcome(*pipe.recv()))

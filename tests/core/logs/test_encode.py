@@ -1,12 +1,16 @@
 """A log is encoded by any engine into the same bytes, though a worker is killed in the middle of a file."""
 
+import multiprocessing
 import os
 import re
+import signal
 import subprocess
 import sys
+import time
 from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
+from threading import Timer
 
 import numpy as np
 import polars as pl
@@ -105,6 +109,17 @@ def test_a_fault_is_the_first_one_of_the_log_whichever_worker_finds_it(spec: str
 def test_a_task_that_kills_every_worker_is_given_up() -> None:
     with pytest.raises(TablefoldError, match="a worker died 4 times at the same task"):
         list(Processes(1).run(os._exit, [(1,)]))
+
+
+def test_ctrl_c_ends_workers_at_once_and_is_not_theirs() -> None:
+    (blocked,) = Processes(1).run(signal.pthread_sigmask, [(signal.SIG_BLOCK, ())])
+    assert signal.SIGINT in blocked
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)  # nohup has it ignored
+    Timer(0.5, os.kill, (os.getpid(), signal.SIGINT)).start()
+    with pytest.raises(KeyboardInterrupt):
+        list(Processes(2).run(time.sleep, [(600,), (600,)]))
+    signal.signal(signal.SIGINT, before)
+    assert not multiprocessing.active_children()
 
 
 @pytest.mark.parametrize(
