@@ -199,6 +199,10 @@ def main() -> None:
         _fail(f"{error.filename}: {error.strerror}" if error.filename is not None else str(error), code=1)
     except MemoryError as error:
         _fail(f"there is not enough memory ({error})", code=1)
+    except RuntimeError as error:
+        if "can't allocate memory" not in str(error):  # torch has no class of its own for it
+            raise
+        _fail(f"there is not enough memory ({error})", code=1)
     except ModuleNotFoundError as error:
         if error.name is None or error.name.split(".")[0] == "tablefold":
             raise

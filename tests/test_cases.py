@@ -93,6 +93,10 @@ ELSEWHERE = {
         "tests/server/wire/test_triton.py",
         ["test_tritonclient_and_our_modules_live_in_one_process_in_any_order"],
     ),
+    "client keepalive of 10 s on an idle stream": (
+        "tests/server/wire/test_rotation.py",
+        ["test_a_client_may_ask_every_second_whether_the_server_is_there"],
+    ),
     "SIGTERM while the first model loads; a silent connection while draining": (
         "tests/server/processes/test_signals.py",
         [
@@ -101,6 +105,14 @@ ELSEWHERE = {
         ],
     ),
 }
+
+MARKS = (
+    "quotes.toml", "inch.toml", "linebreak.toml", "one_feature.toml", "fractions.toml", "list_ids",
+    "cut.toml", "brackets.toml", "two_b.toml", "pairs.toml", "--seed -1", "`export` commands at once",
+    "20240611120000", "serving.toml", "float64, float16", "loadtest --rows 70000", "shared_memory_region",
+    "keepalive", "config.pbtxt", "tritonclient", "SIGTERM", "silent TCP connection",
+)  # fmt: skip
+"""A word of each row of the README, in its order: what is tried here or ELSEWHERE."""
 
 
 @pytest.fixture(scope="module")
@@ -158,3 +170,12 @@ def test_rows_that_are_tested_elsewhere_are(row: str, capsys: pytest.CaptureFixt
     with capsys.disabled():
         print(f"\n{row}: {file}: {', '.join(names)}")
     assert not set(names) - found
+
+
+def test_every_row_of_the_readme_is_tried() -> None:
+    readme = MAKE.with_name("README.md")
+    if not readme.is_file():
+        pytest.skip(f"the rows stand in {readme}, which is not there")
+    rows = [line for line in readme.read_text().splitlines() if line.startswith("| ")][1:]
+    for row, mark in zip(rows, MARKS, strict=True):
+        assert mark in row.split(" | ")[0]

@@ -81,6 +81,10 @@ def test_wrong_usage_is_exit_code_2() -> None:
             MemoryError("Unable to allocate 9 PiB"),
             "error: there is not enough memory (Unable to allocate 9 PiB)",
         ),
+        (
+            RuntimeError("can't allocate memory: 9"),
+            "error: there is not enough memory (can't allocate memory: 9)",
+        ),
         (OSError(28, "No space left on device"), "error: [Errno 28] No space left on device"),
     ],
 )

@@ -53,6 +53,8 @@ def require_free(folder: Path) -> None:
         is_checkpoint = (folder / DESCRIPTION).is_file()
     except OSError as error:
         raise UsageError(f"--out {folder} cannot be used: {error.strerror}") from error
+    if folder.is_symlink() and not folder.exists():
+        raise UsageError(f"{folder} is a link that leads nowhere; give another --out, or remove it")
     if occupied and not is_checkpoint:
         raise UsageError(f"{folder} exists and is not a checkpoint; give another --out, or remove it")
 

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from functools import partial
+from inspect import signature
 
 import torch
 from torch import nn
@@ -36,6 +37,15 @@ def import_factory(name: str) -> NetworkFactory | None:
     factory = import_object("--network", name, OURS)
     if not callable(factory):
         raise UsageError(f"--network {name} is {type(factory).__name__}, and must be a class or a function")
+    try:
+        signature(factory).bind(13, 26, 16)
+    except TypeError as error:
+        raise UsageError(
+            f"--network {name} is called with three numbers, those of dense values, of features and of "
+            f"values of a vector, and does not take them: {error}"
+        ) from None
+    except ValueError:  # C code that does not say what it takes
+        pass
     return factory
 
 

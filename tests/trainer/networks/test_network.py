@@ -114,6 +114,7 @@ def test_no_code_is_imported_for_what_a_checkpoint_says(shop: Path) -> None:
         ("shop_network:", "is not known"),
         ("no_such_network:Net", "No module named 'no_such_network'"),
         ("shop_network:Nett", "has no attribute 'Nett'"),
+        ("os:system", "--network os:system is called with three numbers, .* does not take them"),
     ],
 )
 def test_a_name_that_leads_nowhere_is_refused(shop: Path, name: str, says: str) -> None:

@@ -164,6 +164,9 @@ def test_nothing_but_an_older_checkpoint_is_ever_replaced(tmp_path: Path) -> Non
     with pytest.raises(UsageError, match="exists and is not a checkpoint; give another --out"):
         train(synthetic.SCHEMA, splits(500), SMALL, precious.parent)
     assert precious.read_text() == "years of work"
+    (tmp_path / "circle").symlink_to("circle")
+    with pytest.raises(UsageError, match="circle is a link that leads nowhere; give another --out"):
+        train(synthetic.SCHEMA, splits(500), SMALL, tmp_path / "circle")
     for _ in range(2):
         train(synthetic.SCHEMA, splits(500), SMALL, tmp_path / "m")
     assert [path.name for path in tmp_path.iterdir() if path.name.startswith(".")] == []
