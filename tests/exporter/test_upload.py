@@ -15,15 +15,14 @@ from tablefold.trainer.checkpoint.checkpoint import Checkpoint
 from tests.stores import Store, Wire
 
 Trained = Callable[..., tuple[Checkpoint, Path]]
-BUNDLE = Path(__file__).parents[1] / "formats/1/repository/dense/1"
+STORED = Path(__file__).parents[1] / "formats/1"
+BUNDLE, CHECKPOINT = STORED / "repository/dense/1", STORED / "checkpoints/dense"
+"""Their own export to a store is in tests/path/test_in_a_store.py."""
 FILES = {"config.pbtxt", f"1/{GRAPH}", f"1/{WEIGHTS}", f"1/{MANIFEST}"}
 
 
-def test_an_exported_version_is_in_the_store(
-    trained: Trained, store: Store, tmp_path: Path, refused: Callable[..., str]
-) -> None:
-    checkpoint, folder = trained("hash")
-    assert str(export(checkpoint, "s3://bucket/exported", "m")) == "s3://bucket/exported/m/1"
+def test_a_version_is_in_the_store(store: Store, tmp_path: Path, refused: Callable[..., str]) -> None:
+    assert str(upload(BUNDLE, RemotePath("s3://bucket/exported/m"), None)) == "s3://bucket/exported/m/1"
     assert store.names("exported/m") == FILES
     manifest = read_manifest("s3://bucket/exported/m/1")
     for name in manifest.files:
@@ -32,7 +31,7 @@ def test_an_exported_version_is_in_the_store(
     store.put(f"exported/m/2/{GRAPH}", b"an upload that never ended")
     assert str(upload(BUNDLE, RemotePath("s3://bucket/exported/m"), None)) == "s3://bucket/exported/m/3"
     assert read_manifest("s3://bucket/exported/m/3").version == 3
-    arguments = ["export", folder, "--repository", "s3://bucket/exported", "--name", "m"]
+    arguments = ["export", CHECKPOINT, "--repository", "s3://bucket/exported", "--name", "m"]
     assert "s3://bucket/exported/m/2 exists" in refused(*arguments, "--version=2")
     assert "web servers take no files" in refused("export", "x", "--repository", "http://h/r", "--name", "m")
 

@@ -1,5 +1,6 @@
 """A repository in a store is pulled whole, checked and served; whatever goes wrong, the old version stays."""
 
+import asyncio
 import json
 import os
 import signal
@@ -201,6 +202,7 @@ async def test_a_server_serves_a_repository_in_a_store(
         put(store, toy, tmp_path, "served", 2, (MANIFEST,))
         while not await answers(client, 2):
             assert await answers(client, 1) or await answers(client, 2)
+            await asyncio.sleep(0.05)
         wire.close()
         assert await answers(client, 2)
         mirrors_now = psutil.Process(client.server.process.pid).children()
