@@ -32,15 +32,26 @@ COMMANDS: dict[str, list[str]] = {
     "neighbours": ["checkpoint", "--feature", "shop", "--value", "x"],
     "study": ["study.toml", "--out", "s"],
     "shrink": ["missing", "--repository", "repository", "--name", "m"],
+    "encode": ["--data", "log.toml", "--cache", "m"],
     "export": ["checkpoint", "--repository", "repository", "--name", "m"],
     "serve": ["--repository", "missing", "--port", "0", "--http-port", "0"],
     "predict": ["--server", NOBODY, "--model", "m", "--data", "synthetic:100"],
     "loadtest": ["--server", NOBODY, "--model", "m", "--duration", "0.1", "--warmup", "0"],
     "footprint": ["--schema", "criteo"],
 }
-SLOW = ("train", "export")
+SLOW = ("train", "encode", "export")
 """What they take for right takes a training or an export: a fifth of the values, another fifth an option."""
 EVERY_VALUE = os.environ.get("TABLEFOLD_WALK") == "every"
+LOG = """
+name = "shop"
+label = "click"
+[files]
+format = "csv"
+path = "log.csv"
+[[categorical]]
+name = "user"
+encoding = "int"
+"""
 STUDY = """
 data = "synthetic:100"
 seeds = 0
@@ -57,6 +68,8 @@ def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     (working / "file").write_text("text\n")
     (working / "folder" / "file").write_text("text\n")
     (working / "study.toml").write_text(STUDY)
+    (working / "log.toml").write_text(LOG)
+    (working / "log.csv").write_text("click,user\n" + "0,1\n1,2\n" * 5)
     monkeypatch.chdir(working)
     level = logging.getLogger("tablefold").level
     yield working
