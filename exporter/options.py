@@ -63,7 +63,7 @@ class NetworkType(StrEnum):
 
 
 class DictionaryKind(StrEnum):
-    """How known ids are told from unknown ones."""
+    """How known ids are distinguished from unknown ones."""
 
     EXACT = "exact"
     COMPACT = "compact"

@@ -125,7 +125,7 @@ def verdict(summaries: Sequence[Summary]) -> str:
     return (
         f"Within {EQUAL_WITHIN_AUC} AUC of the best full fp32 table, the smallest is {best.title}: "
         f"{best.without_network:,} bytes without the network, {best.compression:.1f}x fewer than the bare "
-        f"fp32 table of the narrowest full model that is; AUC {best.auc.mean:.4f} over {seeds}."
+        f"fp32 table of the narrowest full model within it; AUC {best.auc.mean:.4f} over {seeds}."
     )
 
 

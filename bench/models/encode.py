@@ -102,9 +102,9 @@ def _watch(process: subprocess.Popen[str], peaks: list[int]) -> None:
     while process.poll() is None:
         sizes = []
         with suppress(psutil.Error):
-            for each in [parent, *parent.children(recursive=True)]:
+            for child in [parent, *parent.children(recursive=True)]:
                 with suppress(psutil.Error):
-                    sizes.append(each.memory_full_info().pss)
+                    sizes.append(child.memory_full_info().pss)
         peaks[:] = max(peaks[0], *sizes, 0), max(peaks[1], sum(sizes))
         time.sleep(0.1)
 

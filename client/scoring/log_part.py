@@ -1,4 +1,4 @@
-"""Which rows of a log are scored, and what they were to the model when it was trained."""
+"""Which rows of a log are scored, and in which part they were when the model was trained."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass

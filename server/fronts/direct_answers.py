@@ -29,7 +29,7 @@ def direct_answers(inference: InferenceService, health: Health) -> dict[str, Ans
 
 
 def status_now(health: Health, message: bytes) -> bytes:
-    """Return what a message of Health.Watch is told now. Raises InvalidRequest."""
+    """Return the present status as a reply to a message of Health.Watch. Raises InvalidRequest."""
     service: str = parse(health_pb2.HealthCheckRequest, message).service
     reply: bytes = health.current(service).SerializeToString()
     return reply

@@ -165,7 +165,7 @@ def is_about_a_fault(record: logging.LogRecord) -> bool:
 
 
 def channel_options(options: ServeOptions) -> list[tuple[str, int]]:
-    """Return what grpcio is told; what bounds what was measured (docs/concepts/fronts.md)."""
+    """Return the channel arguments of grpcio; docs/concepts/fronts.md says what each bounds."""
     pending = options.max_connections * options.max_connection_calls
     return [
         ("grpc.max_receive_message_length", options.max_message_bytes),

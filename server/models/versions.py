@@ -58,7 +58,7 @@ class ModelVersions:
         self._retiring: dict[Model, asyncio.Task[None]] = {}
         self._updating = asyncio.Lock()
         self._inputs: dict[int, tuple[tuple[str, str, int], ...]] = {}
-        """What each version that was ever served reads: who asked once may go on sending it."""
+        """The inputs of each version that was ever served. Clients may go on sending them."""
 
     @property
     def served(self) -> list[Model]:

@@ -80,8 +80,8 @@ def pieces_of(source: Source, table: Table) -> list[Piece]:
     """Return the files of a table that can be read by themselves, one after another."""
     tables = table.tables if isinstance(table, SeveralTables) else [table]
     return [
-        Piece(number=number, table=each, schema=source.schema, list_separator=source.list_separator)
-        for number, each in enumerate(tables)
+        Piece(number=number, table=part, schema=source.schema, list_separator=source.list_separator)
+        for number, part in enumerate(tables)
     ]
 
 
@@ -121,11 +121,11 @@ def encode(
             progress.add(piece_rows)
     warn_of_dropped(dropped)
     features = range(len(schema.categorical))
-    for _ in engine.run(merge, [(folder, schema, each, len(pieces)) for each in features], brief=True):
+    for _ in engine.run(merge, [(folder, schema, feature, len(pieces)) for feature in features], brief=True):
         pass
     regions = [region for _, region, _ in work]
     for _ in engine.run(
-        renumber, [(region, schema, each) for region in regions for each in features], brief=True
+        renumber, [(region, schema, feature) for region in regions for feature in features], brief=True
     ):
         pass
     shutil.rmtree(folder / SCRATCH)
@@ -230,7 +230,7 @@ def _read(path: Path, dtype: type[np.generic], first: int, count: int) -> np.nda
 
 
 class _Progress:
-    """Rows that are done, told by several threads."""
+    """Count the rows that are done, over several threads."""
 
     def __init__(self, on_rows: OnRows, of: int) -> None:
         self._on_rows, self._of, self._done, self._lock = on_rows, of, 0, Lock()

@@ -158,7 +158,7 @@ class OnSpark:
         """Yield results in order."""
         given = self._context.parallelize(list(arguments), len(arguments))
         try:
-            found = given.map(lambda each: outcome(task, each)).collect()
+            found = given.map(lambda call: outcome(task, call)).collect()
         except Exception as error:  # a class of Java's, where the JVM says it
             line = str(error).partition("\n")[0]
             raise TablefoldError(f"Spark could not run a task: {line}; its own log says more") from error
@@ -205,7 +205,7 @@ class _Worker:
         return found
 
     def kill(self) -> None:
-        """End the process at once; who waits for its answer gets an EOFError."""
+        """End the process at once. Whoever waits for its answer gets an EOFError."""
         self._process.kill()
 
     def close(self) -> None:
