@@ -103,15 +103,30 @@ def read_folder(path: Path, read: Callable[[Path], Result]) -> Result:
     never of some files of each. Whatever `read` raises is raised."""
     while True:
         folder = path if path.exists() or not _older(path).exists() else _older(path)
-        before = _identity(folder)
-        try:
-            result = read(folder)
-        except Exception:
-            if _identity(folder) == before:
-                raise
-        else:
-            if _identity(folder) == before:
-                return result
+        with _held_open(folder):
+            before = _identity(folder)
+            try:
+                result = read(folder)
+            except Exception:
+                if _identity(folder) == before:
+                    raise
+            else:
+                if _identity(folder) == before:
+                    return result
+
+
+@contextmanager
+def _held_open(folder: Path) -> Iterator[None]:
+    """Keep a folder's inode number from the next one: a removed folder has its number as long as it is open."""
+    try:
+        descriptor = os.open(folder, os.O_RDONLY)
+    except OSError:  # reading it says why
+        yield
+        return
+    try:
+        yield
+    finally:
+        os.close(descriptor)
 
 
 @contextmanager

@@ -167,3 +167,22 @@ def test_a_link_keeps_pointing_and_a_pipe_is_written_to(tmp_path: Path) -> None:
     write_text(tmp_path / "pipe", "through")
     reader.join()
     assert heard == ["through"]
+
+
+def test_a_new_folder_with_the_number_of_the_old_one_is_noticed(tmp_path: Path) -> None:
+    place, seen = tmp_path / "folder", []
+
+    def replace(text: str) -> int:
+        with create_folder(place, replace=True) as draft:
+            for part in PARTS:
+                (draft / part).write_text(text)
+        return place.stat().st_ino
+
+    def read(folder: Path) -> list[str]:
+        seen.append((folder / "a").read_text())
+        if len(seen) == 1:  # in the middle of reading, as often as it takes to get the number again
+            any(replace("new") == number for _ in range(20))
+        return [seen[-1], *((folder / part).read_text() for part in PARTS[1:])]
+
+    number = replace("old")
+    assert read_folder(place, read) == NEW
