@@ -20,18 +20,29 @@ def auc(label: np.ndarray, probability: np.ndarray) -> float | None:
     negatives = len(clicks) - positives
     if not positives or not negatives:
         return None
-    _, inverse, counts = np.unique(probability, return_inverse=True, return_counts=True)
-    mean_ranks = np.cumsum(counts) - (counts - 1) / 2
-    surplus = mean_ranks[inverse[clicks]].sum() - positives * (positives + 1) / 2
+    surplus = mean_ranks(probability)[clicks].sum() - positives * (positives + 1) / 2
     return float(surplus / (positives * negatives))
+
+
+def mean_ranks(values: np.ndarray) -> np.ndarray:
+    """Return float64 [B]: the rank of each value from 1 on; equal values share the mean of theirs."""
+    _, inverse, counts = np.unique(values, return_inverse=True, return_counts=True)
+    ranks: np.ndarray = (np.cumsum(counts) - (counts - 1) / 2)[inverse]
+    return ranks
 
 
 def logloss(label: np.ndarray, probability: np.ndarray) -> float:
     """Return the mean binary cross entropy in nats. Raises ValueError where a probability is NaN."""
+    return float(cross_entropies(label, probability).mean())
+
+
+def cross_entropies(label: np.ndarray, probability: np.ndarray) -> np.ndarray:
+    """Return float64 [B]: the binary cross entropy of each example in nats. Raises as `logloss` does."""
     require_numbers(probability)
     epsilon = np.finfo(np.float64).eps
     clipped = np.clip(probability.astype(np.float64), epsilon, 1 - epsilon)
-    return float(-np.log(np.where(label == 1, clipped, 1 - clipped)).mean())
+    entropies: np.ndarray = -np.log(np.where(label == 1, clipped, 1 - clipped))
+    return entropies
 
 
 def require_numbers(probability: np.ndarray) -> None:

@@ -4,7 +4,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from tablefold.metrics import require_numbers
+from tablefold.metrics import cross_entropies, mean_ranks, require_numbers
 
 NORMAL_95 = 1.959964
 UNKNOWN = 1e3
@@ -44,30 +44,15 @@ def auc_loss(label: np.ndarray, before: np.ndarray, after: np.ndarray) -> Interv
 
 def logloss_increase(label: np.ndarray, before: np.ndarray, after: np.ndarray) -> Interval:
     """Return the logloss of `after` minus that of `before`; one example leaves the interval open."""
-    increase = _losses(label, after) - _losses(label, before)
+    increase = cross_entropies(label, after) - cross_entropies(label, before)
     error = float(increase.std(ddof=1) / len(increase) ** 0.5) if len(increase) > 1 else UNKNOWN
     return Interval.of(float(increase.mean()), error)
-
-
-def _losses(label: np.ndarray, probability: np.ndarray) -> np.ndarray:
-    require_numbers(probability)
-    epsilon = np.finfo(np.float64).eps
-    clipped = np.clip(probability.astype(np.float64), epsilon, 1 - epsilon)
-    losses: np.ndarray = -np.log(np.where(label == 1, clipped, 1 - clipped))
-    return losses
 
 
 def _placements(clicks: np.ndarray, probability: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Return the share of other examples below each click, and of clicks above each other example."""
     require_numbers(probability)
-    ranks, positives = _ranks(probability), int(clicks.sum())
-    below = (ranks[clicks] - _ranks(probability[clicks])) / (len(clicks) - positives)
-    above = 1 - (ranks[~clicks] - _ranks(probability[~clicks])) / positives
+    ranks, positives = mean_ranks(probability), int(clicks.sum())
+    below = (ranks[clicks] - mean_ranks(probability[clicks])) / (len(clicks) - positives)
+    above = 1 - (ranks[~clicks] - mean_ranks(probability[~clicks])) / positives
     return below, above
-
-
-def _ranks(values: np.ndarray) -> np.ndarray:
-    """Return the rank of each value from 1 on; equal values share the mean of theirs."""
-    _, inverse, counts = np.unique(values, return_inverse=True, return_counts=True)
-    ranks: np.ndarray = (np.cumsum(counts) - (counts - 1) / 2)[inverse]
-    return ranks
