@@ -10,6 +10,7 @@ This module reads and checks the manifest and the digests of the files; it does 
 
 import hashlib
 import math
+import re
 from pathlib import Path
 from typing import Annotated, Any, Final, Literal, Self
 
@@ -35,8 +36,14 @@ TOLERANCE = 1e-5
 FORMAT: Final = 1
 """The newest format of a manifest that this Tablefold reads, and the one that it writes."""
 
+PLAIN_NAME = "[A-Za-z0-9_][A-Za-z0-9_.-]"
+MODEL_NAME = re.compile(PLAIN_NAME + "{0,127}")
+VERSION_NUMBER = re.compile(r"[1-9][0-9]*", re.ASCII)
+MAX_VERSION = (1 << 63) - 1
+"""The largest version that every protocol carries: Triton's repository has signed 64 bits."""
+
 RowType = Literal["fp32", "fp16", "int8", "int4"]
-FileName = Annotated[str, Field(pattern=r"^[A-Za-z0-9_][A-Za-z0-9_.-]*$", max_length=255)]
+FileName = Annotated[str, Field(pattern=f"^{PLAIN_NAME}*$", max_length=255)]
 """A plain name: no folder, nothing that climbs out of the bundle."""
 
 
@@ -107,8 +114,8 @@ class Manifest(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     format: Literal[1] = FORMAT
-    name: Annotated[str, Field(pattern=r"^[A-Za-z0-9_][A-Za-z0-9_.-]*$", max_length=128)]
-    version: Annotated[int, Field(ge=1, lt=1 << 63)]
+    name: Annotated[str, Field(pattern=f"^{PLAIN_NAME}*$", max_length=128)]
+    version: Annotated[int, Field(ge=1, le=MAX_VERSION)]
     feature_schema: FeatureSchema
     method: Method
     row_type: RowType

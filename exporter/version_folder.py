@@ -9,19 +9,15 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from tablefold.bundle import MANIFEST, Manifest
+from tablefold.bundle import MANIFEST, MAX_VERSION, MODEL_NAME, VERSION_NUMBER, Manifest
 from tablefold.errors import TablefoldError, UsageError
 from tablefold.files.atomic import draft_folder, place_folder
 from tablefold.files.place import Place
 
-MODEL_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,127}")
-MAX_VERSION = 2**63 - 1
-"""The largest version that every protocol carries: Triton's repository has signed 64 bits."""
-
 
 def parse_version(text: str) -> int:
     """Return the version that a canonical decimal names. Raises UsageError for any other text."""
-    if not re.fullmatch(r"[1-9][0-9]*", text, re.ASCII) or len(text) > 19 or int(text) > MAX_VERSION:
+    if not VERSION_NUMBER.fullmatch(text) or len(text) > 19 or int(text) > MAX_VERSION:
         raise UsageError(
             f"--version {text!r}: give a number from 1 to {MAX_VERSION} without sign or leading zeros"
         )

@@ -117,7 +117,7 @@ def read_folder(path: Path, read: Callable[[Path], Result]) -> Result:
 
 @contextmanager
 def _held_open(folder: Path) -> Iterator[None]:
-    """Keep a folder's inode number from the next one: a removed folder has its number as long as it is open."""
+    """Keep a folder's inode number from the next one: one that is open has it even after it was removed."""
     try:
         descriptor = os.open(folder, os.O_RDONLY)
     except OSError:  # reading it says why

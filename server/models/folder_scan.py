@@ -1,18 +1,15 @@
 """What is on disk: the models of a repository, and the versions and the policy of each."""
 
 import os
-import re
 import stat
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from tablefold.bundle import MAX_VERSION, VERSION_NUMBER
 from tablefold.errors import BundleError
 from tablefold.files.regular_file import KINDS
 from tablefold.printable import printable
 from tablefold.server.models.policy import POLICY, Policy, read_policy
-
-VERSION_NUMBER = re.compile(r"[1-9][0-9]*", re.ASCII)
-MAX_VERSION = (1 << 63) - 1
 
 FolderStamp = tuple[tuple[str, int, int, int], ...]
 """Name, inode, size and time of change (ns) of every file of a folder; it changes with the folder."""

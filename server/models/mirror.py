@@ -10,7 +10,6 @@ nothing that is here already. Those that are served, and the one before the late
 
 import fcntl
 import logging
-import re
 import shutil
 import time
 from collections import defaultdict
@@ -21,17 +20,23 @@ from pathlib import Path
 
 from pydantic import BaseModel, ValidationError
 
-from tablefold.bundle import MANIFEST, MAX_MANIFEST_BYTES, check_files, read_manifest
+from tablefold.bundle import (
+    MANIFEST,
+    MAX_MANIFEST_BYTES,
+    MAX_VERSION,
+    MODEL_NAME,
+    VERSION_NUMBER,
+    check_files,
+    read_manifest,
+)
 from tablefold.errors import BundleError, UsageError
 from tablefold.files.atomic import draft_folder, place_folder, replace_file, write_text
 from tablefold.files.remote import RemotePath, Stamp
-from tablefold.server.models.folder_scan import MAX_VERSION, VERSION_NUMBER
 from tablefold.server.models.policy import MAX_POLICY_BYTES, POLICY, read_policy
 
 log = logging.getLogger(__name__)
 
 STATE = "mirror.json"
-MODEL_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,127}")
 RETRY_SECONDS = 2.0
 MAX_RETRY_SECONDS = 300.0
 """Between two tries of a version that cannot be pulled; each pause is twice the one before."""
