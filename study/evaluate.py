@@ -7,7 +7,7 @@ from tablefold.logs import Log
 from tablefold.metrics import DECILES, quality
 from tablefold.model_size import full_table_bytes
 from tablefold.study.results import EvaluatedModel
-from tablefold.study.weigh import Scales
+from tablefold.study.stored_model import StoredModels
 from tablefold.trainer.checkpoint.checkpoint import Checkpoint
 from tablefold.trainer.training.frequency import id_frequency
 
@@ -23,17 +23,17 @@ def evaluate(
     hold.
     """
     description, schema = checkpoint.description, checkpoint.description.feature_schema
-    scales = Scales(checkpoint, lookup)
+    stored = StoredModels(checkpoint, lookup)
     assert checkpoint.vocabularies is not None  # a study evaluates what it has trained
     frequency = id_frequency(schema, checkpoint.vocabularies, log)
     models = []
     for row_type in row_types:
-        weighed = scales.weigh([row_type] * len(schema.categorical))
-        measured = quality(log.labels, weighed.predict(log), frequency)
+        stored_model = stored.store([row_type] * len(schema.categorical))
+        measured = quality(log.labels, stored_model.predict(log), frequency)
         models.append(
             EvaluatedModel(
                 row_type=row_type,
-                parts=weighed.parts,
+                parts=stored_model.parts,
                 baseline_fp32=full_table_bytes(description.distinct_ids, description.config.dim),
                 auc=measured["auc"],
                 logloss=measured["logloss"],

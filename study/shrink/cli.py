@@ -72,12 +72,12 @@ def shrink(
     from tablefold.report import check_writable, write_text
     from tablefold.study.results import lock_folder
     from tablefold.study.shrink.budget import Budget
+    from tablefold.study.shrink.evaluator import Evaluator
     from tablefold.study.shrink.goal import Goal
     from tablefold.study.shrink.outcome import write_chosen
     from tablefold.study.shrink.page import page, sentence
     from tablefold.study.shrink.search import Search
     from tablefold.study.shrink.source import work_folder
-    from tablefold.study.shrink.workshop import Workshop
     from tablefold.trainer.progress.terminal import Terminal
 
     if (checkpoint is None) == (data is None):
@@ -97,10 +97,10 @@ def shrink(
     with lock_folder(folder), Terminal(console) as terminal:
         console.print(f"{folder} keeps what is tried, and the same command goes on from there")
         start = source.start(folder, budget, terminal)
-        workshop = Workshop(start.full, start.judged_on, start.runs, folder)
-        search = Search(workshop, start.axes, budget, _shown(console, budget))
+        evaluator = Evaluator(start.full, start.judged_on, start.runs, folder)
+        search = Search(evaluator, start.axes, budget, _shown(console, budget))
         chosen = goal.choose(search)
-        outcome = write_chosen(start, workshop, search.full, chosen, repository, name)
+        outcome = write_chosen(start, evaluator, search.full, chosen, repository, name)
     tried = list(search.tried.values())
     if json is not None:
         record = outcome.to_json(tried, goal.limit, finished=search.finished)

@@ -10,10 +10,10 @@ from tablefold.bundle import read_manifest
 from tablefold.exporter.export import export
 from tablefold.metrics import auc, logloss
 from tablefold.model_size import Parts, full_table_bytes
+from tablefold.study.shrink.evaluator import Evaluator
 from tablefold.study.shrink.interval import Interval, auc_loss, logloss_increase
 from tablefold.study.shrink.recipe import Tried
 from tablefold.study.shrink.source import Start
-from tablefold.study.shrink.workshop import Workshop
 
 __all__ = ["Outcome", "write_chosen"]
 
@@ -101,15 +101,15 @@ def _judgement(tried: Tried) -> dict[str, Any]:
 
 
 def write_chosen(
-    start: Start, workshop: Workshop, full: Tried, chosen: Tried, repository: Path, name: str
+    start: Start, evaluator: Evaluator, full: Tried, chosen: Tried, repository: Path, name: str
 ) -> Outcome:
     """Export the chosen model and measure it and the full one, once.
 
     Raises TablefoldError as `export` does.
     """
-    checkpoint, log = workshop.make(chosen.recipe), start.reported_on
-    before = workshop.full.model.predict(log)
-    after = workshop.weigh(chosen.recipe).predict(log)
+    checkpoint, log = evaluator.make(chosen.recipe), start.reported_on
+    before = evaluator.full.model.predict(log)
+    after = evaluator.store(chosen.recipe).predict(log)
     description = checkpoint.description
     metrics = {name: value for name, value in description.metrics.items() if not name.startswith("test_")}
     probability = checkpoint.model.predict(start.judged_on)
@@ -128,7 +128,7 @@ def write_chosen(
     bundle = export(replace(checkpoint, description=described), repository, name, options=options)
     parts = read_manifest(bundle).footprint.parts
     return Outcome(
-        baseline_fp32=_baseline(workshop),
+        baseline_fp32=_baseline(evaluator),
         full=Measured(auc=auc(log.labels, before), logloss=logloss(log.labels, before), parts=full.parts),
         chosen=Measured(auc=auc(log.labels, after), logloss=logloss(log.labels, after), parts=parts),
         chosen_from=chosen,
@@ -139,6 +139,6 @@ def write_chosen(
     )
 
 
-def _baseline(workshop: Workshop) -> int:
-    description = workshop.full.description
+def _baseline(evaluator: Evaluator) -> int:
+    description = evaluator.full.description
     return full_table_bytes(description.distinct_ids, description.config.dim)

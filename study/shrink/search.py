@@ -8,8 +8,8 @@ from collections.abc import Callable, Sequence
 
 from tablefold.study.shrink.axes import Axis
 from tablefold.study.shrink.budget import Budget, OutOfTime
+from tablefold.study.shrink.evaluator import Evaluator
 from tablefold.study.shrink.recipe import Recipe, Tried
-from tablefold.study.shrink.workshop import Workshop
 
 __all__ = ["Search"]
 
@@ -23,9 +23,9 @@ LOOSEST = 0.25
 class Search:
     """Finds the smallest model; `tried` keeps everything that was looked at, in order."""
 
-    def __init__(self, workshop: Workshop, axes: Sequence[Axis], budget: Budget, on_tried: OnTried) -> None:
-        self._workshop, self._axes, self._budget, self._on_tried = workshop, axes, budget, on_tried
-        self.full = workshop.attempt(workshop.start)
+    def __init__(self, evaluator: Evaluator, axes: Sequence[Axis], budget: Budget, on_tried: OnTried) -> None:
+        self._evaluator, self._axes, self._budget, self._on_tried = evaluator, axes, budget, on_tried
+        self.full = evaluator.attempt(evaluator.start)
         self.tried: dict[str, Tried] = {self.full.recipe.key: self.full}
         self.finished = False
         """Whether the search came to its end before the time did."""
@@ -72,7 +72,7 @@ class Search:
         return best
 
     def _attempt(self, recipe: Recipe) -> Tried:
-        if self._workshop.known(recipe) is None and self._budget.left == 0:
+        if self._evaluator.known(recipe) is None and self._budget.left == 0:
             raise OutOfTime
-        tried = self.tried[recipe.key] = self._workshop.attempt(recipe)
+        tried = self.tried[recipe.key] = self._evaluator.attempt(recipe)
         return tried

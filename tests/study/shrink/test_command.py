@@ -13,7 +13,7 @@ from typer.testing import CliRunner, Result
 from tablefold.bundle import read_manifest
 from tablefold.cli import app
 from tablefold.logs import Log
-from tablefold.study.shrink.workshop import Workshop
+from tablefold.study.shrink.evaluator import Evaluator
 from tablefold.trainer.checkpoint.checkpoint import Checkpoint
 from tablefold.trainer.checkpoint.files import save
 
@@ -66,8 +66,10 @@ def test_the_same_command_tries_nothing_twice(
     shrunk: tuple[Path, dict[str, Any]], trained: Trained, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     folder, _ = shrunk
-    judge, judged = Workshop._judge, []
-    monkeypatch.setattr(Workshop, "_judge", lambda self, recipe: judged.append(recipe) or judge(self, recipe))
+    judge, judged = Evaluator._judge, []
+    monkeypatch.setattr(
+        Evaluator, "_judge", lambda self, recipe: judged.append(recipe) or judge(self, recipe)
+    )
     options = ("--repository", folder / "models", "--name", "m")
     again = shrink(trained("full")[1], "--max-auc-loss", "0.01", *options)
     assert again.exit_code == 0, again.output

@@ -16,7 +16,7 @@ from tablefold.study.shrink.search import Search
 from tablefold.trainer.config import TrainConfig
 
 
-class Workshop:
+class Evaluator:
     """Judges without models: bytes and loss follow from the width and from the ids that are known."""
 
     start = Recipe(config=TrainConfig(dim=16))
@@ -55,54 +55,54 @@ def fewer_ids(recipe: Recipe) -> Iterator[Recipe]:
     yield from (recipe.but(known_from=count) for count in (2, 3, 5) if count > recipe.known_from)
 
 
-def search(workshop: Workshop, minutes: float = 60) -> Search:
+def search(evaluator: Evaluator, minutes: float = 60) -> Search:
     axes, shown = (narrower, fewer_ids), []
-    return Search(workshop, axes, Budget(minutes), lambda *tried: shown.append(tried))  # type: ignore[arg-type]
+    return Search(evaluator, axes, Budget(minutes), lambda *tried: shown.append(tried))  # type: ignore[arg-type]
 
 
 def test_it_goes_down_every_axis_while_that_holds() -> None:
-    workshop = Workshop()
-    found = search(workshop)
+    evaluator = Evaluator()
+    found = search(evaluator)
     best = found.smallest(0.00105)
     assert (best.recipe.config.dim, best.recipe.known_from) == (8, 3)
     assert found.finished
     # What does not hold ends an axis: width 2 and ids seen five times were not looked at from there.
-    assert len(workshop.judged) == len(found.tried) == len({recipe.key for recipe in workshop.judged})
-    assert not any(recipe.config.dim < 4 for recipe in workshop.judged)
+    assert len(evaluator.judged) == len(found.tried) == len({recipe.key for recipe in evaluator.judged})
+    assert not any(recipe.config.dim < 4 for recipe in evaluator.judged)
 
 
 def test_with_no_loss_allowed_the_full_model_stays() -> None:
-    found = search(Workshop())
+    found = search(Evaluator())
     assert found.smallest(0) is found.full
 
 
 def test_without_time_it_gives_the_best_that_is_known() -> None:
-    workshop = Workshop()
-    assert search(workshop).smallest(0.00105).recipe.known_from == 3
-    judged = len(workshop.judged)
-    again = search(workshop, minutes=1e-9)  # everything is known, so that no time is needed
+    evaluator = Evaluator()
+    assert search(evaluator).smallest(0.00105).recipe.known_from == 3
+    judged = len(evaluator.judged)
+    again = search(evaluator, minutes=1e-9)  # everything is known, so that no time is needed
     assert again.smallest(0.00105).recipe.known_from == 3
-    assert len(workshop.judged) == judged
-    none = search(Workshop(), minutes=1e-9)
+    assert len(evaluator.judged) == judged
+    none = search(Evaluator(), minutes=1e-9)
     assert none.smallest(0.00105) is none.full
     assert not none.finished
 
 
 def test_within_bytes_it_takes_the_best_that_fits() -> None:
-    found = search(Workshop())
+    found = search(Evaluator())
     best = Goal.of(None, "900").choose(found)
     assert best.parts.total <= 900
     fitting = [tried for tried in found.tried.values() if tried.parts.total <= 900 and not tried.failed]
     assert best.logloss == min(tried.logloss for tried in fitting)
     with pytest.raises(TablefoldError, match="no model within 40 bytes was found; the smallest takes"):
-        Goal.of(None, "40").choose(search(Workshop()))
+        Goal.of(None, "40").choose(search(Evaluator()))
 
 
 def test_a_record_says_why_it_was_dropped_and_survives_its_file(tmp_path: Path) -> None:
-    tried = Workshop().attempt(Workshop.start.trained_with(dim=4))
+    tried = Evaluator().attempt(Evaluator.start.trained_with(dim=4))
     assert tried.verdict(0.001) == "may lose 0.0012 AUC at 95 % (+0.0012 measured), more than 0.001"
     assert tried.verdict(0.01) == "holds"
-    assert Workshop().attempt(Workshop.start.trained_with(dim=1)).verdict(1) == "cannot be: no such width"
+    assert Evaluator().attempt(Evaluator.start.trained_with(dim=1)).verdict(1) == "cannot be: no such width"
     records = JsonLines(tmp_path / "tried.jsonl", Tried)
     records.add(tried)
     (again,) = JsonLines(tmp_path / "tried.jsonl", Tried).records
@@ -111,6 +111,6 @@ def test_a_record_says_why_it_was_dropped_and_survives_its_file(tmp_path: Path) 
 
 
 def test_a_logloss_that_may_rise_does_not_hold_either() -> None:
-    rises = Tried(recipe=Workshop.start, auc_loss=Interval(0, 0, 0), logloss_increase=Interval(0, 0, 0.002))
+    rises = Tried(recipe=Evaluator.start, auc_loss=Interval(0, 0, 0), logloss_increase=Interval(0, 0, 0.002))
     assert not rises.holds(0.001)
     assert rises.verdict(0.001).startswith("may raise the logloss by 0.0020")

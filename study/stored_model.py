@@ -25,13 +25,13 @@ from tablefold.model_size import Parts
 from tablefold.trainer.checkpoint.checkpoint import Checkpoint
 from tablefold.trainer.networks.ctr_model import CTRModel, Network
 
-__all__ = ["ExportedOnce", "Scales", "Weighed"]
+__all__ = ["CachedNetworkExport", "StoredModel", "StoredModels"]
 
 ROWS_AT_ONCE = 8192
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
-class Weighed:
+class StoredModel:
     """A model as a bundle would hold it."""
 
     parts: Parts
@@ -39,7 +39,7 @@ class Weighed:
     """Raw examples -> float32 [n]: their probabilities, false hits included."""
 
 
-class ExportedOnce:
+class CachedNetworkExport:
     """Exports the network at hand to a graph once, for all the models that share it."""
 
     def __init__(self) -> None:
@@ -54,8 +54,8 @@ class ExportedOnce:
         return ir.from_proto(ModelProto.FromString(self._graph))
 
 
-class Scales:
-    """Weighs one trained model with one kind of dictionary, in any types of rows and network."""
+class StoredModels:
+    """One trained model with one kind of dictionary, in any types of rows and network."""
 
     def __init__(
         self, checkpoint: Checkpoint, lookup: DictionaryKind, export: Export = export_network
@@ -64,7 +64,9 @@ class Scales:
         self._folded = fold(checkpoint)
         self._dictionary = folded_dictionary(self._folded, lookup, checkpoint.validation)
 
-    def weigh(self, row_types: Sequence[RowType], network_type: NetworkType = NetworkType.FP32) -> Weighed:
+    def store(
+        self, row_types: Sequence[RowType], network_type: NetworkType = NetworkType.FP32
+    ) -> StoredModel:
         """Return the model with a row type for each feature.
 
         Raises TablefoldError for values that a type cannot hold.
@@ -78,8 +80,8 @@ class Scales:
             examples = self._checkpoint.validation.take(slice(0, VERIFIED_ROWS))
             graph = build_network_graph(stored, network_type, examples, self._export)
             network, predict = count_parts(graph).total, _behind(stored, graph)
-        weighed = parts.model_copy(update={"network": parts.network + network})
-        return Weighed(parts=weighed, predict=predict)
+        whole = parts.model_copy(update={"network": parts.network + network})
+        return StoredModel(parts=whole, predict=predict)
 
 
 def _behind(model: CTRModel, network: ir.Model) -> Callable[[Log], np.ndarray]:

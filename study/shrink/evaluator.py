@@ -1,4 +1,4 @@
-"""The workshop: makes the model of a recipe, and judges it beside the full one on validation examples.
+"""The evaluator: makes the model of a recipe, and judges it beside the full one on validation examples.
 
 Each recipe is tried once: `tried.jsonl` keeps the result, whatever ends the search.
 """
@@ -6,22 +6,22 @@ Each recipe is tried once: `tried.jsonl` keeps the result, whatever ends the sea
 from pathlib import Path
 
 from tablefold.errors import TablefoldError, TrainingError
-from tablefold.exporter.options import DictionaryKind
+from tablefold.exporter.options import DictionaryKind, ExportOptions
 from tablefold.logs import Log
 from tablefold.metrics import auc, logloss
 from tablefold.study.results import JsonLines
 from tablefold.study.shrink.interval import auc_loss, logloss_increase
 from tablefold.study.shrink.recipe import Recipe, Tried
+from tablefold.study.stored_model import CachedNetworkExport, StoredModel, StoredModels
 from tablefold.study.training_runs import TrainingRuns
-from tablefold.study.weigh import ExportedOnce, Scales, Weighed
 from tablefold.trainer.checkpoint.checkpoint import Checkpoint
 from tablefold.trainer.compression.compress import cluster_rows, low_rank
 from tablefold.trainer.compression.forget import forget_rare
 
-__all__ = ["Workshop"]
+__all__ = ["Evaluator"]
 
 
-class Workshop:
+class Evaluator:
     """Makes and judges models. `full` is the one to compare with; without `runs` nothing is trained."""
 
     def __init__(self, full: Checkpoint, examples: Log, runs: TrainingRuns | None, folder: Path) -> None:
@@ -29,9 +29,9 @@ class Workshop:
         self._full_probability = full.model.predict(examples)
         self._records = JsonLines(folder / "tried.jsonl", Tried)
         self._of = {tried.recipe.key: tried for tried in self._records.records}
-        self._export = ExportedOnce()
+        self._export = CachedNetworkExport()
         self._made: tuple[str, Checkpoint] | None = None
-        self._scales: tuple[str, DictionaryKind, Scales] | None = None
+        self._stored: tuple[str, DictionaryKind, StoredModels] | None = None
 
     def known(self, recipe: Recipe) -> Tried | None:
         """Return what is known of a recipe; None where it was not tried."""
@@ -49,36 +49,32 @@ class Workshop:
 
         Raises TablefoldError where there is none.
         """
-        key = recipe.but(options=self._plain).key
+        key = _key_before_export(recipe)
         if self._made is None or self._made[0] != key:
             self._made = (key, self._make(recipe))
         return self._made[1]
 
-    def weigh(self, recipe: Recipe) -> Weighed:
+    def store(self, recipe: Recipe) -> StoredModel:
         """Return the model of a recipe as its bundle would hold it."""
-        lookup, key = recipe.options.lookup, recipe.but(options=self._plain).key
-        if self._scales is None or self._scales[:2] != (key, lookup):
-            self._scales = (key, lookup, Scales(self.make(recipe), lookup, self._export))
+        lookup, key = recipe.options.lookup, _key_before_export(recipe)
+        if self._stored is None or self._stored[:2] != (key, lookup):
+            self._stored = (key, lookup, StoredModels(self.make(recipe), lookup, self._export))
         row_types = recipe.options.row_types(self.full.description.feature_schema)
-        return self._scales[2].weigh(row_types, recipe.options.network_type)
+        return self._stored[2].store(row_types, recipe.options.network_type)
 
     @property
     def start(self) -> Recipe:
         """The recipe of the full model as it is."""
         return Recipe(config=self.full.description.config)
 
-    @property
-    def _plain(self) -> object:
-        return Recipe.model_fields["options"].default
-
     def _judge(self, recipe: Recipe) -> Tried:
         labels = self._examples.labels
         try:
-            weighed = self.weigh(recipe)
-            probability = weighed.predict(self._examples)
+            stored_model = self.store(recipe)
+            probability = stored_model.predict(self._examples)
             return Tried(
                 recipe=recipe,
-                parts=weighed.parts,
+                parts=stored_model.parts,
                 auc=auc(labels, probability),
                 logloss=logloss(labels, probability),
                 auc_loss=auc_loss(labels, self._full_probability, probability),
@@ -105,3 +101,8 @@ class Workshop:
         if run.failed is not None:
             raise TrainingError(run.failed)
         return self._runs.checkpoint(recipe.config)
+
+
+def _key_before_export(recipe: Recipe) -> str:
+    """Return what is the same for all recipes that only store one model in other ways."""
+    return recipe.but(options=ExportOptions()).key
