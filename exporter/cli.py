@@ -53,8 +53,8 @@ def export(
     from tablefold.exporter.export import export as run
     from tablefold.exporter.export import require_place
     from tablefold.exporter.proof.quality import describe_cost
+    from tablefold.exporter.repository.version_folder import parse_version
     from tablefold.exporter.tables.waste import describe_waste
-    from tablefold.exporter.version_folder import parse_version
     from tablefold.files.place import place_of
     from tablefold.trainer.checkpoint.files import load
     from tablefold.trainer.networks.registry import import_factory

@@ -13,7 +13,6 @@ from tempfile import TemporaryDirectory
 import onnx_ir as ir
 
 from tablefold.bundle import GRAPH, WEIGHTS
-from tablefold.exporter import config_pbtxt
 from tablefold.exporter.byte_counts import count_parts
 from tablefold.exporter.dictionaries.entropy import entropy_bytes
 from tablefold.exporter.folded import Folded, fold, folded_model
@@ -29,8 +28,9 @@ from tablefold.exporter.proof.golden import choose_golden_rows
 from tablefold.exporter.proof.probes import probe_rows
 from tablefold.exporter.proof.quality import measure_cost, require_quality
 from tablefold.exporter.proof.verify import require_bundle, require_equal
-from tablefold.exporter.upload import require_free, upload
-from tablefold.exporter.version_folder import new_draft, publish, require_destination, require_name
+from tablefold.exporter.repository import config_pbtxt
+from tablefold.exporter.repository.upload import require_free, upload
+from tablefold.exporter.repository.version_folder import new_draft, publish, require_destination, require_name
 from tablefold.files.atomic import write_text
 from tablefold.files.place import Place, place_of
 from tablefold.files.remote import RemotePath

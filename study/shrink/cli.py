@@ -68,7 +68,7 @@ def shrink(
     from json import dumps
 
     from tablefold.console import make_console, print_written
-    from tablefold.exporter.version_folder import require_destination
+    from tablefold.exporter.repository.version_folder import require_destination
     from tablefold.report import check_writable, write_text
     from tablefold.study.results import lock_folder
     from tablefold.study.shrink.budget import Budget

@@ -11,7 +11,7 @@ import pytest
 from tablefold.bundle import MAX_VERSION, check_files, read_manifest
 from tablefold.errors import TablefoldError, UsageError
 from tablefold.exporter.export import export
-from tablefold.exporter.version_folder import new_draft, parse_version, require_destination
+from tablefold.exporter.repository.version_folder import new_draft, parse_version, require_destination
 from tablefold.trainer.checkpoint.checkpoint import Checkpoint
 
 Trained = Callable[..., tuple[Checkpoint, Path]]

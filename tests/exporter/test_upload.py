@@ -8,7 +8,7 @@ import pytest
 from tablefold.bundle import GRAPH, MANIFEST, WEIGHTS, check_files, read_manifest
 from tablefold.errors import TablefoldError, UsageError
 from tablefold.exporter.export import export
-from tablefold.exporter.upload import upload
+from tablefold.exporter.repository.upload import upload
 from tablefold.files.place import place_of
 from tablefold.files.remote import RemotePath
 from tablefold.trainer.checkpoint.checkpoint import Checkpoint

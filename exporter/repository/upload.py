@@ -10,7 +10,7 @@ from tempfile import TemporaryDirectory
 
 from tablefold.bundle import GRAPH, MANIFEST, Manifest, read_manifest
 from tablefold.errors import TablefoldError, UsageError
-from tablefold.exporter.version_folder import exists, next_version
+from tablefold.exporter.repository.version_folder import exists, next_version
 from tablefold.files.remote import RemotePath
 
 CONFIG = "config.pbtxt"
