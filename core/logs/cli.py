@@ -46,7 +46,9 @@ def encode(
     """
     from tablefold.console import make_console, print_written
     from tablefold.errors import UsageError
-    from tablefold.logs.encoded.engines import Engine, OnRay, OnSpark, Processes
+    from tablefold.logs.encoded.clusters import OnRay, OnSpark
+    from tablefold.logs.encoded.engines import Engine
+    from tablefold.logs.encoded.processes import Processes
     from tablefold.logs.splits import SplitRule
     from tablefold.logs.terminal import read_splits_with_bar
 

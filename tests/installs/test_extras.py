@@ -44,8 +44,8 @@ NOT_IMPORTED = {
     "onnx": "torch.onnx and ONNX Runtime's quantisation import it",
     "onnxscript": "torch.onnx imports it",
     "s3fs": "fsspec imports it",
-    "ray": "core/logs/encoded/engines.py imports it by its name",
-    "pyspark": "core/logs/encoded/engines.py imports it by its name",
+    "ray": "core/logs/encoded/clusters.py imports it by its name",
+    "pyspark": "core/logs/encoded/clusters.py imports it by its name",
 }
 DISTRIBUTIONS = {
     module: {canonicalize_name(name) for name in names} for module, names in packages_distributions().items()

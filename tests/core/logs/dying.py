@@ -8,8 +8,10 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from tablefold.logs.encoded.clusters import OnRay, OnSpark
 from tablefold.logs.encoded.encode import encode, pieces_of
-from tablefold.logs.encoded.engines import Engine, Here, OnRay, OnSpark, Processes
+from tablefold.logs.encoded.engines import Engine, Here
+from tablefold.logs.encoded.processes import Processes
 from tablefold.logs.formats.registry import open_source
 from tablefold.logs.source import RawBatch, Table
 from tablefold.logs.splits import SplitRule, split

@@ -19,7 +19,7 @@ import pytest
 from tablefold.cli import main
 from tablefold.errors import LogError, TablefoldError
 from tablefold.logs import EncodedLog, read_splits
-from tablefold.logs.encoded.engines import Processes
+from tablefold.logs.encoded.processes import Processes
 from tests.core.logs.reading import describe
 
 PARTS, ROWS = 3, 2000
