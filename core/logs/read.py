@@ -15,8 +15,9 @@ import polars as pl
 
 from tablefold.errors import CacheError, UsageError
 from tablefold.logs.encoded import cache as caches
-from tablefold.logs.encoded.encode import OnRows, Piece, pieces_of
+from tablefold.logs.encoded.encode import OnRows, pieces_of
 from tablefold.logs.encoded.engines import Engine, Here
+from tablefold.logs.encoded.tasks import Piece
 from tablefold.logs.formats.registry import open_source
 from tablefold.logs.log import Log
 from tablefold.logs.memory import read_log

@@ -18,8 +18,9 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from tablefold.errors import CacheError
 from tablefold.files.atomic import create_folder
 from tablefold.files.place import Place, stamp
-from tablefold.logs.encoded.encode import OnRows, Piece, encode
+from tablefold.logs.encoded.encode import OnRows, encode
 from tablefold.logs.encoded.engines import Engine
+from tablefold.logs.encoded.tasks import Piece
 from tablefold.logs.encoded_log import EncodedLog
 from tablefold.logs.log import Log
 from tablefold.logs.source import Source
