@@ -9,30 +9,21 @@ import errno
 import io
 import re
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from functools import cached_property
 from pathlib import Path, PurePosixPath
-from typing import Any, BinaryIO, NamedTuple, NoReturn
+from typing import Any, BinaryIO, NamedTuple
 
 import xxhash
 
-from tablefold.errors import UsageError
-from tablefold.printable import printable, redacted, shortened
+from tablefold.files.remote_errors import PACKAGES, plain_errors
+from tablefold.printable import redacted
 
-PACKAGES = {"s3": "tablefold[cloud]", "gs": "gcsfs", "az": "adlfs", "https": "tablefold[cloud]"}
-PACKAGES["http"] = PACKAGES["https"]
-"""What pip installs for each scheme."""
 URL = re.compile(rf"({'|'.join(PACKAGES)})://[^/?]")
 READ_BYTES = 1 << 24
 """Bytes that are asked for at a time."""
 TEXT_BYTES = 1 << 20
-UNREACHABLE = {
-    "ClientConnectionError", "ClientPayloadError", "ConnectionError", "FSTimeoutError", "HTTPClientError",
-    "IncompleteReadError", "ServiceRequestError", "ServiceResponseError", "TimeoutError",
-}  # fmt: skip
-"""Classes of errors, of whichever library a store is asked with."""
 MARKS = ("ETag", "etag", "LastModified", "Last-Modified", "last_modified", "updated", "mtime")
 """What stores call that which changes with a file, the best one first."""
 
@@ -100,7 +91,7 @@ class RemotePath:
 
     def iterdir(self) -> Iterator["RemotePath"]:
         """Yield the files and folders of a folder. Raises OSError."""
-        with self._plainly():
+        with plain_errors(self, self.scheme):
             entries = self.store.ls(self.url, detail=True)
         for entry in entries:
             name = entry["name"].rstrip("/").rpartition("/")[2]
@@ -116,14 +107,14 @@ class RemotePath:
     def find(self) -> dict[str, Stamp]:
         """Return every file below a folder by its path from there. Raises OSError."""
         top = self.store._strip_protocol(self.url).strip("/") + "/"
-        with self._plainly():
+        with plain_errors(self, self.scheme):
             found = self.store.find(self.url, detail=True)
         return {name.removeprefix(top): stamp_of(entry) for name, entry in found.items()}
 
     def open(self, mode: str = "rb") -> BinaryIO:
         """Open the file for its bytes, which are asked for as they are read. Raises OSError, reads too."""
         assert mode == "rb"
-        with self._plainly():
+        with plain_errors(self, self.scheme):
             file = self.store.open(self.url, "rb", block_size=READ_BYTES)
         return io.BufferedReader(_PlainErrors(self, file), 1 << 20)
 
@@ -141,7 +132,7 @@ class RemotePath:
 
     def download(self, target: Path) -> None:
         """Write the file's bytes to a local file. Raises OSError."""
-        with self._plainly():
+        with plain_errors(self, self.scheme):
             self.store.get_file(self.url, str(target))
 
     def upload(self, source: Path, *, new: bool = False) -> None:
@@ -149,25 +140,25 @@ class RemotePath:
 
         FileExistsError where `new` and there is one, whoever else writes it at this moment.
         """
-        with self._plainly():
+        with plain_errors(self, self.scheme):
             self.store.put_file(str(source), self.url, **({"mode": "create"} if new else {}))
 
     def remove(self) -> None:
         """Remove the file. Raises OSError."""
-        with self._plainly():
+        with plain_errors(self, self.scheme):
             self.store.rm_file(self.url)
 
     @cached_property
     def information(self) -> Mapping[str, Any]:
         """What the store says of the file. Raises OSError; UsageError for a store without its package."""
-        with self._plainly():
+        with plain_errors(self, self.scheme):
             found: Mapping[str, Any] = self.store.info(self.url)
         return found
 
     @property
     def store(self) -> Any:
         """The file system of fsspec, which remembers no listing. Raises as `information` does."""
-        with self._plainly():
+        with plain_errors(self, self.scheme):
             import fsspec
 
             return fsspec.filesystem(self.scheme, use_listings_cache=False)
@@ -182,51 +173,11 @@ class RemotePath:
         """The URL without a query, which only web servers know."""
         return self.url.partition("?")[0] if self.scheme.startswith("http") else self.url
 
-    @contextmanager
-    def _plainly(self) -> Iterator[None]:
-        try:
-            yield
-        except UsageError:
-            raise
-        except Exception as error:
-            self._refuse(error)
-
-    def _refuse(self, error: Exception) -> NoReturn:
-        """Raise the one plain error. Nothing is chained to it: others' errors hold whole URLs."""
-        causes = list(_causes(error))
-        if any(isinstance(cause, ImportError) for cause in causes):
-            raise UsageError(
-                f"{self}: {self.scheme}:// needs a package more: pip install '{PACKAGES[self.scheme]}'"
-            ) from None
-        classes = {known.__name__ for cause in causes for known in type(cause).__mro__}
-        status = next((int(cause.status) for cause in causes if hasattr(cause, "status")), 0)
-        if classes & {"NoCredentialsError", "PartialCredentialsError"}:
-            why = "no credentials were found: set them as the store's own tools want them"
-            raise PermissionError(errno.EACCES, why, str(self)) from None
-        if isinstance(error, PermissionError) or status in (401, 403):
-            why = "access is denied: check the credentials and what they may do"
-            raise PermissionError(errno.EACCES, why, str(self)) from None
-        if classes & UNREACHABLE:
-            why = "the store cannot be reached, or the connection was cut: check the address, then try again"
-            raise ConnectionError(errno.EIO, why, str(self)) from None
-        if isinstance(error, FileNotFoundError):
-            raise FileNotFoundError(errno.ENOENT, "there is no such file or folder", str(self)) from None
-        if isinstance(error, FileExistsError):
-            raise FileExistsError(errno.EEXIST, "there is such a file already", str(self)) from None
-        text = shortened(printable(redacted(str(error).partition("\n")[0])), 300)
-        raise OSError(errno.EIO, f"the store says: {text or type(error).__name__}", str(self)) from None
-
 
 def stamp_of(entry: Mapping[str, Any]) -> Stamp:
     """Return what changes with the file that a store gives this entry for."""
     mark = next((str(entry[name]) for name in MARKS if entry.get(name)), "")
     return Stamp(int(entry.get("size") or 0), xxhash.xxh3_64_intdigest(mark.encode()) if mark else 0)
-
-
-def _causes(error: BaseException | None) -> Iterator[BaseException]:
-    while error is not None:
-        yield error
-        error = error.__cause__ or error.__context__
 
 
 class _PlainErrors(io.RawIOBase):
@@ -249,7 +200,7 @@ class _PlainErrors(io.RawIOBase):
 
     def readinto(self, buffer: Any) -> int:
         """Fill a buffer with the bytes that come next. Raises OSError."""
-        with self._path._plainly():
+        with plain_errors(self._path, self._path.scheme):
             content = self._file.read(len(buffer))
         buffer[: len(content)] = content
         return len(content)
