@@ -193,6 +193,13 @@ class Unauthenticated(RequestError):
     reason = "unauthenticated"
 
 
+class NotAllowed(RequestError):
+    """The token is good, but not for this call."""
+
+    status = "PERMISSION_DENIED"
+    reason = "not_allowed"
+
+
 class LoadFailed(RequestError):
     """The model that a client asked to load cannot be served. The version served before stays."""
 

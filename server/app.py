@@ -8,6 +8,7 @@ from collections.abc import Callable
 from functools import partial
 
 from tablefold import __version__
+from tablefold.errors import UsageError
 from tablefold.server.bundles.lease import ignore_lease_breaks, on_lease_break
 from tablefold.server.bundles.warm_up import WarmUp
 from tablefold.server.cores import available_cores
@@ -21,6 +22,7 @@ from tablefold.server.models.model import LoadedBundle
 from tablefold.server.models.repository import Repository
 from tablefold.server.options import Options
 from tablefold.server.queue import Batcher, EngineThreads
+from tablefold.server.security.access import Access
 from tablefold.server.security.tls import TlsFiles
 from tablefold.server.security.token import Token
 from tablefold.server.status_page.overview import MAX_VERSIONS, Overview, OverviewReader, version_overviews
@@ -84,7 +86,7 @@ class Server:
                 health=self._health,
                 metrics=self._metrics,
                 engine_threads=self._engine_threads,
-                token=self._token(),
+                access=self._access(),
             ),
         )
 
@@ -174,12 +176,15 @@ class Server:
             hidden=max(0, len(versions) - MAX_VERSIONS),
         )
 
-    def _token(self) -> Token | None:
-        if self._options.token_file is None:
-            return None
-        if self._tls is None:
+    def _access(self) -> Access:
+        options = self._options
+        if options.admin_token_file is not None and options.workers > 1:
+            raise UsageError("--admin-token-file needs one worker: a call would reach one of them only")
+        token = Token.of("--token-file", options.token_file)
+        admin = Token.of("--admin-token-file", options.admin_token_file)
+        if self._tls is None and (token or admin):
             log.warning("the token travels without encryption: give --tls-cert and --tls-key")
-        return Token(self._options.token_file)
+        return Access(token, admin)
 
     def _make_batcher(self, bundle: LoadedBundle) -> Batcher:
         manifest = bundle.files.manifest

@@ -21,7 +21,7 @@ from tablefold.server.models.repository import Repository
 from tablefold.server.options import Options
 from tablefold.server.port import address_of
 from tablefold.server.queue import EngineThreads
-from tablefold.server.security.token import Token
+from tablefold.server.security.access import Access
 from tablefold.server.telemetry.memory import available_memory
 from tablefold.server.telemetry.metrics import Metrics
 from tablefold.server.wire.health import Health
@@ -47,7 +47,7 @@ class ServerParts:
     health: Health
     metrics: Metrics
     engine_threads: EngineThreads
-    token: Token | None
+    access: Access
 
 
 class Gateway:
@@ -70,7 +70,7 @@ class Gateway:
             MessageReader(min(MAX_READS, reads), self.in_flight),
             # A stream may be half way through its next message for as long as it likes.
             max_streams=min(options.max_streams, reads),
-            token=parts.token,
+            access=parts.access,
         )
         self._dispatcher = Dispatcher(readers(), parts.repository, parts.metrics)
         self._grpcio = GrpcioFront(
@@ -106,7 +106,7 @@ class Gateway:
             predictions=[INFER, PREDICT],
             answers=direct_answers(self._inference, self._parts.health),
             watched=partial(status_now, self._parts.health),
-            token=self._parts.token,
+            access=self._parts.access,
             in_flight=self.in_flight,
             metrics=self._parts.metrics,
             on_cancel=self._dispatcher.cancel,

@@ -27,6 +27,8 @@ from tablefold.trainer.networks.ctr_model import CTRModel, Network
 
 __all__ = ["CachedNetworkExport", "StoredModel", "StoredModels"]
 
+onnxruntime.disable_telemetry_events()  # some builds of ONNX Runtime report to Microsoft
+
 ROWS_AT_ONCE = 8192
 
 

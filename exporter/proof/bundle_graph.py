@@ -15,6 +15,8 @@ from tablefold.logs import Log
 
 __all__ = ["Predict", "open_graph"]
 
+onnxruntime.disable_telemetry_events()  # some builds of ONNX Runtime report to Microsoft
+
 Predict = Callable[[Log], np.ndarray]
 
 

@@ -13,6 +13,8 @@ from tablefold.server.engines.io_binding import BoundSession
 
 OUTPUT = "probability"
 
+ort.disable_telemetry_events()  # some builds of ONNX Runtime report to Microsoft
+
 
 class OnnxEngine:
     """The `Engine` of ONNX Runtime. A call uses one thread, because the engine threads fill the cores.

@@ -14,10 +14,10 @@ from typing import Any
 import grpc
 import grpc.aio
 
-from tablefold.errors import CallsExceeded, InvalidRequest, RequestError, Unauthenticated
+from tablefold.errors import CallsExceeded, InvalidRequest, RequestError
 from tablefold.server.fronts.message_reader import MessageReader
 from tablefold.server.fronts.status import outcome, refuse
-from tablefold.server.security.token import Token
+from tablefold.server.security.access import Access
 from tablefold.server.telemetry.metrics import Metrics
 from tablefold.server.wire.context import Context
 from tablefold.server.wire.oip.service import STREAM_INFER
@@ -27,8 +27,6 @@ Handler = Any
 """grpc.RpcMethodHandler, which the stubs give no fields."""
 Service = Any
 """grpc.GenericRpcHandler, whose types the stubs bind to one message."""
-
-UNAUTHENTICATED = "this server wants a token: send the metadata `authorization: Bearer TOKEN`"
 
 
 class GrpcioMethods(grpc.GenericRpcHandler):  # type: ignore[type-arg]
@@ -45,9 +43,9 @@ class GrpcioMethods(grpc.GenericRpcHandler):  # type: ignore[type-arg]
         reader: MessageReader,
         *,
         max_streams: int,
-        token: Token | None = None,
+        access: Access,
     ) -> None:
-        self._metrics, self._draining, self._reader, self._token = metrics, draining, reader, token
+        self._metrics, self._draining, self._reader, self._access = metrics, draining, reader, access
         self._max_streams = max_streams
         self._services: list[Service] = []
         self._handlers: dict[str, Handler] = {}
@@ -93,8 +91,10 @@ class GrpcioMethods(grpc.GenericRpcHandler):  # type: ignore[type-arg]
                 return None
             self._handlers[method] = self._wrap(handler, method)
         handler = self._handlers[method]
-        if self._token and not self._token.allows(method, handler_call_details.invocation_metadata):
-            return self._unauthenticated(handler, method)
+        try:
+            self._access.check(method, handler_call_details.invocation_metadata)
+        except RequestError as error:
+            return self._refusing(handler, method, error)
         return handler
 
     def _wrap(self, handler: Handler, method: str) -> Handler:
@@ -197,12 +197,12 @@ class GrpcioMethods(grpc.GenericRpcHandler):  # type: ignore[type-arg]
         finally:
             draining.cancel()
 
-    def _unauthenticated(self, handler: Handler, method: str) -> Handler:
+    def _refusing(self, handler: Handler, method: str, error: RequestError) -> Handler:
         """Return a handler that refuses without reading the message."""
 
         async def call(requests: Any, context: Context) -> None:
-            self._metrics.call(method, Unauthenticated.status, Unauthenticated.reason, 0.0)
-            await context.abort(grpc.StatusCode.UNAUTHENTICATED, UNAUTHENTICATED)
+            self._metrics.call(method, error.status, error.reason, 0.0)
+            await refuse(error, error.status, context, method)
 
         if handler.response_streaming:
             return grpc.stream_stream_rpc_method_handler(call)

@@ -22,16 +22,14 @@ from tablefold.errors import (
     EngineError,
     MessageTooLarge,
     RequestError,
-    Unauthenticated,
     UsageError,
 )
 from tablefold.server.fronts.front import Arrival
 from tablefold.server.fronts.grpcio import GrpcioFront
-from tablefold.server.fronts.grpcio_methods import UNAUTHENTICATED
 from tablefold.server.fronts.in_flight import InFlight
 from tablefold.server.fronts.status import INTERNAL_TEXT, details
 from tablefold.server.options import ServeOptions
-from tablefold.server.security.token import Token
+from tablefold.server.security.access import Access
 from tablefold.server.telemetry.metrics import CANCELLED, Metrics
 
 log = logging.getLogger(__name__)
@@ -91,14 +89,14 @@ class NativeFront:
         predictions: list[str],
         answers: dict[str, Callable[[bytes], bytes]],
         watched: Callable[[bytes], bytes],
-        token: Token | None,
+        access: Access,
         in_flight: InFlight,
         metrics: Metrics,
         on_cancel: Callable[[Arrival], None],
     ) -> None:
         """`watched` gives a message of Health.Watch its answer now. Raises UsageError (a port in use)."""
         self._methods = [*predictions, *answers, WATCH]
-        self._answers, self._watched, self._token = answers, watched, token
+        self._answers, self._watched, self._access = answers, watched, access
         self._options, self._in_flight, self._metrics = options, in_flight, metrics
         self._behind, self._on_cancel = behind, on_cancel
         self._open: dict[int, NativeArrival] = {}
@@ -191,8 +189,7 @@ class NativeFront:
         started = time.monotonic()
         refusal: RequestError | None = None
         try:
-            if self._token is not None and not self._token.allows(method, metadata):
-                raise Unauthenticated(UNAUTHENTICATED)
+            self._access.check(method, metadata)
             if method == WATCH:
                 status = self._watched(message)
                 self._watchers[call_id] = message

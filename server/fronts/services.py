@@ -42,8 +42,7 @@ def inference_service(
     inference = InferenceOptions(
         max_queue_rows=options.max_queue_rows,
         max_message_bytes=options.max_message_bytes,
-        # With several workers the call would reach one process only.
-        admin=options.token_file is not None and options.workers == 1,
+        admin=options.admin_token_file is not None,
     )
     return InferenceService(repository, health, inference, predict)
 

@@ -1,13 +1,9 @@
-"""The bearer token that calls must carry, read again when its file changes.
-
-Health stays open, so that orchestrators need no secret.
-"""
+"""A bearer token, read again when its file changes."""
 
 import hmac
 import logging
 import time
 from pathlib import Path
-from typing import Any
 
 from tablefold.errors import UsageError
 from tablefold.files.regular_file import read_regular_file
@@ -15,52 +11,45 @@ from tablefold.server.security.watched_file import stamp_of
 
 log = logging.getLogger(__name__)
 
-METHODS_WITHOUT_TOKEN = {
-    "/grpc.health.v1.Health/Check",
-    "/grpc.health.v1.Health/Watch",
-    "/inference.GRPCInferenceService/ServerLive",
-    "/inference.GRPCInferenceService/ServerReady",
-}
 MAX_TOKEN_BYTES = 64 << 10
 CHECK_SECONDS = 1.0
 """How long a token that was taken back may still be accepted. A new one is accepted at once."""
 
 
-def read_token(file: Path) -> str:
-    """Return the token: the file's one line. Raises UsageError."""
-    try:
-        token = read_regular_file(file, MAX_TOKEN_BYTES).decode("ascii").strip()
-    except OSError as error:
-        raise UsageError(f"--token-file {file} cannot be read: {error.strerror}") from error
-    except UnicodeDecodeError as error:
-        raise UsageError(f"--token-file {file} is not ASCII text") from error
-    if not token or not token.isprintable() or " " in token:
-        raise UsageError(f"--token-file {file} must hold one token: printable ASCII without spaces")
-    return token
-
-
 class Token:
-    """The token in a file. Raises UsageError where there is none at the start."""
+    """The token in a file, which `option` names. Raises UsageError where there is none at the start."""
 
-    def __init__(self, file: Path) -> None:
-        self._file, self._stamp = file, stamp_of(file)
-        self._expected = f"Bearer {read_token(file)}".encode()
+    def __init__(self, option: str, file: Path) -> None:
+        self._option, self._file, self._stamp = option, file, stamp_of(file)
+        self._expected = self._read()
         self._next_check = time.monotonic() + CHECK_SECONDS
 
-    def allows(self, method: str, metadata: Any) -> bool:
-        """Return whether the method is open, or the metadata carries `authorization: Bearer TOKEN` once."""
-        if method in METHODS_WITHOUT_TOKEN:
-            return True
+    @classmethod
+    def of(cls, option: str, file: Path | None) -> "Token | None":
+        """Return None without a file. Raises UsageError."""
+        return None if file is None else cls(option, file)
+
+    def fits(self, sent: bytes) -> bool:
+        """Return whether the value of a header `authorization` is `Bearer TOKEN`."""
         if time.monotonic() >= self._next_check:
             self._read_again()
-        sent = [value for name, value in metadata or () if name == "authorization"]
-        if len(sent) != 1:
-            return False
-        return self._fits(sent[0]) or (self._read_again() and self._fits(sent[0]))
+        return self._equals(sent) or (self._read_again() and self._equals(sent))
 
-    def _fits(self, sent: str | bytes) -> bool:
-        sent = sent.encode() if isinstance(sent, str) else sent
+    def _equals(self, sent: bytes) -> bool:
         return hmac.compare_digest(sent, self._expected)
+
+    def _read(self) -> bytes:
+        """Return the header that the file's one line makes. Raises UsageError."""
+        place = f"{self._option} {self._file}"
+        try:
+            token = read_regular_file(self._file, MAX_TOKEN_BYTES).decode("ascii").strip()
+        except OSError as error:
+            raise UsageError(f"{place} cannot be read: {error.strerror}") from error
+        except UnicodeDecodeError as error:
+            raise UsageError(f"{place} is not ASCII text") from error
+        if not token or not token.isprintable() or " " in token:
+            raise UsageError(f"{place} must hold one token: printable ASCII without spaces")
+        return f"Bearer {token}".encode()
 
     def _read_again(self) -> bool:
         """Read the file if it has changed; return whether there is a new token."""
@@ -70,9 +59,9 @@ class Token:
             return False
         self._stamp = stamp
         try:
-            self._expected = f"Bearer {read_token(self._file)}".encode()
+            self._expected = self._read()
         except UsageError as error:
             log.error("the token's file has changed and cannot be used, the old token stays: %s", error)
             return False
-        log.info("the token's file has changed: the new token is valid")
+        log.info("%s has changed: the new token is valid", self._option)
         return True

@@ -144,6 +144,19 @@ async def test_calls_that_grpc_itself_ends_are_counted_too(repository, toy):
         assert seen["tablefold_refusals_total", "not_offered"] == 2
 
 
+async def test_calls_of_unknown_methods_and_models_make_no_new_labels(client, toy):
+    async def ask(name: str) -> None:
+        await toy.status(client.channel.unary_unary(f"/a.b/{name}")(b""))
+        await toy.status(client.infer(*toy.rows(1), timeout=9))
+        await toy.status(client.oip.ModelInfer(toy.request(*toy.rows(1), model_name=name)))
+
+    await ask("first")
+    labels = set(await samples(client))
+    for number in range(10):
+        await ask(f"other{number}")
+    assert set(await samples(client)) == labels
+
+
 def seen_value(client, name: str, **labels: str) -> float | None:
     return client.server._metrics.registry.get_sample_value(name, labels)
 

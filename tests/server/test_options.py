@@ -10,7 +10,7 @@ NUMBERS = (
     "max-message-bytes", "drain-seconds", "engine-timeout-seconds",
     "load-timeout-seconds", "memory-limit",
 )  # fmt: skip
-FILES = ("tls-cert", "tls-key", "tls-client-ca", "token-file")
+FILES = ("tls-cert", "tls-key", "tls-client-ca", "token-file", "admin-token-file")
 BAD_NUMBERS = ("-1", "inf", "-inf", "nan", "", "9" * 30, "1e400", "[3]")
 BAD_HOSTS = ("", " ", "[b]", "a" * 300, "no such.host", "\udcff")
 WRONG = [

@@ -144,7 +144,7 @@ class InferenceService(GRPCInferenceServiceServicer):
     async def RepositoryModelLoad(
         self, request: pb.RepositoryModelLoadRequest, context: Context
     ) -> pb.RepositoryModelLoadResponse:
-        """Load a model. Raises Unimplemented without a token, InvalidRequest, and the errors of `load`."""
+        """Load a model. Raises Unimplemented where it is off, InvalidRequest, and the errors of `load`."""
         self._check_admin()
         if request.parameters:
             raise InvalidRequest(
@@ -157,11 +157,11 @@ class InferenceService(GRPCInferenceServiceServicer):
     async def RepositoryModelUnload(
         self, request: pb.RepositoryModelUnloadRequest, context: Context
     ) -> pb.RepositoryModelUnloadResponse:
-        """Unload a model. Raises Unimplemented without a token, ModelNotFound."""
+        """Unload a model. Raises Unimplemented where it is off, ModelNotFound."""
         self._check_admin()
         self._repository.unload(request.model_name)
         return pb.RepositoryModelUnloadResponse()
 
     def _check_admin(self) -> None:
         if not self._options.admin:
-            raise Unimplemented("load and unload are off: they need --token-file and one worker")
+            raise Unimplemented("load and unload are off: they need --admin-token-file")

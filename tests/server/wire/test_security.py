@@ -1,4 +1,4 @@
-"""Who may call: TLS, client certificates, and the token; health is for everybody."""
+"""Who may call: TLS, client certificates, and the tokens; health is for everybody."""
 
 import asyncio
 from pathlib import Path
@@ -21,6 +21,8 @@ TLS = Path(__file__).parents[1] / "tls"
 SERVER = {"tls_cert": TLS / "server.pem", "tls_key": TLS / "server.key"}
 TOKEN = "s3cret-token"
 BEARER = (("authorization", f"Bearer {TOKEN}"),)
+ADMIN_TOKEN = "0ther-token"
+ADMIN = (("authorization", f"Bearer {ADMIN_TOKEN}"),)
 
 
 def secure(address: str, *, certificate: bool = False) -> grpc.aio.Channel:
@@ -35,6 +37,13 @@ def secure(address: str, *, certificate: bool = False) -> grpc.aio.Channel:
 def token_file(tmp_path) -> Path:
     file = tmp_path / "token"
     file.write_text(TOKEN + "\n")
+    return file
+
+
+@pytest.fixture
+def admin_file(tmp_path) -> Path:
+    file = tmp_path / "admin"
+    file.write_text(ADMIN_TOKEN)
     return file
 
 
@@ -102,17 +111,77 @@ async def test_refused_calls_are_counted_by_their_reason(repository, toy, token_
         assert registry.get_sample_value("tablefold_refusals_total", {"reason": "unauthenticated"}) == 3
 
 
-async def test_with_the_token_models_are_loaded_and_unloaded_by_call(tmp_path, toy, token_file):
+def admin_calls(client, metadata=None):
+    """Load and unload, in the order in which the model is there at the end."""
+    unload, load = pb.RepositoryModelUnloadRequest, pb.RepositoryModelLoadRequest
+    yield client.oip.RepositoryModelUnload(unload(model_name="toy"), metadata=metadata)
+    yield client.oip.RepositoryModelLoad(load(model_name="toy"), metadata=metadata)
+
+
+@pytest.mark.parametrize("front", ["grpcio", "native"])
+async def test_load_and_unload_want_the_admin_token_which_opens_every_other_call_too(
+    repository, toy, token_file, admin_file, front
+):
+    options = {"token_file": token_file, "admin_token_file": admin_file, "front": front}
+    async with toy.here(repository, **options) as client:
+        for metadata, expected in (
+            (None, "UNAUTHENTICATED"),
+            ((("authorization", "Bearer wrong"),), "UNAUTHENTICATED"),
+            (BEARER, "PERMISSION_DENIED"),
+            ((*ADMIN, *ADMIN), "UNAUTHENTICATED"),
+            (ADMIN, "OK"),
+        ):
+            for call in admin_calls(client, metadata):
+                status, text = await toy.status(call)
+                assert status == expected
+                assert TOKEN not in text
+                assert ADMIN_TOKEN not in text
+        for metadata in (BEARER, ADMIN):
+            assert len(await client.infer(*toy.rows(2), metadata=metadata)) == 2
+        assert (await toy.status(client.infer(*toy.rows(1))))[0] == "UNAUTHENTICATED"
+        value = client.server._metrics.registry.get_sample_value
+        assert value("tablefold_refusals_total", {"reason": "not_allowed"}) == 2
+        assert value("tablefold_refusals_total", {"reason": "unauthenticated"}) == 7
+
+
+async def test_without_an_admin_token_load_and_unload_are_off_for_the_token_of_predictions_too(
+    repository, toy, token_file
+):
+    async with toy.here(repository, token_file=token_file) as client:
+        for call in admin_calls(client, BEARER):
+            status, text = await toy.status(call)
+            assert status == "UNIMPLEMENTED"
+            assert "--admin-token-file" in text
+        assert len(await client.infer(*toy.rows(2), metadata=BEARER)) == 2
+
+
+async def test_an_admin_token_alone_leaves_predictions_open(repository, toy, admin_file):
+    async with toy.here(repository, admin_token_file=admin_file) as client:
+        assert len(await client.infer(*toy.rows(2))) == 2
+        for metadata, expected in ((None, "UNAUTHENTICATED"), (BEARER, "UNAUTHENTICATED"), (ADMIN, "OK")):
+            for call in admin_calls(client, metadata):
+                assert (await toy.status(call))[0] == expected
+
+
+async def test_a_token_in_both_files_is_none_of_an_admin(repository, toy, token_file, admin_file):
+    async with toy.here(repository, token_file=token_file, admin_token_file=admin_file) as client:
+        admin_file.write_text(TOKEN)
+        for call in admin_calls(client, BEARER):
+            assert (await toy.status(call))[0] == "PERMISSION_DENIED"
+        assert len(await client.infer(*toy.rows(2), metadata=BEARER)) == 2
+
+
+async def test_with_the_admin_token_models_are_loaded_and_unloaded_by_call(tmp_path, toy, admin_file):
     root = tmp_path / "repository"
     toy.write(root)
-    async with toy.here(root, token_file=token_file) as client:
+    async with toy.here(root, admin_token_file=admin_file) as client:
 
         def load(name: str = "toy", **fields):
             request = pb.RepositoryModelLoadRequest(model_name=name, **fields)
-            return client.oip.RepositoryModelLoad(request, metadata=BEARER)
+            return client.oip.RepositoryModelLoad(request, metadata=ADMIN)
 
         async def version() -> str:
-            reply = await client.oip.ModelInfer(toy.request(*toy.rows(1)), metadata=BEARER)
+            reply = await client.oip.ModelInfer(toy.request(*toy.rows(1)))
             return reply.model_version
 
         await load()
@@ -135,7 +204,7 @@ async def test_with_the_token_models_are_loaded_and_unloaded_by_call(tmp_path, t
         unload = pb.RepositoryModelUnloadRequest(
             model_name="toy", parameters={"unload_dependents": pb.ModelRepositoryParameter(bool_param=False)}
         )
-        await client.oip.RepositoryModelUnload(unload, metadata=BEARER)
+        await client.oip.RepositoryModelUnload(unload, metadata=ADMIN)
         status, text = await toy.status(version())
         assert status == "NOT_FOUND"
         assert "unloaded" in text
@@ -169,7 +238,7 @@ async def test_a_version_that_is_loading_is_unavailable(tmp_path, toy, token_fil
         assert await served_by(client, toy) == 1
 
 
-async def test_tritonclient_reaches_it_with_tls_and_the_token(repository, toy, token_file):
+async def test_tritonclient_reaches_it_with_tls_and_the_token(repository, toy, admin_file):
     script = """
         import sys
         import tritonclient.grpc as triton
@@ -185,8 +254,10 @@ async def test_tritonclient_reaches_it_with_tls_and_the_token(repository, toy, t
         client.close()
     """
     options = [f"--{name.replace('_', '-')}={file}" for name, file in SERVER.items()]
-    async with toy.there(repository, *options, f"--token-file={token_file}", "--poll-seconds=0.05") as client:
-        await run_python(script, client.address, str(TLS / "ca.pem"), TOKEN)
+    async with toy.there(
+        repository, *options, f"--admin-token-file={admin_file}", "--poll-seconds=0.05"
+    ) as client:
+        await run_python(script, client.address, str(TLS / "ca.pem"), ADMIN_TOKEN)
 
 
 @pytest.mark.parametrize(
@@ -199,6 +270,8 @@ async def test_tritonclient_reaches_it_with_tls_and_the_token(repository, toy, t
         ({**SERVER, "tls_client_ca": TLS / "server.key"}, "cannot be used for TLS"),
         ({"token_file": TLS / "nowhere"}, "nowhere"),
         ({"token_file": TLS / "ca.pem"}, "one token"),
+        ({"admin_token_file": TLS / "nowhere"}, "admin-token-file .*nowhere"),
+        ({"admin_token_file": TLS / "ca.pem", "workers": 2}, "one worker"),
     ],
 )
 async def test_files_that_cannot_be_used_are_named_at_the_start(repository, options, words):

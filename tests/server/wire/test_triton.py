@@ -82,7 +82,7 @@ async def test_load_and_unload_are_off_without_a_token(client, toy):
     ):
         status, text = await toy.status(call)
         assert status == "UNIMPLEMENTED"
-        assert "--token-file" in text
+        assert "--admin-token-file" in text
     assert len(await client.infer(*toy.rows(2))) == 2
 
 
