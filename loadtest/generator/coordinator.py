@@ -33,6 +33,7 @@ class ClientProcesses:
 
     def __init__(self, processes: list[Process]) -> None:
         self._processes = processes
+        self._stopped = False
 
     def __len__(self) -> int:
         return len(self._processes)
@@ -81,6 +82,8 @@ class ClientProcesses:
             share = replace(load, index=index, processes=len(self), callers=callers)
             try:
                 await _send(process, encode_message(share))
+                if self._stopped:  # the processes passed over a stop that came before the share
+                    await _send(process, encode_message("stop"))
                 while not isinstance(message := await _receive(process), FinalReport):
                     assert isinstance(message, ProgressReport)
                     latest[index] = message
@@ -109,7 +112,8 @@ class ClientProcesses:
         return all(process.returncode is None for process in self._processes)
 
     async def stop(self) -> None:
-        """End the run early; `run` then returns what was recorded."""
+        """End the run early, and every later one; `run` then returns what was recorded."""
+        self._stopped = True
         for process in self._processes:
             with contextlib.suppress(ClientProcessDied):
                 await _send(process, encode_message("stop"))

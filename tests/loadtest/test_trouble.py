@@ -13,6 +13,7 @@ import pytest
 from tablefold.errors import UsageError
 from tablefold.loadtest.generator.arrivals import CLIENT_LIMIT, open_loop
 from tablefold.loadtest.generator.coordinator import ClientProcessDied
+from tablefold.loadtest.generator.load_generator import LoadGenerator
 from tablefold.loadtest.generator.recorder import printable
 from tablefold.loadtest.interrupt import Interrupt
 from tablefold.loadtest.plan import Plan
@@ -182,6 +183,20 @@ async def test_ctrl_c_keeps_what_was_measured(quick, number):
     assert result.interrupted
     assert 0.1 < result.seconds < 30.0
     assert result.latency_ms.count == result.calls.ok > 20
+
+
+async def test_ctrl_c_before_the_load_begins_ends_the_run(quick, monkeypatch):
+    prepare = LoadGenerator.prepare
+
+    async def prepare_and_interrupt(generator, plan):
+        await prepare(generator, plan)
+        os.kill(os.getpid(), signal.SIGINT)
+        await asyncio.sleep(0)
+
+    monkeypatch.setattr(LoadGenerator, "prepare", prepare_and_interrupt)
+    result = await asyncio.wait_for(measure(quick.address, duration=60.0), timeout=30)
+    assert result.interrupted
+    assert result.calls.ok < 20
 
 
 async def test_the_open_loop_bounds_its_calls_in_flight(monkeypatch):
