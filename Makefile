@@ -11,8 +11,7 @@ demo: .venv/.installed
 	$(BIN)/python examples/demo.py --data $(DATA) --out demo-out
 
 # Side by side what only computes, then one after the other what keeps time.
-KEEP_TIME := $(addprefix tests/server/,fronts/test_choice.py processes/test_signals.py processes/test_workers.py test_faults.py) \
-    $(addprefix tests/loadtest/,test_endings.py test_latency.py test_trouble.py)
+KEEP_TIME := tests/loadtest/test_latency.py
 test: .venv/.installed
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses=auto --dist=worksteal tests $(KEEP_TIME:%=--ignore=%)
 	$(BIN)/python -m pytest $(KEEP_TIME)

@@ -1,5 +1,6 @@
 """Environments with one extra each: the wheel that goes in, installing, running commands, a server."""
 
+import ast
 import os
 import re
 import shutil
@@ -7,7 +8,7 @@ import subprocess
 import sys
 import tomllib
 import zipfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -70,7 +71,7 @@ def build_wheel(folder: Path) -> Path:
     sdist = f"from setuptools import build_meta; print(build_meta.build_sdist({str(folder)!r}))"
     subprocess.run([sys.executable, "-c", sdist], cwd=ROOT, check=True, stdout=subprocess.DEVNULL)
     (archive,) = folder.glob("*.tar.gz")
-    pip(sys.executable, "wheel", "--no-deps", "--no-build-isolation", "-w", folder, archive)
+    run_tool("pip", "wheel", "--quiet", "--no-deps", "--no-build-isolation", "-w", folder, archive)
     (wheel,) = folder.glob("*.whl")
     require_data_files(wheel)
     return wheel
@@ -91,14 +92,27 @@ def require_data_files(wheel: Path) -> None:
         raise SystemExit(f"the wheel lacks {', '.join(sorted(missing))}")
 
 
-def pip(python: Path | str, command: str, *arguments: object) -> None:
-    """Run pip for an interpreter. Raises SystemExit with what it printed."""
+UV_NAMES = {"find-links": "UV_FIND_LINKS", "index-url": "UV_DEFAULT_INDEX", "extra-index-url": "UV_INDEX"}
+
+
+def variables_of_uv() -> dict[str, str]:
+    """What tells uv to take packages from where pip does: it does not read pip's configuration."""
+    settings = run_tool("pip", "config", "list").splitlines()
+    named = [line.partition("=") for line in reversed(settings)]  # what the environment sets is listed first
+    places = {name.rpartition(".")[2]: ast.literal_eval(value) for name, _, value in named}
+    told = {UV_NAMES[option]: place for option, place in places.items() if option in UV_NAMES}
+    return told | {"UV_INDEX_STRATEGY": "unsafe-best-match"}  # as pip: the best of all indexes
+
+
+def run_tool(tool: str, *arguments: object, more: Mapping[str, str] | None = None) -> str:
+    """What pip or uv of this interpreter prints. Raises SystemExit with that if it fails."""
     done = subprocess.run(
-        [sys.executable, "-m", "pip", "--quiet", "--python", str(python), command, *map(str, arguments)],
-        env=variables(), stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=False,
+        [sys.executable, "-m", tool, *map(str, arguments)], env=variables() | dict(more or {}),
+        stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=False,
     )  # fmt: skip
     if done.returncode:
-        raise SystemExit(f"pip {command} {' '.join(map(str, arguments))}:\n{done.stdout}")
+        raise SystemExit(f"{tool} {' '.join(map(str, arguments))}:\n{done.stdout}")
+    return done.stdout
 
 
 def install(extra: str, wheel: Path, folder: Path) -> Environment:
@@ -114,10 +128,12 @@ def install(extra: str, wheel: Path, folder: Path) -> Environment:
 def add(environment: Environment, wheel: Path, extras: str) -> None:
     """Install the wheel with extras by this checkout's constraints.
 
-    Python compiles what it imports: compiling all of torch would take most of the time.
+    By uv, which links what it has unpacked once: pip unpacks torch for every environment.
     """
-    wanted = f"{wheel}[{extras}]" if extras else str(wheel)
-    pip(environment.bin / "python", "install", "--no-compile", "-c", ROOT / "constraints.txt", wanted)
+    wanted = f"{wheel}[{extras}]" if extras else wheel
+    interpreter = ("--python", environment.bin / "python")
+    options = ("-c", ROOT / "constraints.txt")
+    run_tool("uv", "pip", "install", *interpreter, *options, wanted, more=variables_of_uv())
 
 
 @contextmanager
