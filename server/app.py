@@ -27,6 +27,7 @@ from tablefold.server.security.tls import TlsFiles
 from tablefold.server.security.token import Token
 from tablefold.server.status_page.overview import MAX_VERSIONS, Overview, OverviewReader, version_overviews
 from tablefold.server.status_page.pages import status_pages
+from tablefold.server.status_page.version_states import VersionStates
 from tablefold.server.telemetry.metrics import Metrics
 from tablefold.server.telemetry.monitoring import Monitoring, State
 from tablefold.server.trimming import trim_for_ever
@@ -96,12 +97,15 @@ class Server:
         Raises UsageError (a port in use) and BundleError (nothing to serve).
         """
         options = self._options
+        overview = OverviewReader(self._overview)
+        self._metrics.registry.register(VersionStates(overview.json))
+        self._metrics.watch_server(lambda: self.serving, options.memory_limit)
         self._monitoring = Monitoring(
             options.http_host,
             options.http_port,
             self._metrics.registry,
             self._state,
-            status_pages(OverviewReader(self._overview).json),
+            status_pages(overview.json),
         )
         self.http_port = self._monitoring.port
         try:

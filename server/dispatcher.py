@@ -6,7 +6,6 @@ Runs on the engine threads, so that no message, however large, holds up the even
 """
 
 import logging
-import threading
 import time
 from collections.abc import Mapping
 
@@ -15,7 +14,8 @@ from tablefold.server.fronts.front import Arrival, Front
 from tablefold.server.fronts.status import INTERNAL_TEXT
 from tablefold.server.models.repository import Repository
 from tablefold.server.queue import Call
-from tablefold.server.telemetry.metrics import CANCELLED, Metrics
+from tablefold.server.telemetry.metrics import Metrics
+from tablefold.server.telemetry.version_counts import CANCELLED
 from tablefold.server.wire.prediction import Prediction, Read
 
 log = logging.getLogger(__name__)
@@ -47,7 +47,6 @@ class Dispatcher:
         self._front: Front | None = None
         self._open: dict[Arrival, None] = {}
         """Received and not ended. Whoever takes an arrival out ends it: so that happens once."""
-        self._statistics = threading.Lock()
 
     def serve(self, front: Front) -> None:
         """Take the calls of a front from now on."""
@@ -160,8 +159,8 @@ class Dispatcher:
         self._metrics.call(arrival.method, status, reason, seconds)
         if call is None:
             return
-        model = call.prediction.model
-        with self._statistics:
-            model.statistics.count(call, seconds, answered=reason is None)
+        metrics = call.prediction.model.batcher.metrics
         if reason is None:
-            model.batcher.metrics.answered(call.rows, call.queue_seconds)
+            metrics.answered(call.rows, seconds, call.queue_seconds, call.compute_seconds)
+        else:
+            metrics.counts.fail(status, reason, seconds)

@@ -30,7 +30,8 @@ from tablefold.server.fronts.in_flight import InFlight
 from tablefold.server.fronts.status import INTERNAL_TEXT, details
 from tablefold.server.options import ServeOptions
 from tablefold.server.security.access import Access
-from tablefold.server.telemetry.metrics import CANCELLED, Metrics
+from tablefold.server.telemetry.metrics import Metrics
+from tablefold.server.telemetry.version_counts import CANCELLED
 
 log = logging.getLogger(__name__)
 

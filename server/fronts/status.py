@@ -7,7 +7,7 @@ from typing import NoReturn
 import grpc
 
 from tablefold.errors import DeadlineExceeded, EngineError, RequestError
-from tablefold.server.telemetry.metrics import CANCELLED
+from tablefold.server.telemetry.version_counts import CANCELLED
 from tablefold.server.wire.context import Context
 
 log = logging.getLogger(__name__)

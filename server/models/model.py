@@ -1,7 +1,6 @@
 """One version of a model in memory, and the calls it is answering."""
 
 import asyncio
-import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,9 +9,10 @@ from tablefold.bundle import Manifest
 from tablefold.server.bundles.files import BundleFiles
 from tablefold.server.engines import Engine
 from tablefold.server.models.folder_scan import FolderStamp
-from tablefold.server.queue import Batcher, Call
+from tablefold.server.queue import Batcher
 from tablefold.server.queue.batch_sizing import BatchSizing
 from tablefold.server.telemetry.memory import Growth
+from tablefold.server.telemetry.version_counts import VersionCounts
 
 
 @dataclass(frozen=True)
@@ -27,34 +27,6 @@ class LoadedBundle:
 RETIRE_PAUSE_SECONDS = 0.01
 
 MakeBatcher = Callable[[LoadedBundle], Batcher]
-
-
-@dataclass(slots=True)
-class Statistics:
-    """The calls of a version since it was loaded; times in seconds, summed over the calls."""
-
-    answered: int = 0
-    answered_seconds: float = 0.0
-    failed: int = 0
-    failed_seconds: float = 0.0
-    rows: int = 0
-    queue_seconds: float = 0.0
-    compute_seconds: float = 0.0
-    last: float = 0.0
-    """When a call was answered last, in seconds since 1970."""
-
-    def count(self, call: Call, seconds: float, *, answered: bool) -> None:
-        """Count a call that took `seconds`."""
-        if not answered:
-            self.failed += 1
-            self.failed_seconds += seconds
-            return
-        self.answered += 1
-        self.answered_seconds += seconds
-        self.rows += call.rows
-        self.queue_seconds += call.queue_seconds
-        self.compute_seconds += call.compute_seconds
-        self.last = time.time()
 
 
 class Model:
@@ -73,7 +45,6 @@ class Model:
         """What loading it added to the process; the highest it has taken since, in bytes."""
         self.stamp: FolderStamp = ()
         """Of its folder when it was loaded."""
-        self.statistics = Statistics()
         self.retired = False
         """Whether requests cannot find it any more."""
 
@@ -86,6 +57,11 @@ class Model:
     def version(self) -> int:
         """From 1."""
         return self.manifest.version
+
+    @property
+    def counts(self) -> VersionCounts:
+        """Its calls since it was loaded."""
+        return self.batcher.metrics.counts
 
     @property
     def lease_broken(self) -> bool:

@@ -14,13 +14,13 @@ from tablefold.errors import RequestError, UnexpectedStatus, Unimplemented
 from tablefold.model_size import Parts
 from tablefold.server.telemetry.distribution import Distributions
 from tablefold.server.telemetry.memory import process_memory
+from tablefold.server.telemetry.version_counts import CANCELLED, VersionCollector, VersionCounts
 
 SECONDS_BUCKETS = (
     0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 10,
 )  # fmt: skip
 ROWS_BUCKETS = (1, 4, 16, 64, 128, 256, 512, 1024, 2048, 4096, 16384)
 
-CANCELLED = "cancelled"
 NOT_RECEIVED = "not_received"
 """gRPC ended the call before its message was there: too large, cut off, or the client left."""
 REASONS = (
@@ -37,8 +37,8 @@ class ModelMetrics:
     """The metrics of one version of a model; made by `Metrics.of_model`. Versions add up under its name."""
 
     def __init__(self, metrics: "Metrics", model: str, parts: Parts, version: int) -> None:
-        self.batches = 0
-        """Run so far, by this version."""
+        self.counts = VersionCounts()
+        metrics.versions.open(model, str(version), self.counts)
         self._queue_seconds = metrics.queue_seconds.labels(model)
         self._compute_seconds = metrics.compute_seconds.labels(model)
         self._batch_rows = metrics.batch_rows.labels(model)
@@ -54,6 +54,7 @@ class ModelMetrics:
 
     def close(self) -> None:
         """Forget the queue and bytes of this version, unless another one has taken its number since."""
+        self._metrics.versions.close(self.counts)
         self._metrics.waiting.pop(self, None)
         owner, parts = self._metrics.parts.get(self._version, (None, None))
         if owner is self and parts is not None:
@@ -63,12 +64,13 @@ class ModelMetrics:
 
     def batch(self, rows: int, seconds: float) -> None:
         """Count a batch that the engine ran."""
-        self.batches += 1
+        self.counts.batches += 1
         self._batch_rows.observe(rows)
         self._compute_seconds.observe(seconds)
 
-    def answered(self, rows: int, queue_seconds: float) -> None:
+    def answered(self, rows: int, seconds: float, queue_seconds: float, compute_seconds: float) -> None:
         """Count a call that got its probabilities."""
+        self.counts.answer(rows, seconds, queue_seconds, compute_seconds)
         self._rows.inc(rows)
         self._queue_seconds.observe(queue_seconds)
 
@@ -84,6 +86,8 @@ class Metrics:
         self.waiting: dict[ModelMetrics, tuple[str, Callable[[], int]]] = {}
         """The model of each version in memory, and what tells its rows that wait."""
         self.registry.register(_QueueCollector(self.waiting))
+        self.versions = VersionCollector()
+        self.registry.register(self.versions)
         self._in_flight_calls = self._gauge("tablefold_inflight_calls", "Calls without their answer yet.")
         self._in_flight_bytes = self._gauge(
             "tablefold_inflight_bytes", "Bytes of requests, and of large replies that nobody has read yet."
@@ -119,6 +123,12 @@ class Metrics:
     def of_model(self, name: str, parts: Parts, version: int = 1) -> ModelMetrics:
         """Return the metrics of a version in memory; `parts` is its footprint."""
         return ModelMetrics(self, name, parts, version)
+
+    def watch_server(self, ready: Callable[[], bool], memory_limit: int | None) -> None:
+        """Ask here whether the server is ready; `memory_limit` in bytes."""
+        self._gauge("tablefold_ready", "1 where new calls are taken.").set_function(ready)
+        if memory_limit is not None:
+            self._gauge("tablefold_memory_limit_bytes", "What --memory-limit allows.").set(memory_limit)
 
     def watch_in_flight(self, calls: Callable[[], int], size: Callable[[], int], max_bytes: int) -> None:
         """Ask here for the calls and bytes in flight."""

@@ -13,8 +13,11 @@ SCRAPE_TIMEOUT_SECONDS = 2.0
 """A worker that takes longer to answer counts with its last figures."""
 SCRAPE_SECONDS = 2.0
 """Between two scrapes of the workers: a worker that is killed loses at most the counts since the last one."""
-SHARED_FAMILIES = {"tablefold_model_bytes"}
-"""Every worker maps the same arrays: they count once."""
+SHARED_FAMILIES = {"tablefold_model_bytes", "tablefold_versions", "tablefold_memory_limit_bytes"}
+"""The same in every worker: they count once."""
+
+COUNTS = {"counter", "histogram", "unknown"}
+"""The types of families that only grow; those with Triton's names are unknown."""
 
 Samples = dict[tuple[str, frozenset[tuple[str, str]]], float]
 """(name, labels) -> value"""
@@ -44,9 +47,7 @@ class MergedMetrics(Collector):
             del self._ports[pid]
             self._ended_workers += 1
             page = self._last.pop(pid, {})
-            counted = {
-                name: family for name, family in page.items() if family[0].type in {"counter", "histogram"}
-            }
+            counted = {name: family for name, family in page.items() if family[0].type in COUNTS}
             self._ended = _merged([self._ended, counted])
 
     def any_ready(self) -> bool:

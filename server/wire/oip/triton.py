@@ -49,7 +49,7 @@ def statistics(model: Model) -> pb.ModelStatistics:
 
     A call counts when it is answered or has failed.
     """
-    counted = model.statistics
+    counted = model.counts
 
     def duration(count: int, seconds: float = 0.0) -> pb.StatisticDuration:
         return pb.StatisticDuration(count=count, ns=int(seconds * 1e9))
@@ -59,10 +59,10 @@ def statistics(model: Model) -> pb.ModelStatistics:
         version=str(model.version),
         last_inference=int(counted.last * 1e3),
         inference_count=counted.rows,
-        execution_count=model.batcher.metrics.batches,
+        execution_count=counted.batches,
         inference_stats=pb.InferStatistics(
             success=duration(counted.answered, counted.answered_seconds),
-            fail=duration(counted.failed, counted.failed_seconds),
+            fail=duration(sum(counted.failed.values()), counted.failed_seconds),
             queue=duration(counted.answered, counted.queue_seconds),
             compute_input=duration(counted.answered),
             compute_infer=duration(counted.answered, counted.compute_seconds),
