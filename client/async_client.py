@@ -8,41 +8,28 @@ from typing import Any, Self, TypeVar
 import grpc.aio
 import numpy as np
 
-from tablefold.client.client import TIMEOUT_SECONDS
+from tablefold.client.caller import Caller
 from tablefold.client.footprint import ServerFootprint
 from tablefold.client.protocols.codec import Prediction
 from tablefold.client.replies import ModelInfo, ModelStatus
-from tablefold.client.session import Call, Exchange, Session
-from tablefold.client.transport.address import Address
+from tablefold.client.session import Call, Exchange
 from tablefold.client.transport.connection import open_async_channel
-from tablefold.client.transport.credentials import Credentials, Pem
+from tablefold.client.transport.patience import OPTIONS
 from tablefold.client.transport.statuses import error_of
 from tablefold.errors import RequestError, UsageError
 
 Result = TypeVar("Result")
 
 
-class AsyncClient:
+class AsyncClient(Caller):
     """The same for asyncio; it belongs to the event loop of its first call.
 
     async with AsyncClient("127.0.0.1:8001") as client:
         await client.predict("ads", {"item": ["a1", "b2"]}, context={"user": 7})
     """
 
-    def __init__(
-        self,
-        server: str,
-        *,
-        tls: bool = False,
-        ca: Pem | None = None,
-        cert: Pem | None = None,
-        key: Pem | None = None,
-        token: str | None = None,
-        timeout: float = TIMEOUT_SECONDS,
-    ) -> None:
-        self.address = Address.parse(server)
-        self._credentials = Credentials.of(tls=tls, ca=ca, cert=cert, key=key, token=token)
-        self._session = Session(timeout)
+    def _open(self) -> None:
+        """At the first call: then there is a loop."""
         self._channel: grpc.aio.Channel | None = None
         self._closed = False
 
@@ -130,11 +117,16 @@ class AsyncClient:
         if self._closed:
             raise UsageError("this client is closed")
         if self._channel is None:
-            self._channel = open_async_channel(self.address, self._credentials)
+            self._channel = open_async_channel(self.target.uri, self._credentials, OPTIONS)
         stub: Any = self._channel.unary_unary(
             call.method, type(call.request).SerializeToString, call.reply.FromString
         )
+        metadata = self._credentials.metadata
         try:
-            return await stub(call.request, timeout=call.seconds, metadata=self._credentials.metadata)
+            if self._hedging is not None:
+                return await self._hedging.call_async(
+                    lambda seconds: stub(call.request, timeout=seconds, metadata=metadata), call.seconds
+                )
+            return await stub(call.request, timeout=call.seconds, metadata=metadata)
         except grpc.aio.AioRpcError as error:
-            raise error_of(error, self.address) from error
+            raise error_of(error, self.target) from error

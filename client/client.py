@@ -8,50 +8,38 @@ from typing import Any, Self, TypeVar
 import grpc
 import numpy as np
 
+from tablefold.client.caller import Caller
 from tablefold.client.footprint import ServerFootprint
 from tablefold.client.protocols.codec import Prediction
 from tablefold.client.replies import ModelInfo, ModelStatus
-from tablefold.client.session import Call, Exchange, Session
-from tablefold.client.transport.address import Address
+from tablefold.client.session import Call, Exchange
 from tablefold.client.transport.connection import open_channel
-from tablefold.client.transport.credentials import Credentials, Pem
+from tablefold.client.transport.patience import OPTIONS
 from tablefold.client.transport.statuses import error_of
 from tablefold.errors import RequestError, UsageError
 
 Result = TypeVar("Result")
-TIMEOUT_SECONDS = 10.0
 
 
-class Client:
-    """A connection to a Tablefold server, for any number of threads.
+class Client(Caller):
+    """A connection to a Tablefold server or several, for any number of threads.
 
         with Client("127.0.0.1:8001") as client:
             client.predict("ads", {"item": ["a1", "b2"]}, context={"user": 7})
 
-    `server` is HOST:PORT, [IPv6]:PORT or unix:PATH. `ca`, `cert` and `key` are PEM text as bytes, or paths;
-    any of them, or `tls=True`, asks for TLS. `token` goes with every call. `timeout` in seconds is that of
-    calls that name none.
+    `server` is HOST:PORT, [IPv6]:PORT or unix:PATH; or several IP:PORT, which take turns. A name that stands
+    for several addresses is all of them. `ca`, `cert` and `key` are PEM text as bytes, or paths; any of them,
+    or `tls=True`, asks for TLS. `token` goes with every call. `timeout` in seconds is that of calls that name
+    none.
 
-    The first call connects; a server that goes away and comes back is found again. Raises UsageError for an
-    address or credentials that cannot be used.
+    The first call connects; a server that goes away and comes back is found again. A call that a server
+    refuses as Unavailable or Overloaded is sent again, up to four times while its time lasts. With
+    `hedge_after`, in seconds, a call that takes longer is sent again and the first reply counts.
+    Raises UsageError for an address or credentials that cannot be used.
     """
 
-    def __init__(
-        self,
-        server: str,
-        *,
-        tls: bool = False,
-        ca: Pem | None = None,
-        cert: Pem | None = None,
-        key: Pem | None = None,
-        token: str | None = None,
-        timeout: float = TIMEOUT_SECONDS,
-    ) -> None:
-        self.address = Address.parse(server)
-        credentials = Credentials.of(tls=tls, ca=ca, cert=cert, key=key, token=token)
-        self._session = Session(timeout)
-        self._metadata = credentials.metadata
-        self._channel: grpc.Channel | None = open_channel(self.address, credentials)
+    def _open(self) -> None:
+        self._channel: grpc.Channel | None = open_channel(self.target.uri, self._credentials, OPTIONS)
 
     def predict(
         self,
@@ -151,9 +139,15 @@ class Client:
         stub: Any = self._channel.unary_unary(
             call.method, type(call.request).SerializeToString, call.reply.FromString
         )
+        metadata = self._credentials.metadata
         try:
-            return stub(call.request, timeout=call.seconds, metadata=self._metadata)
+            if self._hedging is not None:
+                return self._hedging.call(
+                    lambda seconds: stub.future(call.request, timeout=seconds, metadata=metadata),
+                    call.seconds,
+                )
+            return stub(call.request, timeout=call.seconds, metadata=metadata)
         except grpc.RpcError as error:
-            raise error_of(error, self.address) from error
+            raise error_of(error, self.target) from error
         except ValueError as error:  # closed by another thread just now
             raise UsageError("this client is closed") from error

@@ -1,8 +1,8 @@
 """Channels to a server, blocking and asynchronous, and how calls are made on the latter."""
 
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
-from typing import Any, TypeVar
+from typing import Any, TypeAlias, TypeVar
 
 import grpc
 import grpc.aio
@@ -12,8 +12,10 @@ from tablefold.client.transport.address import Address
 from tablefold.client.transport.credentials import Credentials
 
 Reply = TypeVar("Reply", bound=Message)
+Option: TypeAlias = tuple[str, Any]
+"""Name and value, as gRPC takes them."""
 
-OPTIONS = [
+OPTIONS: list[Option] = [
     ("grpc.max_send_message_length", -1),
     ("grpc.max_receive_message_length", -1),
     # Channels to one address would otherwise share one connection, and a server of several
@@ -25,20 +27,22 @@ OPTIONS = [
 ]
 
 
-def open_channel(address: Address, credentials: Credentials) -> grpc.Channel:
+def open_channel(uri: str, credentials: Credentials, options: Sequence[Option] = ()) -> grpc.Channel:
     """A blocking channel; its first call connects."""
     tls = credentials.channel_credentials
     if tls is None:
-        return grpc.insecure_channel(str(address), options=OPTIONS)
-    return grpc.secure_channel(str(address), tls, options=OPTIONS)
+        return grpc.insecure_channel(uri, options=[*OPTIONS, *options])
+    return grpc.secure_channel(uri, tls, options=[*OPTIONS, *options])
 
 
-def open_async_channel(address: Address, credentials: Credentials) -> grpc.aio.Channel:
+def open_async_channel(
+    uri: str, credentials: Credentials, options: Sequence[Option] = ()
+) -> grpc.aio.Channel:
     """An asynchronous channel of the running event loop; its first call connects."""
     tls = credentials.channel_credentials
     if tls is None:
-        return grpc.aio.insecure_channel(str(address), options=OPTIONS)
-    return grpc.aio.secure_channel(str(address), tls, options=OPTIONS)
+        return grpc.aio.insecure_channel(uri, options=[*OPTIONS, *options])
+    return grpc.aio.secure_channel(uri, tls, options=[*OPTIONS, *options])
 
 
 class Connection:
@@ -68,5 +72,5 @@ async def connect(
     credentials: Credentials = Credentials(),  # noqa: B008 (frozen)
 ) -> AsyncIterator[Connection]:
     """A connection of its own; its first call opens it."""
-    async with open_async_channel(address, credentials) as channel:
+    async with open_async_channel(str(address), credentials) as channel:
         yield Connection(channel, credentials.metadata)

@@ -5,6 +5,7 @@ import re
 import grpc
 
 from tablefold.client.transport.address import Address
+from tablefold.client.transport.target import Target
 from tablefold.errors import (
     DeadlineExceeded,
     EngineError,
@@ -39,7 +40,7 @@ TOO_LARGE = re.compile(r"message larger than max \(([0-9]+) vs\. ([0-9]+)\)")
 """What gRPC says of a message beyond the limit: its bytes, and those allowed."""
 
 
-def error_of(error: grpc.RpcError, server: Address) -> RequestError:
+def error_of(error: grpc.RpcError, server: Address | Target) -> RequestError:
     """The error of our own that stands for gRPC's. Keeps the server's words."""
     code, details = error.code(), error.details() or "no reason given"
     if sizes := TOO_LARGE.search(details):
