@@ -156,11 +156,16 @@ class Dispatcher:
     def _count(self, arrival: Arrival, status: str, reason: str | None, call: "PredictCall | None") -> None:
         """Count the end of a call: for Prometheus, and in its model's statistics."""
         seconds = time.monotonic() - arrival.arrived
-        self._metrics.call(arrival.method, status, reason, seconds)
         if call is None:
+            self._metrics.call(arrival.method, status, reason, seconds)
             return
-        metrics = call.prediction.model.batcher.metrics
+        model = call.prediction.model
         if reason is None:
-            metrics.answered(call.rows, seconds, call.queue_seconds, call.compute_seconds)
+            self._metrics.call(arrival.method, status, None, seconds)
+            model.batcher.metrics.answered(call.rows, seconds, call.queue_seconds, call.compute_seconds)
         else:
-            metrics.counts.fail(status, reason, seconds)
+            self._metrics.call(
+                arrival.method, status, reason, seconds,
+                model=model.name, version=model.version, rows=call.rows,
+            )  # fmt: skip
+            model.batcher.metrics.counts.fail(status, reason, seconds)

@@ -16,6 +16,7 @@ from tablefold.server.models.loader import OpenEngine
 from tablefold.server.options import Options
 from tablefold.server.processes.signals import exit_on_signals, leave_on_signals
 from tablefold.server.telemetry.memory import use_single_heap
+from tablefold.server.telemetry.refusal_log import write_lines
 
 log = logging.getLogger(__name__)
 
@@ -38,6 +39,7 @@ def run(
     """
     exit_on_signals()
     use_single_heap()
+    write_lines()
     if sys.__stderr__ is not None:
         # A crash in a library, or weights cut off under their mapping, leaves its trace.
         faulthandler.enable(sys.__stderr__)

@@ -14,6 +14,7 @@ from tablefold.errors import RequestError, UnexpectedStatus, Unimplemented
 from tablefold.model_size import Parts
 from tablefold.server.telemetry.distribution import Distributions
 from tablefold.server.telemetry.memory import process_memory
+from tablefold.server.telemetry.refusal_log import RefusalLog
 from tablefold.server.telemetry.version_counts import CANCELLED, VersionCollector, VersionCounts
 
 SECONDS_BUCKETS = (
@@ -79,6 +80,7 @@ class Metrics:
     """All metrics of one server."""
 
     def __init__(self) -> None:
+        self._refusal_log = RefusalLog()
         self.registry = CollectorRegistry()
         self.registry.register(_ProcessCollector())
         self.parts: dict[tuple[str, str], tuple[ModelMetrics, Parts]] = {}
@@ -136,10 +138,10 @@ class Metrics:
         self._in_flight_bytes.set_function(size)
         self._in_flight_max_bytes.set(max_bytes)
 
-    def call(self, method: str, status: str, reason: str | None, seconds: float) -> None:
+    def call(self, method: str, status: str, reason: str | None, seconds: float, **known: str | int) -> None:
         """Count a call that ended, with gRPC's name of its status; `method` must be one of the server's own.
 
-        `reason`: of an error, one of REASONS.
+        `reason`: of an error, one of REASONS. `known`: what else the log may tell of such a call.
         """
         counter = self._counters.get((method, status))
         if counter is None:  # looking the labels up costs more than counting
@@ -148,16 +150,22 @@ class Metrics:
         self._call_seconds.labels(method).observe(seconds)
         if reason is not None:
             self._refusals.labels(reason).inc()
+            if reason != CANCELLED:  # nobody waits for its answer
+                seconds = round(seconds, 6)
+                self._refusal_log.add(method=method, status=status, reason=reason, seconds=seconds, **known)
 
     def call_not_received(self, method: str) -> None:
         """Count a call that gRPC ended before its message was there; nobody here knows its status."""
         self._calls.labels(method, NOT_RECEIVED.upper()).inc()
         self._refusals.labels(NOT_RECEIVED).inc()
+        self._refusal_log.add(method=method, status=NOT_RECEIVED.upper(), reason=NOT_RECEIVED)
 
     def unknown_method(self) -> None:
         """Count a call of a method that the server does not have."""
         self._calls.labels(UNKNOWN_METHOD, Unimplemented.status).inc()
         self._refusals.labels(Unimplemented.reason).inc()
+        error = Unimplemented
+        self._refusal_log.add(method=UNKNOWN_METHOD, status=error.status, reason=error.reason)
 
     def _gauge(self, name: str, text: str) -> Gauge:
         return Gauge(name, text, registry=self.registry)
