@@ -69,13 +69,15 @@ class GrpcioMethods(grpc.GenericRpcHandler):  # type: ignore[type-arg]
             try:
                 return await predict(await self._read(method, context), context)
             except RequestError as error:  # counted where it was raised
-                await refuse(error, error.status, context, method)
+                ended = await refuse(error, error.status, context, method)
             except Exception as error:
                 status, reason = outcome(error, context)
                 self._metrics.call(method, status, reason, 0.0)
-                await refuse(error, status, context, method)
+                ended = await refuse(error, status, context, method)
             finally:
                 self.in_flight -= 1
+            del requests, context
+            raise ended
 
         self._handlers[method] = grpc.stream_unary_rpc_method_handler(call)
 
@@ -120,10 +122,12 @@ class GrpcioMethods(grpc.GenericRpcHandler):  # type: ignore[type-arg]
                 return await result if inspect.isawaitable(result) else result
             except BaseException as error:
                 status, reason = outcome(error, context)
-                await refuse(error, status, context, method)
+                ended = await refuse(error, status, context, method)
             finally:
                 self.in_flight -= 1
                 self._metrics.call(method, status, reason, time.monotonic() - started)
+            del requests, context
+            raise ended
 
         return call
 
@@ -132,6 +136,9 @@ class GrpcioMethods(grpc.GenericRpcHandler):  # type: ignore[type-arg]
     ) -> Any:
         async def call(requests: Any, context: Context) -> AsyncIterator[Any]:
             started, status, reason = time.monotonic(), "OK", None
+            request: Any = None
+            incoming: Any = None
+            response: Any = None
             self.in_flight += 1
             self._streams += 1
             try:
@@ -144,15 +151,18 @@ class GrpcioMethods(grpc.GenericRpcHandler):  # type: ignore[type-arg]
                 incoming = await request if inspect.isawaitable(request) else request
                 async for response in behaviour(incoming, context):
                     yield response
+                return
             except GeneratorExit:
                 raise
             except BaseException as error:
                 status, reason = outcome(error, context)
-                await refuse(error, status, context, method)
+                ended = await refuse(error, status, context, method)
             finally:
                 self.in_flight -= 1
                 self._streams -= 1
                 self._metrics.call(method, status, reason, time.monotonic() - started)
+            del requests, context, request, incoming, response
+            raise ended
 
         return call
 
@@ -202,7 +212,9 @@ class GrpcioMethods(grpc.GenericRpcHandler):  # type: ignore[type-arg]
 
         async def call(requests: Any, context: Context) -> None:
             self._metrics.call(method, error.status, error.reason, 0.0)
-            await refuse(error, error.status, context, method)
+            ended = await refuse(error, error.status, context, method)
+            del requests, context
+            raise ended
 
         if handler.response_streaming:
             return grpc.stream_stream_rpc_method_handler(call)

@@ -62,8 +62,11 @@ class MessageReader:
         task = asyncio.current_task()
         assert task is not None
         self._reading[task] = Reading(asyncio.get_running_loop().time(), peer)
+        # gRPC never frees the message of a reading that is cancelled; it ends with its call.
+        reading = asyncio.ensure_future(context.read())
+        reading.add_done_callback(retrieve)
         try:
-            message = await context.read()
+            message = await asyncio.shield(reading)
         except asyncio.CancelledError:
             if task not in self._evicted:
                 raise
@@ -145,3 +148,9 @@ class MessageReader:
                 self._slow.add(reading.peer)
                 task.cancel()
         self._eviction = loop.call_later(PATIENCE_SECONDS, self._evict)
+
+
+def retrieve(reading: asyncio.Future[Any]) -> None:
+    """Look at the exception of a reading: otherwise asyncio logs one that nobody waits for."""
+    if not reading.cancelled():
+        reading.exception()

@@ -2,9 +2,9 @@
 
 import asyncio
 import logging
-from typing import NoReturn
 
 import grpc
+import grpc.aio
 
 from tablefold.errors import DeadlineExceeded, EngineError, RequestError
 from tablefold.server.telemetry.version_counts import CANCELLED
@@ -37,12 +37,20 @@ def details(error: RequestError) -> str:
     return str(error).encode("utf-8", "backslashreplace").decode()[:MAX_DETAIL_CHARACTERS]
 
 
-async def refuse(error: BaseException, status: str, context: Context, method: str) -> NoReturn:
-    """Answer a call with the status of an error. Raises what ends the call for gRPC."""
-    match error:
-        case RequestError():
-            await context.abort(grpc.StatusCode[status], details(error))
-        case Exception():
-            log.exception("%s failed", method, exc_info=error)
-            await context.abort(grpc.StatusCode.INTERNAL, INTERNAL_TEXT)
-    raise error
+async def refuse(error: BaseException, status: str, context: Context, method: str) -> BaseException:
+    """Answer a call with the status of an error. Return what the handler must raise then to end it for gRPC.
+
+    gRPC keeps that with the call. So no frame of a traceback may hold the call or its message: they would
+    hold each other until the garbage collector comes.
+    """
+    try:
+        match error:
+            case RequestError():
+                await context.abort(grpc.StatusCode[status], details(error))
+            case Exception():
+                log.exception("%s failed", method, exc_info=error)
+                await context.abort(grpc.StatusCode.INTERNAL, INTERNAL_TEXT)
+    except grpc.aio.AbortError as ended:
+        error.__traceback__ = error.__context__ = error.__cause__ = ended.__context__ = None
+        return ended.with_traceback(None)
+    return error
