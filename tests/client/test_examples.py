@@ -91,14 +91,14 @@ ASKED = {
     "tags": [["sale", "red"], [], ["new"]],
 }
 TOOLS = Path(os.environ.get("TABLEFOLD_TOOLS", ROOT / "build/tools"))
-"""As `make example-tools` leaves it."""
+"""As `make tools` leaves it."""
 
 
 def tool(name: str) -> str:
     """Where a program is; skips the test where it is not to be had."""
     found = shutil.which(name, path=f"{TOOLS}/bin:{os.environ['PATH']}")
     if found is None:
-        pytest.skip(f"{name} is not here: make example-tools")
+        pytest.skip(f"{name} is not here: make tools")
     return found
 
 
@@ -131,7 +131,7 @@ def test_grpcurl_finds_the_services_and_scores(clicks: Server) -> None:
 def test_node_scores_by_the_committed_proto(clicks: Server) -> None:
     node = tool("node")
     if not (TOOLS / "node_modules/@grpc/grpc-js").is_dir():
-        pytest.skip("@grpc/grpc-js is not here: make example-tools")
+        pytest.skip("@grpc/grpc-js is not here: make tools")
     printed = subprocess.run(
         [node, ROOT / "examples/node_client.js", clicks.address],
         capture_output=True, text=True, check=True, env={**os.environ, "NODE_PATH": f"{TOOLS}/node_modules"},
@@ -143,7 +143,7 @@ def test_node_scores_by_the_committed_proto(clicks: Server) -> None:
 def test_kserves_client_scores_three_rows(clicks: Server) -> None:
     python = TOOLS / "bin/python"
     if not any(TOOLS.glob("lib/*/site-packages/kserve")):
-        pytest.skip("kserve is not here: make example-tools")
+        pytest.skip("kserve is not here: make tools")
     variables = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
     printed = subprocess.run(
         [python, ROOT / "examples/kserve_client.py", clicks.address, "clicks"],
