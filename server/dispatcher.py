@@ -32,7 +32,7 @@ class PredictCall(Call):
     __slots__ = ("arrival", "prediction")
 
     def __init__(self, prediction: Prediction, arrival: Arrival, dispatcher: "Dispatcher") -> None:
-        super().__init__(prediction.dense, prediction.ids, arrival.deadline, dispatcher)
+        super().__init__(prediction.dense, prediction.ids, arrival.deadline, dispatcher, arrival.peer)
         self.prediction, self.arrival = prediction, arrival
 
 

@@ -10,6 +10,8 @@ class Arrival(Protocol):
 
     method: str
     """As gRPC writes it: `/package.Service/Method`."""
+    peer: str
+    """The client's connection, as gRPC writes it."""
     message: bytes
     arrived: float
     """Monotonic seconds, like `deadline`."""

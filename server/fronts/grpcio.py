@@ -29,10 +29,13 @@ GRPC_LOG = logging.getLogger("grpc._cython.cygrpc")
 class GrpcioArrival:
     """A call of a prediction whose message is there."""
 
-    __slots__ = ("_future", "_owner", "arrived", "call", "cancelled", "deadline", "message", "method")
+    __slots__ = ("_future", "_owner", "arrived", "call", "cancelled", "deadline", "message", "method", "peer")
 
-    def __init__(self, owner: "GrpcioFront", method: str, message: bytes, deadline: float | None) -> None:
-        self._owner, self.method, self.message, self.deadline = owner, method, message, deadline
+    def __init__(
+        self, owner: "GrpcioFront", method: str, peer: str, message: bytes, deadline: float | None
+    ) -> None:
+        self._owner, self.method, self.peer, self.message = owner, method, peer, message
+        self.deadline = deadline
         self.arrived, self.cancelled = time.monotonic(), False
         self.call: Any = None
         self._future: asyncio.Future[bytes] = owner.loop.create_future()
@@ -102,7 +105,7 @@ class GrpcioFront:
             raise
         remaining = context.time_remaining()
         deadline = None if remaining is None else time.monotonic() + remaining
-        arrival = GrpcioArrival(self, method, message, deadline)
+        arrival = GrpcioArrival(self, method, context.peer(), message, deadline)
         del message
         self._arrivals.append(arrival)
         if not self._will_ring:  # once for all calls of this round of the event loop

@@ -52,12 +52,20 @@ class NativeArrival:
         "deadline",
         "message",
         "method",
+        "peer",
     )
 
     def __init__(
-        self, owner: "NativeFront", call_id: int, method: str, message: bytes, remaining: float | None
+        self,
+        owner: "NativeFront",
+        call_id: int,
+        method: str,
+        peer: str,
+        message: bytes,
+        remaining: float | None,
     ) -> None:
-        self._owner, self.call_id, self.method, self.message = owner, call_id, method, message
+        self._owner, self.call_id, self.method = owner, call_id, method
+        self.peer, self.message = peer, message
         self._size = len(message)
         self.arrived = time.monotonic()
         self.deadline = None if remaining is None else self.arrived + remaining
@@ -210,7 +218,7 @@ class NativeFront:
             self.fail(call_id, refusal)
             self._metrics.call(method, refusal.status, refusal.reason, time.monotonic() - started)
             return None
-        arrival = self._open[call_id] = NativeArrival(self, call_id, method, message, remaining)
+        arrival = self._open[call_id] = NativeArrival(self, call_id, method, peer, message, remaining)
         return arrival
 
     def _check(self, size: int) -> None:

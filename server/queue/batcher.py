@@ -78,6 +78,7 @@ class Batcher:
             if self._engine_threads.lost:
                 raise Unavailable(ENGINE_HANGS)
             call.accepted = call.started = self.clock()
+            self._waiting.set_due(call, self._throughput.rows_per_second)
             check_space(call, self._waiting, self.max_queue_rows)
             check_deadline(call, self._waiting, self._running_rows, self._throughput.rows_per_second)
             self._waiting.add(call)

@@ -25,10 +25,12 @@ class Call:
     __slots__ = (
         "accepted",
         "caller",
+        "client",
         "compute_seconds",
         "deadline",
         "dense",
         "done",
+        "due",
         "error",
         "finished",
         "ids",
@@ -39,12 +41,21 @@ class Call:
     )
 
     def __init__(
-        self, dense: NDArray[np.float32], ids: NDArray[np.int64], deadline: float | None, caller: Caller
+        self,
+        dense: NDArray[np.float32],
+        ids: NDArray[np.int64],
+        deadline: float | None,
+        caller: Caller,
+        client: str = "",
     ) -> None:
-        """dense float32 [B, N] and ids int64 [B, C], B >= 1; `deadline` on the queue's clock."""
+        """dense float32 [B, N] and ids int64 [B, C], B >= 1; `deadline` on the queue's clock.
+
+        `client`: whose call it is. The more of its rows wait, the less urgent is its next call.
+        """
         self.dense, self.ids, self.deadline, self.caller = dense, ids, deadline, caller
         self.rows = len(ids)
-        self.accepted = self.started = 0.0
+        self.client = client
+        self.accepted = self.started = self.due = 0.0
         self.taken = self.done = 0
         self.compute_seconds = 0.0
         """The engine's time for the batches that held rows of the call."""

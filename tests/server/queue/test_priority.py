@@ -33,6 +33,21 @@ async def test_the_earliest_deadline_goes_first_and_no_deadline_means_a_second_f
         assert await ran_in_order(batcher, engine, *calls) == [3, 2, 6, 1, 4, 5]
 
 
+@pytest.mark.parametrize(("calls", "rows"), [(1, 300), (60, 5)])
+async def test_who_has_many_rows_waiting_holds_up_nobody_else(calls, rows):
+    now = 100.0
+    engine = FakeEngine()
+    async with batcher_of(engine, clock=lambda: now, rate=100, max_batch_size=5) as batcher:
+        first = await with_busy_thread(batcher, engine)
+        flood = [await queued(batcher, *[1] * rows, client="flood") for _ in range(calls)]
+        now += 2.0
+        gentle = await queued(batcher, 2, client="gentle")
+        engine.gate.set()
+        await asyncio.gather(first, gentle, *flood)
+    order = [int(row[0]) for batch in engine.batches[1:] for row in batch]
+    assert order.index(2) <= 2.0 * 100 * 0.1  # what the flood had a right to by then
+
+
 async def test_newcomers_in_a_hurry_do_not_starve_a_call_without_a_deadline():
     now = 100.0
     engine = FakeEngine()
@@ -66,11 +81,12 @@ async def test_only_what_is_more_urgent_counts_against_a_deadline():
     async with batcher_of(engine, clock=lambda: 0.0, rate=100, max_batch_size=50) as batcher:
         first = await with_busy_thread(batcher, engine)
         patient = await queued(batcher, *range(500))
+        urgent = await queued(batcher, *range(40), deadline=0.6)
         hurried = await queued(batcher, 7, deadline=0.5)
-        with pytest.raises(DeadlineUnreachable):
-            await batcher.submit(*rows_of(8), deadline=0.95 + 1)
+        with pytest.raises(DeadlineUnreachable, match="42 rows come first"):
+            await batcher.submit(*rows_of(*range(30)), deadline=0.8)
         engine.gate.set()
-        await asyncio.gather(first, patient, hurried)
+        await asyncio.gather(first, patient, urgent, hurried)
     assert engine.batches[1][0, 0] == 7
 
 

@@ -47,9 +47,11 @@ class Waiter:
 
 
 class WaitingBatcher(Batcher):
-    async def submit(self, dense: np.ndarray, ids: np.ndarray, deadline: float | None = None) -> Reply:
+    async def submit(
+        self, dense: np.ndarray, ids: np.ndarray, deadline: float | None = None, client: str = ""
+    ) -> Reply:
         waiter = Waiter()
-        call = Call(dense, ids, deadline, waiter)
+        call = Call(dense, ids, deadline, waiter, client)
         self.offer(call)
         try:
             return await waiter.answer
@@ -121,9 +123,11 @@ async def batcher_of(
         threads.close()
 
 
-async def queued(batcher: WaitingBatcher, *ids: int, deadline: float | None = None) -> asyncio.Task:
+async def queued(
+    batcher: WaitingBatcher, *ids: int, deadline: float | None = None, client: str = ""
+) -> asyncio.Task:
     """A call that has been accepted by the time this returns."""
-    task = asyncio.create_task(batcher.submit(*rows_of(*ids), deadline))
+    task = asyncio.create_task(batcher.submit(*rows_of(*ids), deadline, client))
     await asyncio.sleep(0)
     return task
 
