@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 
 from tablefold.client.options import LOGS, Model, Protocol, Server, TlsCa, TlsCert, TlsKey, TokenFile
-from tablefold.console import make_console
+from tablefold.console import make_console, print_figures
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -112,7 +112,7 @@ def show_footprint(server: str, files: dict[str, Path | None], *, json: bool) ->
     if json:
         typer.echo(dumps(footprint.as_json()))
     else:
-        make_console().print(_footprint_table(footprint), soft_wrap=False)
+        print_figures(make_console(), _footprint_table(footprint))
 
 
 def _footprint_table(footprint: "ServerFootprint") -> "Table":

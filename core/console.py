@@ -3,11 +3,15 @@
 import logging
 
 from rich.console import Console
+from rich.measure import Measurement
+from rich.table import Table
 from rich.text import Text
 
 from tablefold.files.place import Place
 from tablefold.printable import printable, shortened
 
+MAX_WIDTH = 1000
+"""Of a table, in characters."""
 LOG_FORMAT = "%(asctime)s %(levelname)s %(name)s: %(message)s"
 
 
@@ -17,6 +21,12 @@ def make_console(*, stderr: bool = False) -> Console:
     Print tables with `soft_wrap=False`, so that they fit.
     """
     return Console(stderr=stderr, markup=False, emoji=False, highlight=False, soft_wrap=True)
+
+
+def print_figures(console: Console, table: Table) -> None:
+    """Print a table whole: a figure that is cut to the width of the terminal is a wrong one."""
+    widest = Measurement.get(console, console.options.update(width=MAX_WIDTH), table).maximum
+    console.print(table, width=max(console.width, widest), crop=False, soft_wrap=False)
 
 
 def print_written(console: Console, path: Place, more: str = "") -> None:

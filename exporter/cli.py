@@ -71,15 +71,16 @@ def export(
     names = [feature.name for feature in manifest.feature_schema.categorical]
     asked = options.row_types(manifest.feature_schema)
     stored = [manifest.row_type_of.get(feature, manifest.row_type) for feature in names]
-    print_written(
-        console,
-        folder,
-        f": verified equal to the checkpoint; {footprint.parts.total:,} bytes, everything counted, where the "
-        f"bare fp32 table alone takes {footprint.baseline_fp32:,} ({footprint.compression:.2f}x); "
-        f"dictionary and row maps {footprint.parts.vocabulary + footprint.parts.row_maps:,} bytes, "
-        f"{manifest.entropy_bytes:,} at the least by the entropy of their rows; "
-        f"{describe_cost(manifest.metrics)}{describe_waste(names, asked, stored)}",
-    )
+    print_written(console, folder, ": verified equal to the checkpoint")
+    for line in (
+        f"{footprint.parts.total:,} bytes, everything counted; the bare fp32 table alone takes "
+        f"{footprint.baseline_fp32:,} ({footprint.compression:.2f}x)",
+        f"dictionary and row maps: {footprint.parts.vocabulary + footprint.parts.row_maps:,} bytes; "
+        f"{manifest.entropy_bytes:,} at the least, by the entropy of their rows",
+        *describe_cost(manifest.metrics).split("; "),
+        *describe_waste(names, asked, stored),
+    ):
+        console.print(f"  {line}")
 
 
 def with_row_types(options: ExportOptions, given: list[str] | None) -> ExportOptions:

@@ -209,4 +209,5 @@ def neighbours(
         table.add_column("training values", justify="right")
         for text, count in shared.most_frequent:
             table.add_row(text or "(missing)", f"{count:,}")
-        console.print(table, soft_wrap=False)
+        if shared.most_frequent:
+            console.print(table, soft_wrap=False)

@@ -47,5 +47,7 @@ def _explain(error: RequestError, address: Address, protocol: str, model: str) -
             other = ", ".join(name for name in PROTOCOLS if name != protocol)
             return f"the server at {address} does not speak {protocol!r} ({error}); try --protocol {other}"
         case ModelNotFound():
-            return f"the server at {address} has no model {model!r} ({error}); check --model"
+            return (
+                f"the server at {address} does not have it: {error}; check --model, or the version asked for"
+            )
     return f"the server at {address} refused with {error.status}: {error}"

@@ -31,11 +31,11 @@ def without_waste(row_types: Sequence[RowType], feature_rows: Sequence[int], wid
     return stored
 
 
-def describe_waste(names: Sequence[str], asked: Sequence[str], stored: Sequence[str]) -> str:
-    """Return a sentence about features whose rows are not stored as asked for; empty where there are none."""
+def describe_waste(names: Sequence[str], asked: Sequence[str], stored: Sequence[str]) -> list[str]:
+    """Return a sentence about features whose rows are not stored as asked for; none where there are none."""
     other = [entry for entry in zip(names, asked, stored, strict=True) if entry[1] != entry[2]]
     if not other:
-        return ""
+        return []
     name, before, after = other[0]
     more = f" and {len(other) - 1} more" if len(other) > 1 else ""
-    return f"; rows of {name}{more} are stored as {after}: {before} would take no fewer bytes"
+    return [f"rows of {name}{more} are stored as {after}: {before} would take no fewer bytes"]

@@ -137,8 +137,8 @@ def test_a_version_or_its_label_may_be_named(
     data = shop / "shop.toml"
     assert predict("order", data, "--version", "1") == predict("order", data)
     ask = ("predict", "--server", server.address, "--model", "order", "--data", data)
-    assert "has no model 'order'" in refused(*ask, "--version", 9)
-    assert "has no model 'order'" in refused(*ask, "--label", "canary")
+    assert "model 'order' has no version 9 here; served: 1" in refused(*ask, "--version", 9)
+    assert "check --model, or the version asked for" in refused(*ask, "--label", "canary")
     assert "give one of them" in refused(*ask, "--label", "canary", "--version", 1)
     assert "--version must be a number from 1 on" in refused(*ask, "--version", 0)
     for rows in (0, -5):

@@ -295,9 +295,9 @@ def test_no_row_type_takes_as_many_bytes_as_a_finer_one() -> None:
             assert all(size > sizes[types.index(stored)] for size in sizes[: types.index(stored)])
     assert without_waste([RowType.INT4, RowType.FP32], [1000, 5], 1) == [RowType.INT8, RowType.FP32]
     assert without_waste([RowType.INT4, RowType.INT8], [1000, 1000], 2) == [RowType.INT4, RowType.INT8]
-    sentence = describe_waste(["a", "b", "c"], ["int4", "int4", "fp16"], ["int8", "int8", "fp16"])
-    assert sentence == "; rows of a and 1 more are stored as int8: int4 would take no fewer bytes"
-    assert describe_waste(["a"], ["int4"], ["int4"]) == ""
+    [sentence] = describe_waste(["a", "b", "c"], ["int4", "int4", "fp16"], ["int8", "int8", "fp16"])
+    assert sentence == "rows of a and 1 more are stored as int8: int4 would take no fewer bytes"
+    assert describe_waste(["a"], ["int4"], ["int4"]) == []
 
 
 def test_values_beyond_float16_are_refused_in_fewer_bits() -> None:
