@@ -26,7 +26,8 @@ def make_console(*, stderr: bool = False) -> Console:
 def print_figures(console: Console, table: Table) -> None:
     """Print a table whole: a figure that is cut to the width of the terminal is a wrong one."""
     widest = Measurement.get(console, console.options.update(width=MAX_WIDTH), table).maximum
-    console.print(table, width=max(console.width, widest), crop=False, soft_wrap=False)
+    console.width = max(console.width, widest)
+    console.print(table, soft_wrap=False)
 
 
 def print_written(console: Console, path: Place, more: str = "") -> None:
