@@ -22,6 +22,7 @@ from tablefold.files.place import Place, place_of
 from tablefold.files.regular_file import read_regular_file
 from tablefold.files.remote import RemotePath
 from tablefold.model_size import Footprint
+from tablefold.reference import Reference
 from tablefold.schema import FeatureSchema
 from tablefold.validation import first_fault
 
@@ -137,6 +138,8 @@ class Manifest(BaseModel):
     """Of the trained model on examples it was not trained on: validation_auc, test_logloss, ..."""
     provenance: dict[str, str] = {}
     """Versions, seeds and options that the checkpoint was made with."""
+    reference: Reference | None = None
+    """What the model met in examples it was not trained on; None in older bundles."""
     golden: GoldenRows
     files: dict[FileName, FileDigest]
     """Every file of the version's folder except the manifest itself."""

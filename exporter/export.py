@@ -28,6 +28,7 @@ from tablefold.exporter.proof.golden import choose_golden_rows
 from tablefold.exporter.proof.probes import probe_rows
 from tablefold.exporter.proof.quality import measure_cost, require_quality
 from tablefold.exporter.proof.verify import require_bundle, require_equal
+from tablefold.exporter.reference import declare_rows, measure_reference
 from tablefold.exporter.repository import config_pbtxt
 from tablefold.exporter.repository.upload import require_free, upload
 from tablefold.exporter.repository.version_folder import new_draft, publish, require_destination, require_name
@@ -100,7 +101,7 @@ def _export(
         network = build_network_graph(
             lookup.stored_model, options.network_type, validation.take(slice(0, VERIFIED_ROWS))
         )
-        graph = AttachNetwork(network)(lookup.graph).model
+        graph = declare_rows(AttachNetwork(network)(lookup.graph).model, folded)
         on_step("computing in torch")
         expected = _fold_and_compute(checkpoint, folded, lookup)
         trained = checkpoint.model.predict(validation)
@@ -112,10 +113,11 @@ def _export(
         on_step("verifying")
         require_bundle(draft, expected, folded, options.network_type)
         on_step("judging on validation examples")
+        probability = open_graph(draft)(validation)
         cost = measure_cost(
             validation,
             checkpoint=trained,
-            bundle=open_graph(draft)(validation),
+            bundle=probability,
             false_hits=false_hits,
             metrics=checkpoint.description.metrics,
         )
@@ -132,6 +134,7 @@ def _export(
             entropy=entropy_bytes(folded.row_maps),
             parts=count_parts(graph),
             cost=cost,
+            reference=measure_reference(draft, folded, validation, probability),
             golden=choose_golden_rows(draft, expected),
         )
         write_text(repository / name / "config.pbtxt", config_pbtxt.render(name, schema))

@@ -6,6 +6,7 @@ from pathlib import Path
 from tablefold.bundle import GRAPH, WEIGHTS, GoldenRows, Manifest, Method, digest
 from tablefold.exporter.options import ExportOptions, RowType
 from tablefold.model_size import Footprint, Parts, full_table_bytes
+from tablefold.reference import Reference
 from tablefold.trainer.checkpoint.checkpoint import Checkpoint
 
 
@@ -21,6 +22,7 @@ def describe_bundle(
     entropy: int,
     parts: Parts,
     cost: Mapping[str, float],
+    reference: Reference,
     golden: GoldenRows,
 ) -> Manifest:
     """Return everything about a bundle but its arrays. Its version is 1 until it is published.
@@ -59,6 +61,7 @@ def describe_bundle(
         footprint=Footprint(parts=parts, baseline_fp32=full_table_bytes(distinct, dim)),
         metrics={**description.metrics, **cost},
         provenance=description.provenance | {"seed": str(description.config.seed)},
+        reference=reference,
         golden=golden,
         files={file: digest(folder / file) for file in (GRAPH, WEIGHTS)},
     )

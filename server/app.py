@@ -12,6 +12,9 @@ from tablefold.errors import UsageError
 from tablefold.server.bundles.lease import ignore_lease_breaks, on_lease_break
 from tablefold.server.bundles.warm_up import WarmUp
 from tablefold.server.cores import available_cores
+from tablefold.server.drift.collector import DriftCollector
+from tablefold.server.drift.drift import Drift
+from tablefold.server.drift.sampled_engine import SampledEngine
 from tablefold.server.engines.device import Device
 from tablefold.server.engines.onnx import OnnxEngine
 from tablefold.server.fronts.services import SERVICES
@@ -76,6 +79,8 @@ class Server:
         self._monitoring: Monitoring | None = None
         self._started, self._started_at = False, time.time()
         self._metrics = Metrics()
+        self._drifts = DriftCollector()
+        self._metrics.registry.register(self._drifts)
         self._health = Health(SERVICES)
         self._tls = TlsFiles.of(options.tls_cert, options.tls_key, options.tls_client_ca)
         self._credentials = None if self._tls is None else self._tls.credentials()
@@ -192,8 +197,10 @@ class Server:
 
     def _make_batcher(self, bundle: LoadedBundle) -> Batcher:
         manifest = bundle.files.manifest
+        drift = Drift(manifest)
+        self._drifts.add(drift)
         return Batcher(
-            bundle.engine,
+            SampledEngine(bundle.engine, drift),
             self._engine_threads,
             self._metrics.of_model(manifest.name, manifest.footprint.parts, manifest.version),
             bundle.sizing,

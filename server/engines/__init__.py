@@ -1,5 +1,5 @@
 """Runs graphs."""
 
-from tablefold.server.engines.engine import Engine
+from tablefold.server.engines.engine import Engine, RowsEngine
 
-__all__ = ["Engine"]
+__all__ = ["Engine", "RowsEngine"]

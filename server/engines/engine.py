@@ -1,6 +1,6 @@
 """The engine: the seam between the queue and the library that computes."""
 
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,3 +14,17 @@ class Engine(Protocol):
 
         A NaN in `dense` is a missing value. Any exception may be raised.
         """
+
+
+@runtime_checkable
+class RowsEngine(Engine, Protocol):
+    """One that can also tell the rows of the table."""
+
+    @property
+    def tells_rows(self) -> bool:
+        """Whether its graph has them as an output."""
+
+    def run_and_tell_rows(
+        self, dense: NDArray[np.float32], ids: NDArray[np.int64]
+    ) -> tuple[NDArray[np.float32], NDArray[np.int32]]:
+        """Return what `run` returns, and rows int32 [B, L]."""

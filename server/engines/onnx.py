@@ -11,7 +11,7 @@ from tablefold.errors import BundleError, UsageError
 from tablefold.server.engines.device import Device
 from tablefold.server.engines.io_binding import BoundSession
 
-OUTPUT = "probability"
+OUTPUT, ROWS = "probability", "rows"
 
 ort.disable_telemetry_events()  # some builds of ONNX Runtime report to Microsoft
 
@@ -42,6 +42,7 @@ class OnnxEngine:
         self._session.disable_fallback()
         self._takes_dense = _check_inputs(path, self._session, manifest)
         _check_output(path, self._session)
+        self._tells_rows = ROWS in {tensor.name for tensor in self._session.get_outputs()}
         self._bound: BoundSession | None = None
         if device.name != "cpu":
             from tablefold.server.engines.cuda import PinnedArray
@@ -49,6 +50,19 @@ class OnnxEngine:
             schema = manifest.feature_schema
             width = len(schema.dense) if self._takes_dense else None
             self._bound = BoundSession(self._session, width, schema.id_columns, PinnedArray)
+
+    @property
+    def tells_rows(self) -> bool:
+        """See `RowsEngine`."""
+        return self._tells_rows
+
+    def run_and_tell_rows(
+        self, dense: NDArray[np.float32], ids: NDArray[np.int64]
+    ) -> tuple[NDArray[np.float32], NDArray[np.int32]]:
+        """See `RowsEngine`. Raises the exceptions of ONNX Runtime."""
+        feeds = {"dense": dense, "ids": ids} if self._takes_dense else {"ids": ids}
+        probability, rows = self._session.run([OUTPUT, ROWS], feeds)
+        return probability, rows
 
     def run(self, dense: NDArray[np.float32], ids: NDArray[np.int64]) -> NDArray[np.float32]:
         """See `Engine.run`. Raises the exceptions of ONNX Runtime."""

@@ -13,8 +13,11 @@ SCRAPE_TIMEOUT_SECONDS = 2.0
 """A worker that takes longer to answer counts with its last figures."""
 SCRAPE_SECONDS = 2.0
 """Between two scrapes of the workers: a worker that is killed loses at most the counts since the last one."""
-SHARED_FAMILIES = {"tablefold_model_bytes", "tablefold_versions", "tablefold_memory_limit_bytes"}
-"""The same in every worker: they count once."""
+LARGEST_FAMILIES = {
+    "tablefold_model_bytes", "tablefold_versions", "tablefold_memory_limit_bytes",
+    "tablefold_training_unknown_ids_ratio", "tablefold_drift_psi",
+}  # fmt: skip
+"""The same in every worker, or telling where it is worst: not the sum counts, but the largest."""
 
 COUNTS = {"counter", "histogram", "unknown"}
 """The types of families that only grow; those with Triton's names are unknown."""
@@ -118,5 +121,5 @@ def _merged(pages: list[Page]) -> Page:
             _, sums = merged.setdefault(name, (empty, {}))
             for key, value in samples.items():
                 before = sums.get(key, 0.0)
-                sums[key] = max(before, value) if name in SHARED_FAMILIES else before + value
+                sums[key] = max(before, value) if name in LARGEST_FAMILIES else before + value
     return merged

@@ -51,7 +51,7 @@ def test_onnxs_reference_evaluator_gives_the_whole_graphs_probabilities(
     log = probe_rows(checkpoint.validation, maps, checkpoint.model.collection.columns, 12)
     with np.errstate(over="ignore"):
         evaluator = onnx.reference.ReferenceEvaluator(onnx.load(folder / GRAPH), new_ops=[GatherElements])
-        (probability,) = evaluator.run(None, {"dense": log.dense, "ids": log.ids})
+        (probability,) = evaluator.run(["probability"], {"dense": log.dense, "ids": log.ids})
     tolerance = BUNDLES[method].network_type.tolerance
     np.testing.assert_allclose(probability, open_graph(folder)(log), rtol=0, atol=tolerance)
 

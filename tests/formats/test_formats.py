@@ -71,7 +71,8 @@ def answers(folder: Path, dense: np.ndarray, ids: np.ndarray) -> np.ndarray:
     """What ONNX Runtime alone gives for a bundle's graph."""
     session = onnxruntime.InferenceSession(folder / GRAPH, providers=["CPUExecutionProvider"])
     inputs = {"dense": dense, "ids": ids}
-    (probability,) = session.run(None, {entry.name: inputs[entry.name] for entry in session.get_inputs()})
+    given = {entry.name: inputs[entry.name] for entry in session.get_inputs()}
+    (probability,) = session.run(["probability"], given)
     return np.asarray(probability)
 
 

@@ -43,6 +43,7 @@ STAGED = {
         "tablefold_memory_limit_bytes": "100x100",
     },
     "TablefoldVersionRefused": {'tablefold_versions{state="UNAVAILABLE"}': "0x20 1x80"},
+    "TablefoldDrift": {'tablefold_drift_psi{of="unknown_ids",feature="C1"}': "0.01x20 0.08x100"},
     "TablefoldTokensRefused": {'tablefold_refusals_total{reason="unauthenticated"}': "0x20 0+60x80"},
 }  # fmt: skip
 """For each alert the series of a failure, a value every 15 s: well for 5 minutes, then not."""
@@ -80,7 +81,7 @@ def test_every_alert_is_silent_while_all_is_well_and_fires_in_its_failure(promet
                 ],
                 "promql_expr_test": [
                     {"expr": firing, "eval_time": time, "exp_samples": [{"labels": "{}", "value": value}]}
-                    for time, value in (("5m", 0), ("17m", 1))
+                    for time, value in (("5m", 0), ("22m", 1))
                 ],
             }
         ],
