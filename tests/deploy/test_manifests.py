@@ -202,3 +202,10 @@ def test_systemd_takes_the_unit_and_finds_little_exposed(tmp_path: Path) -> None
         done = subprocess.run([analyze, *check, unit], capture_output=True, text=True, check=False)
         assert done.returncode == 0, done.stdout + done.stderr
         assert not done.stderr
+
+
+def test_the_guide_says_what_to_do_for_each_alert() -> None:
+    groups = documents("prometheus/alerts.yml")[0]["groups"]
+    alerts = {rule["alert"] for group in groups for rule in group["rules"]}
+    guide = (ROOT / "docs/how-to/operate.md").read_text()
+    assert set(re.findall(r"^\| `(Tablefold\w+)` \|", guide, re.MULTILINE)) == alerts

@@ -63,7 +63,7 @@ def run(program: str, folder: Path) -> str:
     leave = "trap 'kill $(jobs -p) 2>/dev/null || true; wait' EXIT\n"  # a page may leave its server running
     done = subprocess.run(
         ["bash", "-c", f"set -eu; {leave}{program}"],
-        cwd=folder, capture_output=True, text=True, timeout=300, check=False,
+        cwd=folder, capture_output=True, text=True, timeout=600, check=False,
         env={**os.environ, "COLUMNS": "120", "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}"},
     )  # fmt: skip
     assert done.returncode == 0, done.stdout + done.stderr
@@ -81,9 +81,12 @@ TUTORIAL = ROOT / "docs/start/tutorial.md"
 
 
 def test_the_tutorial_and_what_builds_on_it(tmp_path: Path) -> None:
-    printed = run(script(TUTORIAL) + script(ROOT / "docs/how-to/rank-items.md"), tmp_path)
-    for expected in (r"full fp32 table / total: ", r"ready on", r"AUC 0\.", r"calls/s"):
+    pages = (TUTORIAL, ROOT / "docs/how-to/rank-items.md", ROOT / "docs/how-to/operate.md")
+    printed = run("".join(map(script, pages)), tmp_path)
+    for expected in (r"full fp32 table / total: ", r"ready on", r"AUC 0\.", r"calls/s", r"the whole server"):
         assert re.search(expected, printed), printed
+    assert printed.count("AUC 0.") == 3  # of the tutorial, the canary and the stable version
+    assert "stable = 1\ncanary = 2" in (tmp_path / "models/clicks/serving.toml").read_text()
     assert (tmp_path / "load.html").stat().st_size > 10_000
     for page in (TUTORIAL, ROOT / "README.md"):
         (schema,) = re.findall(r"```toml\n(.*?)```", page.read_text(), flags=re.DOTALL)
@@ -140,4 +143,5 @@ def test_every_page_with_commands_is_run_here() -> None:
     shown = {page.stem for page in (ROOT / "docs").rglob("*.md") if script(page)}
     assert shown == {
         "shrink", "tutorial", "rank-items", "own-network", "own-row-map", "prepare-a-log", "existing-model",
+        "operate",
     }  # fmt: skip
