@@ -16,6 +16,8 @@ from tablefold.server.fronts.in_flight import InFlight
 
 PATIENCE_SECONDS = 0.1
 """While others wait, how long a message may take to come."""
+MAX_PROMPT = 4096
+"""Connections that are remembered as prompt."""
 WINDOW_BYTES = 64 << 10
 """What gRPC takes of a message that nobody reads."""
 
@@ -38,8 +40,8 @@ class MessageReader:
         self._windows = 0
         self._max_windows = in_flight.max_bytes // 2 // WINDOW_BYTES
         self._for_prompt = (slots + 3) // 4
-        self._slow = set[str]()
-        """Connections whose message was too slow since calls last waited: some slots are not for them."""
+        self._prompt = OrderedDict[str, None]()
+        """Connections whose last message came promptly, newest last: some slots are for them alone."""
         self._held: defaultdict[str, int] = defaultdict(int)
         """Slots by connection."""
         self._reading: OrderedDict[asyncio.Task[Any], Reading] = OrderedDict()
@@ -78,11 +80,15 @@ class MessageReader:
             del self._reading[task]
             self._evicted.discard(task)
             self._give_back(peer)
+        if peer not in self._prompt:
+            self._prompt[peer] = None
+            if len(self._prompt) > MAX_PROMPT:
+                self._prompt.popitem(last=False)
         ended = message is grpc.aio.EOF  # type: ignore[attr-defined]
         return None if ended else message
 
     def _has_slot(self, peer: str) -> bool:
-        free = self._free - (self._for_prompt if peer in self._slow else 0)
+        free = self._free - (0 if peer in self._prompt else self._for_prompt)
         return free > 0 and self._held.get(peer, 0) < free
 
     def _take(self, peer: str) -> None:
@@ -99,11 +105,8 @@ class MessageReader:
 
     async def _wait(self, peer: str) -> None:
         """Wait for a slot, which is taken when this returns."""
-        if self._windows >= self._max_windows and self._waiting.get(peer):  # each connection may have one
-            raise BytesExceeded(
-                f"{self._windows} calls wait to be read, as many as half of --max-inflight-bytes holds: "
-                "send less or later"
-            )
+        if self._windows >= self._max_windows:
+            self._make_room(peer)
         self._in_flight.take(WINDOW_BYTES)
         self._windows += 1
         turn: asyncio.Future[None] = asyncio.get_running_loop().create_future()
@@ -119,6 +122,23 @@ class MessageReader:
         finally:
             self._windows -= 1
             self._in_flight.give_back(WINDOW_BYTES)
+
+    def _make_room(self, peer: str) -> None:
+        """Refuse a call of the connection with the most of them; raises BytesExceeded where that is this one.
+
+        A connection may always have one.
+        """
+        error = BytesExceeded(
+            f"{self._windows} calls wait to be read, as many as half of --max-inflight-bytes holds: "
+            "send less or later"
+        )
+        own, longest = len(self._waiting.get(peer, ())), max(self._waiting.values(), key=len)
+        if own and own + 1 >= len(longest):
+            raise error
+        while len(longest) > 1:
+            if not (turn := longest.pop()).done():
+                turn.set_exception(error)
+                return
 
     def _hand_over(self) -> None:
         """Give free slots to those that wait, one connection after the other."""
@@ -138,14 +158,13 @@ class MessageReader:
         self._eviction = None
         self._hand_over()
         if not self._waiting:
-            self._slow.clear()
             return
         loop = asyncio.get_running_loop()
         for task, reading in self._reading.items():
             too_long = reading.began + PATIENCE_SECONDS <= loop.time()
             if too_long and (not self._free or reading.peer in self._waiting) and task not in self._evicted:
                 self._evicted.add(task)
-                self._slow.add(reading.peer)
+                self._prompt.pop(reading.peer, None)
                 task.cancel()
         self._eviction = loop.call_later(PATIENCE_SECONDS, self._evict)
 
