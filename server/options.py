@@ -75,9 +75,9 @@ class ServeOptions(BaseModel):
     tls_client_ca: Path | None = None
     """Clients need a certificate of this authority (PEM): mTLS."""
     token_file: Path | None = None
-    """Calls must carry the token in this file (`authorization: Bearer TOKEN`), but for health."""
+    """Calls must carry a token of this file, one a line (`authorization: Bearer TOKEN`), but for health."""
     admin_token_file: Path | None = None
-    """Turns RepositoryModelLoad and Unload on, for calls with the token in this file; it opens every other
+    """Turns RepositoryModelLoad and Unload on, for calls with a token of this file; it opens every other
     call too. For one worker."""
     memory_limit: Annotated[int | None, Field(ge=1, lt=1 << 63)] = None
     """Bytes of all processes of the server together; a load beyond it is refused."""

@@ -1,4 +1,4 @@
-"""A bearer token, read again when its file changes."""
+"""Bearer tokens, read again when their file changes. Two lines let clients move from one to the next."""
 
 import hmac
 import logging
@@ -17,7 +17,7 @@ CHECK_SECONDS = 1.0
 
 
 class Token:
-    """The token in a file, which `option` names. Raises UsageError where there is none at the start."""
+    """The tokens in a file that `option` names, one a line. Raises UsageError where there is none."""
 
     def __init__(self, option: str, file: Path) -> None:
         self._option, self._file, self._stamp = option, file, stamp_of(file)
@@ -30,29 +30,30 @@ class Token:
         return None if file is None else cls(option, file)
 
     def fits(self, sent: bytes) -> bool:
-        """Return whether the value of a header `authorization` is `Bearer TOKEN`."""
+        """Return whether the value of a header `authorization` is `Bearer TOKEN` with one of them."""
         if time.monotonic() >= self._next_check:
             self._read_again()
         return self._equals(sent) or (self._read_again() and self._equals(sent))
 
     def _equals(self, sent: bytes) -> bool:
-        return hmac.compare_digest(sent, self._expected)
+        return any(hmac.compare_digest(sent, expected) for expected in self._expected)
 
-    def _read(self) -> bytes:
-        """Return the header that the file's one line makes. Raises UsageError."""
+    def _read(self) -> list[bytes]:
+        """Return the headers that the file's lines make. Raises UsageError."""
         place = f"{self._option} {self._file}"
         try:
-            token = read_regular_file(self._file, MAX_TOKEN_BYTES).decode("ascii").strip()
+            tokens = read_regular_file(self._file, MAX_TOKEN_BYTES).decode("ascii").split("\n")
         except OSError as error:
             raise UsageError(f"{place} cannot be read: {error.strerror}") from error
         except UnicodeDecodeError as error:
             raise UsageError(f"{place} is not ASCII text") from error
-        if not token or not token.isprintable() or " " in token:
-            raise UsageError(f"{place} must hold one token: printable ASCII without spaces")
-        return f"Bearer {token}".encode()
+        tokens = [token.strip() for token in tokens if token.strip()]
+        if not tokens or not all(token.isprintable() and " " not in token for token in tokens):
+            raise UsageError(f"{place} must hold one token a line: printable ASCII without spaces")
+        return [f"Bearer {token}".encode() for token in tokens]
 
     def _read_again(self) -> bool:
-        """Read the file if it has changed; return whether there is a new token."""
+        """Read the file if it has changed; return whether there are other tokens."""
         self._next_check = time.monotonic() + CHECK_SECONDS
         stamp = stamp_of(self._file)
         if stamp == self._stamp:
@@ -61,7 +62,7 @@ class Token:
         try:
             self._expected = self._read()
         except UsageError as error:
-            log.error("the token's file has changed and cannot be used, the old token stays: %s", error)
+            log.error("a token's file has changed and cannot be used, the old tokens stay: %s", error)
             return False
-        log.info("%s has changed: the new token is valid", self._option)
+        log.info("%s has changed: its tokens are valid now", self._option)
         return True
