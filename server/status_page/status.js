@@ -4,6 +4,8 @@
 const ASK_MILLISECONDS = 2000;
 const KEPT_ANSWERS = 90; // three minutes
 const PARTS = { tables: "tables", scales: "scales", row_maps: "row maps", vocabulary: "dictionaries", network: "network" };
+const MOVED = { score: 0.25, dense: 0.25, unknown_ids: 0.05 }; // the limits of the alert
+const MOST_MOVED = 5;
 const history = [];
 let before = null;
 
@@ -108,6 +110,27 @@ function showTiles(now, earlier) {
   show("tiles", ...tiles);
 }
 
+// What a version meets beside what it met in training; null where the manifest does not say.
+function driftOf(version, now) {
+  const mine = (name) => now.samples.filter((one) => one.name === name && one.labels.model === version.model && one.labels.version === version.version);
+  const of = (name, feature) => (mine(name).find((one) => one.labels.feature === feature) || { value: NaN }).value;
+  const indices = mine("tablefold_drift_psi").map(({ labels, value }) => ({ ...labels, value, share: value / MOVED[labels.of] }));
+  if (!indices.length) return null;
+  indices.sort((one, other) => other.share - one.share);
+  const moved = indices.filter((one) => one.share > 1);
+  const name = (one) => (one.of === "score" ? "scores" : one.of === "dense" ? `values of ${one.feature}` : `unknown ids of ${one.feature}`);
+  if (!moved.length) return element("p", `as in training (moved most: ${name(indices[0])}, index ${number(indices[0].value, 2)})`, "soft drift");
+  const list = element("ul", "", "drift");
+  for (const one of moved.slice(0, MOST_MOVED)) {
+    const share = of("tablefold_sampled_unknown_ids_total", one.feature) / of("tablefold_sampled_ids_total", one.feature);
+    const then = of("tablefold_training_unknown_ids_ratio", one.feature);
+    const shares = one.of === "unknown_ids" ? `: ${number(100 * share, 2)} % since the start, ${number(100 * then, 2)} % in training` : "";
+    list.append(element("li", `${name(one)} moved since training, index ${number(one.value, 2)}${shares}`));
+  }
+  if (moved.length > MOST_MOVED) list.append(element("li", `and ${moved.length - MOST_MOVED} more`));
+  return list;
+}
+
 function showModels(status, now, earlier) {
   const largest = Math.max(1, ...status.versions.map((one) => (one.footprint ? one.footprint.baseline_fp32 : 0)));
   const cards = status.versions.map((one) => {
@@ -137,6 +160,8 @@ function showModels(status, now, earlier) {
       if (parts[part]) legend.append(entry);
     }
     card.append(bar, legend);
+    const drift = driftOf(one, now);
+    if (drift) card.append(drift);
     return card;
   });
   if (status.hidden) cards.push(element("p", `and ${number(status.hidden)} more versions`, "soft"));

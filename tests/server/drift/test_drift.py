@@ -1,6 +1,8 @@
 """Signs of a stale model: a replayed log shows none, replaced ids do, and old bundles show rates alone."""
 
+import asyncio
 import random
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -13,6 +15,7 @@ from tablefold.logs import Log, read_splits
 from tablefold.reference import count_unknown
 from tablefold.schema import MISSING
 from tablefold.server.drift.sampled_engine import SAMPLED_EVERY
+from tests.server.status_page.webdriver import DRIVER, browse
 from tests.server.telemetry.test_metrics import DESCRIBED, NEED_FIGURES_OF_TRAINING, described
 from tests.server.test_operations import get, samples
 
@@ -107,3 +110,30 @@ def test_missing_ids_are_not_unknown(exported):
     ids = np.full((5, 26), MISSING)
     rows = np.zeros((5, 26), np.int32)
     assert not count_unknown(rows, ids, reference.unknown_rows).any()
+
+
+@pytest.mark.skipif(shutil.which(DRIVER) is None, reason=f"{DRIVER} is not installed")
+@pytest.mark.parametrize("replaced", [False, True])
+async def test_the_status_page_says_what_has_moved(exported, toy, replayed, replaced):
+    ids = replayed.ids.copy()
+    if replaced:
+        ids[::4, 8] = 2**61 + 17
+    async with toy.here(exported) as client:
+        await client.oip.ModelInfer(toy.request(replayed.dense, ids, model_name="ads"))
+
+        def visit() -> tuple[list[str], list[str]]:
+            with browse(390, dark=False, phone=True) as browser:
+                browser.open(client.http + "/")
+                for _ in range(100):
+                    texts = browser.run(
+                        "return new Promise((done) => setTimeout(() => done([...document.querySelectorAll("
+                        "'p.drift, ul.drift li')].map((node) => node.textContent)), 100))"
+                    )
+                    if texts:
+                        break
+                return texts, browser.console()
+
+        texts, console = await asyncio.to_thread(visit)
+    assert console == []
+    words = "unknown ids of C9 moved since training" if replaced else "as in training"
+    assert any(words in text for text in texts)
