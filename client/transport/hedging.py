@@ -23,8 +23,9 @@ class Hedging:
     """When to send a call again; for threads and for asyncio.
 
     A copy goes out whenever nothing came for `after` seconds. There may be a copy for every tenth call, and
-    after quiet times a hundred at once: where all servers are slow, more calls would make them slower. Raises
-    UsageError for an `after` that is not above 0.
+    after quiet times a hundred at once: where all servers are slow, more calls would make them slower. A copy
+    that is answered first does not count, for it found a quicker server. Raises UsageError for an `after`
+    that is not above 0.
     """
 
     def __init__(self, after: float) -> None:
@@ -51,6 +52,7 @@ class Hedging:
                         calls[-1].add_done_callback(ended.put)
                     continue
                 if last.code() is grpc.StatusCode.OK:
+                    self._copies_left += last is not calls[0]
                     return last.result()
                 failed += 1
                 if failed == len(calls):
@@ -63,7 +65,8 @@ class Hedging:
         """The same for asyncio; `send` gives an awaitable."""
         self._copies_left = min(BURST, self._copies_left + SHARE)
         deadline = time.monotonic() + seconds
-        waiting = {asyncio.ensure_future(_reply(send(seconds)))}
+        first = asyncio.ensure_future(_reply(send(seconds)))
+        waiting = {first}
         sent = 1
         try:
             while True:
@@ -72,6 +75,7 @@ class Hedging:
                 )
                 replies = [call for call in ended if call.exception() is None]
                 if replies or not waiting:
+                    self._copies_left += bool(replies) and replies[0] is not first
                     return (replies or [*ended])[0].result()
                 if not ended and self._take():
                     waiting.add(asyncio.ensure_future(_reply(send(max(0, deadline - time.monotonic())))))

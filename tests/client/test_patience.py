@@ -221,6 +221,30 @@ async def test_where_all_are_slow_few_calls_are_sent_again() -> None:
     assert 200 < odd.calls <= 200 + 100 + 20
 
 
+class SlowAtFirst(Scripted):
+    """Lets a question wait when it comes for the first time."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.seen: set[bytes] = set()
+
+    async def Predict(self, request: Any, context: Any) -> pb.PredictResponse:  # noqa: N802
+        question = request.SerializeToString(deterministic=True)
+        self.script = [] if question in self.seen else [5.0]
+        self.seen.add(question)
+        return await super().Predict(request, context)
+
+
+async def test_copies_that_find_a_quicker_server_may_be_many() -> None:
+    odd = SlowAtFirst()
+    async with serving(odd, "127.0.0.1:0") as address, AsyncClient(address, hedge_after=0.2) as client:
+        await client.model_info("ctr")
+        for start in range(0, 130, 26):
+            rows = [ROW | {"I1": [float(number)]} for number in range(start, start + 26)]
+            await asyncio.gather(*(client.predict("ctr", row, timeout=3) for row in rows))
+    assert odd.calls >= 260
+
+
 @pytest.mark.parametrize("after", [0, -1, float("nan"), float("inf"), "1"])
 def test_a_hedge_that_is_none(after: Any) -> None:
     with pytest.raises(UsageError, match="hedge_after must be above 0"):
