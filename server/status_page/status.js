@@ -186,6 +186,7 @@ function showRefusals(now, earlier) {
 function showChart(id, values, text) {
   const chart = document.getElementById(id);
   const highest = Math.max(1e-9, ...values.filter(Number.isFinite));
+  const caption = highest > 1e-9 ? `at most ${text(highest)}` : "none";
   const make = (name, attributes, content = "") => {
     const made = document.createElementNS("http://www.w3.org/2000/svg", name);
     for (const [key, value] of Object.entries(attributes)) made.setAttribute(key, value);
@@ -198,8 +199,8 @@ function showChart(id, values, text) {
     return `${x.toFixed(1)},${(height - 2 - (height - 20) * ((Number.isFinite(value) ? value : 0) / highest)).toFixed(1)}`;
   });
   chart.setAttribute("viewBox", `0 0 ${width} ${height}`);
-  chart.setAttribute("aria-label", `at most ${text(highest)}`);
-  chart.replaceChildren(make("text", { x: 0, y: 11 }, `at most ${text(highest)}`), make("polyline", { points: points.join(" ") }));
+  chart.setAttribute("aria-label", caption);
+  chart.replaceChildren(make("text", { x: 0, y: 11 }, caption), make("polyline", { points: points.join(" ") }));
 }
 
 async function ask() {
