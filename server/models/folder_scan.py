@@ -5,7 +5,7 @@ import stat
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from tablefold.bundle import MAX_VERSION, VERSION_NUMBER
+from tablefold.bundle import GRAPH, MANIFEST, MAX_VERSION, VERSION_NUMBER
 from tablefold.errors import BundleError
 from tablefold.files.regular_file import KINDS
 from tablefold.printable import printable
@@ -22,7 +22,7 @@ class ModelFolder:
     stamps: dict[int, FolderStamp] = field(default_factory=dict)
     """By version."""
     misnamed: dict[str, str] = field(default_factory=dict)
-    """Entries that look like versions and are none, with the reason."""
+    """Entries that are meant as versions and are none, with the reason."""
     policy: Policy = field(default_factory=Policy)
     has_policy: bool = False
     error: str = ""
@@ -66,7 +66,7 @@ def scan_model(folder: Path) -> ModelFolder:
     except OSError as error:
         return ModelFolder(error=f"{folder} cannot be read: {error.strerror}")
     for name in names:
-        if not name.isdecimal():
+        if not _meant_as_version(folder / name):
             continue
         if reason := _fault_of_version(folder / name):
             misnamed[name] = reason
@@ -84,11 +84,28 @@ def changed_in_place(before: FolderStamp, now: FolderStamp) -> bool:
     return any(times.get(inode, rest) != rest for _, inode, *rest in before)
 
 
+def _meant_as_version(path: Path) -> bool:
+    """Whether an entry is a version, or would pass for one to those who look at the folder.
+
+    That is a decimal number of any script, a folder with another name of digits without letters (`+1`, `1.0`,
+    ` 1`), and a folder that holds a bundle, whatever its name. Hidden ones are drafts and are passed over.
+    """
+    name = path.name
+    if name.isdecimal():
+        return True
+    if name[0] == "." or not os.path.isdir(path):  # noqa: PTH112  # which never raises
+        return False
+    digits = any(letter.isnumeric() for letter in name) and not any(letter.isalpha() for letter in name)
+    return digits or any(os.path.lexists(path / file) for file in (MANIFEST, GRAPH))
+
+
 def _fault_of_version(path: Path) -> str:
-    """Return why an entry with a numeric name is no version; empty where it is one."""
+    """Return why an entry that is meant as a version is none; empty where it is one."""
     if not VERSION_NUMBER.fullmatch(path.name):
-        number = int(path.name)
-        remedy = f"; name the folder {number}" if number else "; versions start at 1"
+        number = int(path.name) if path.name.isdecimal() else None
+        remedy = (
+            "; versions start at 1" if number == 0 else f"; name the folder {number or 'as one, such as 7'}"
+        )
         return f"{path} is not a version: its name is not a plain decimal number{remedy}"
     if int(path.name) > MAX_VERSION:
         return f"{path} is not a version: its number does not fit into 63 bits"

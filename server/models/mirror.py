@@ -32,6 +32,7 @@ from tablefold.bundle import (
 from tablefold.errors import BundleError, UsageError
 from tablefold.files.atomic import draft_folder, place_folder, replace_file, write_text
 from tablefold.files.remote import RemotePath, Stamp
+from tablefold.printable import printable
 from tablefold.server.models.policy import MAX_POLICY_BYTES, POLICY, read_policy
 
 log = logging.getLogger(__name__)
@@ -69,6 +70,7 @@ class Mirror:
     def __init__(self, remote: RemotePath, folder: Path) -> None:
         self._remote, self._folder = remote, folder
         self._failures: dict[str, _Failure] = {}
+        self._passed_over: set[str] = set()
         try:
             folder.mkdir(parents=True, exist_ok=True)
             self._state = self._read_state()
@@ -96,7 +98,15 @@ class Mirror:
 
         Raises OSError where the store cannot be listed; a version that cannot be pulled is logged.
         """
-        models = _by_model(self._remote.find())
+        found = self._remote.find()
+        passed_over = _misnamed(found)
+        for folder in sorted(passed_over - self._passed_over):
+            log.error(
+                "%s is not pulled: name it MODEL/VERSION, a plain number",
+                printable(str(self._remote / folder)),
+            )
+        self._passed_over = passed_over
+        models = _by_model(found)
         for name in {key.partition("/")[0] for key in self._state.pulled} - models.keys():
             self._forget(name, self._local_versions(name))
             shutil.rmtree(self._folder / name, ignore_errors=True)
@@ -227,11 +237,23 @@ def _by_model(files: Listing) -> dict[str, dict[str, Stamp]]:
     models: dict[str, dict[str, Stamp]] = defaultdict(dict)
     for path, stamp in files.items():
         name, _, rest = path.partition("/")
-        version = rest.partition("/")[0]
-        known = VERSION_NUMBER.fullmatch(version) and int(version) <= MAX_VERSION
-        if MODEL_NAME.fullmatch(name) and (known or rest == POLICY):
+        if MODEL_NAME.fullmatch(name) and (_is_version(rest.partition("/")[0]) or rest == POLICY):
             models[name][rest] = stamp
     return dict(models)
+
+
+def _misnamed(files: Listing) -> set[str]:
+    """Return the folders with a manifest whose names are none of a model and a version, but for hidden ones."""
+    bundles = [path.split("/") for path in files if path.endswith(f"/{MANIFEST}") and path.count("/") == 2]
+    return {
+        f"{name}/{version}"
+        for name, version, _ in bundles
+        if name[0] != "." and version[0] != "." and not (MODEL_NAME.fullmatch(name) and _is_version(version))
+    }
+
+
+def _is_version(name: str) -> bool:
+    return VERSION_NUMBER.fullmatch(name) is not None and int(name[:20]) <= MAX_VERSION
 
 
 @contextmanager

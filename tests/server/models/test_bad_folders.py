@@ -20,6 +20,7 @@ from tablefold.protos import tablefold_pb2 as pb
 from tablefold.protos.inference_pb2_grpc import GRPCInferenceServiceStub
 from tablefold.server.bundles.trial import end_trials, try_bundle
 from tablefold.server.models import loader, refusals, versions
+from tablefold.server.models.folder_scan import scan_model
 from tests.server.models import graphs
 from tests.server.models.test_reload import index, say, served_by
 from tests.server.models.test_repository import rewrite
@@ -126,6 +127,7 @@ async def test_whatever_is_wrong_with_a_model_is_its_own_refusal(tmp_path, toy, 
         ("0", "start at 1"),
         ("٣", "name the folder 3"),
         ("9" * 25, "63 bits"),
+        ("+1", "name the folder as one"),
     ],
 )
 async def test_only_a_plain_decimal_number_is_a_version(tmp_path, toy, name, words):
@@ -138,6 +140,29 @@ async def test_only_a_plain_decimal_number_is_a_version(tmp_path, toy, name, wor
         assert await served_by(client, toy) == 1
         if name != "0":  # which stands for no version
             assert (await toy.status(served_by(client, toy, name)))[0] == "NOT_FOUND"
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["+1", "-1", "1_0", " 2", "2 ", "\uff12", "1.0", "²", "2024-06-11", "1,000", "v2", "1.bak", "1 (copy)"],
+)
+def test_a_folder_that_would_pass_for_a_version_is_named(tmp_path, toy, name):
+    bundle = toy.write(tmp_path)
+    bundle.rename(bundle.parent / name)
+    scan = scan_model(bundle.parent)
+    assert not scan.stamps
+    assert "its name is not a plain decimal number; name the folder " in scan.misnamed[name]
+    assert scan.is_model
+
+
+async def test_hidden_folders_and_folders_that_hold_no_bundle_are_no_versions_and_no_models(tmp_path, toy):
+    folder = toy.write(tmp_path)
+    shutil.copytree(folder, folder.parent / ".2")
+    (folder.parent / "assets").mkdir()
+    (folder.parent / "notes-2.txt").write_text("no folder")
+    (tmp_path / "notes" / "spring").mkdir(parents=True)
+    async with toy.here(tmp_path) as client:
+        assert list(index(client)) == [("toy", "1")]
 
 
 async def test_entries_of_every_kind_beside_the_models_are_refused_or_passed_over(tmp_path, toy):

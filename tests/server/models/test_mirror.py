@@ -64,6 +64,23 @@ def test_a_version_is_pulled_once_its_manifest_is_there(pulled, store: Store, to
     assert {path.name for path in cache.iterdir() if path.name[0] != "."} == {"toy", "mirror.json"}
 
 
+def test_a_folder_that_would_pass_for_a_version_is_said_once_not_to_be_pulled(
+    pulled, store: Store, caplog: pytest.LogCaptureFixture
+) -> None:
+    mirror, cache, name = pulled
+    for folder in ("toy/v2", "toy/007", "toy/1.0", "a model/1", "toy/.draft", ".old/1"):
+        store.put(f"{name}/{folder}/{MANIFEST}", "{}")
+    mirror.update()
+    mirror.update()
+    assert versions(cache) == {"1"}
+    said = [
+        record.getMessage() for record in caplog.records if "is not pulled: name it" in record.getMessage()
+    ]
+    assert [line.split(" is not")[0].split(f"{name}/")[1] for line in said] == [
+        "a model/1", "toy/007", "toy/1.0", "toy/v2",
+    ]  # fmt: skip
+
+
 def test_a_policy_in_the_store_is_followed(pulled, store: Store, toy, tmp_path: Path) -> None:
     mirror, cache, name = pulled
     for version in (2, 3):
