@@ -243,7 +243,7 @@ def _by_model(files: Listing) -> dict[str, dict[str, Stamp]]:
 
 
 def _misnamed(files: Listing) -> set[str]:
-    """Return the folders with a manifest whose names are none of a model and a version, but for hidden ones."""
+    """Return the folders with a manifest that are named otherwise than a version; not hidden ones."""
     bundles = [path.split("/") for path in files if path.endswith(f"/{MANIFEST}") and path.count("/") == 2]
     return {
         f"{name}/{version}"

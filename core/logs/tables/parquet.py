@@ -1,6 +1,7 @@
 """A Parquet file as a table; columns keep their types.
 
-A damaged page makes polars panic, which it also prints; here it is an error like any other.
+A damaged page makes polars panic, which it also prints; here it is an error like any other. A file on disk is
+read in pieces of bounded size; one in a store goes by its row groups.
 """
 
 from collections.abc import Collection, Iterator, Sequence
@@ -16,7 +17,10 @@ from tablefold.errors import LogError
 from tablefold.files.place import Place
 from tablefold.files.remote import RemotePath
 from tablefold.logs.source import RawBatch
+from tablefold.logs.tables.blocks import MAX_LINE_BYTES
 from tablefold.logs.tables.compressed import require_file
+from tablefold.logs.tables.panics import without_panics
+from tablefold.logs.tables.parquet_pages import pieces
 from tablefold.printable import redacted
 
 UNREADABLE = (pl.exceptions.PolarsError, pl.exceptions.PanicException, OSError)
@@ -36,7 +40,7 @@ class ParquetTable:
     def count(self) -> int:
         """Return the number of rows. Raises LogError."""
         try:
-            with self._scan() as scan:
+            with self._scan() as scan, without_panics():
                 return int(scan.select(pl.len()).collect().item())
         except UNREADABLE as error:
             raise self._unreadable(error) from error
@@ -46,16 +50,31 @@ class ParquetTable:
         row = 0
         try:
             with self._scan() as scan:
-                names = scan.collect_schema().names()
+                with without_panics():
+                    names = scan.collect_schema().names()
                 chosen = [name for name in columns if name in names] or names[:1]
-                for frame in scan.select(selectors.by_name(chosen)).collect_batches(maintain_order=True):
+                for frame in self._frames(scan.select(selectors.by_name(chosen)), chosen):
                     if frame.height:
-                        yield RawBatch(frame=frame, columns=names, file=self.path, first_row=row)
+                        batch = RawBatch(frame=frame, columns=names, file=self.path, first_row=row)
+                        _require_short(batch)
+                        yield batch
                         row += frame.height
         except UNREADABLE as error:
             raise self._unreadable(error) from error
-        if row != (rows := self.count()):  # polars ends a stream early where a page of it makes it panic
-            raise LogError(f"is damaged: {row:,} of its {rows:,} rows can be read", file=str(self.path))
+        if row != self.count():
+            raise self._damaged(row)
+
+    def _frames(self, scan: pl.LazyFrame, columns: Sequence[str]) -> Iterator[pl.DataFrame]:
+        """Yield frames whose bytes are bounded, if the file is on this machine's disk."""
+        if isinstance(self.path, RemotePath):
+            yield from scan.collect_batches(maintain_order=True)
+            return
+        for first, rows in pieces(self.path, columns):
+            with without_panics():
+                frame = scan.slice(first, rows).collect()
+                if frame.height != rows:  # polars ends early where a page makes it panic
+                    raise self._damaged(first + frame.height)
+            yield frame
 
     @contextmanager
     def _scan(self) -> Iterator[pl.LazyFrame]:
@@ -78,6 +97,9 @@ class ParquetTable:
         except UnicodeEncodeError:
             raise LogError("the file's name is not UTF-8; rename it", file=ascii(str(self.path))) from None
 
+    def _damaged(self, read: int) -> LogError:
+        return LogError(f"is damaged: {read:,} of its {self.count():,} rows can be read", file=str(self.path))
+
     def _unreadable(self, error: Exception) -> LogError:
         if isinstance(error, OSError) and error.errno is not None:
             return LogError(f"cannot be read: {error.strerror}", file=str(self.path))
@@ -89,6 +111,17 @@ class ParquetTable:
         return LogError(
             f"is no Parquet file, is cut off, or holds what cannot be read ({problem})", file=str(self.path)
         )
+
+
+def _require_short(batch: RawBatch) -> None:
+    """Raise LogError for a text that is longer than a line of a text file may be."""
+    for column in batch.frame.select(pl.col(pl.String)).iter_columns():
+        lengths = column.str.len_bytes()
+        longest = lengths.max()
+        if isinstance(longest, int) and longest > MAX_LINE_BYTES:
+            row = lengths.arg_max()
+            assert row is not None
+            batch.refuse(row, f"is longer than {MAX_LINE_BYTES >> 20} MiB", column.name)
 
 
 def _scan(name: str) -> pl.LazyFrame:
