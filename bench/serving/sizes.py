@@ -13,7 +13,6 @@ from pathlib import Path
 
 from rich.console import Console
 from rich.table import Table
-from rich.text import Text
 
 from bench.serving.mlserver import PACKAGES
 from checks.environments import ROOT, Environment, build_wheel, install, run_tool, variables_of_uv
@@ -38,7 +37,7 @@ def main() -> None:
     folder = parser.parse_args().folder
     wheel = build_wheel(folder / "wheel")
     ours, theirs = install("serve", wheel, folder / "serve"), with_mlserver(folder / "mlserver")
-    table = Table("", Text("tablefold[serve]"), "MLServer + ONNX Runtime", "MLServer / ours")
+    table = Table("", r"tablefold\[serve]", "MLServer + ONNX Runtime", "MLServer / ours")
     table.add_row("wheel, MB", f"{wheel.stat().st_size / 1e6:.2f}", "", "")
     bytes_of_ours, bytes_of_theirs = ours.megabytes(), theirs.megabytes()
     ratio = bytes_of_theirs / bytes_of_ours

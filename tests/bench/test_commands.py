@@ -20,6 +20,7 @@ def test_a_bench_imports_and_helps(
 ) -> None:
     monkeypatch.syspath_prepend(ROOT)
     monkeypatch.setattr(sys, "argv", [bench, "--help"])
+    monkeypatch.delitem(sys.modules, bench, raising=False)  # where another test or bench imported it
     with pytest.raises(SystemExit) as end:
         runpy.run_module(bench, run_name="__main__")
     assert end.value.code == 0
