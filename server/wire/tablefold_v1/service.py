@@ -15,6 +15,7 @@ from tablefold.server.wire.inputs import require_inputs
 from tablefold.server.wire.prediction import Prediction
 from tablefold.server.wire.tablefold_v1.features import read_rows
 from tablefold.server.wire.tablefold_v1.predict_request import read_request, version_of
+from tablefold.server.wire.tablefold_v1.shared_answer import SharedAnswer
 
 PREDICT = "/tablefold.v1.Tablefold/Predict"
 
@@ -45,6 +46,7 @@ class PredictService(TablefoldServicer):
     def __init__(self, repository: Repository, memory: ServerMemory, predict: AnswerBytes) -> None:
         """`predict` answers the predictions."""
         self._repository, self._memory, self._predict = repository, memory, predict
+        self._footprint = SharedAnswer(self._find_footprint)
 
     async def Predict(self, message: bytes, context: Context) -> bytes:  # type: ignore[override]
         """Return the answer to a message that nobody has parsed. Raises RequestError."""
@@ -67,6 +69,9 @@ class PredictService(TablefoldServicer):
 
         The figures of processes are the kernel's; over all processes, every page counts once.
         """
+        return await self._footprint.get()
+
+    async def _find_footprint(self) -> pb.GetFootprintResponse:
         models = list(self._repository.served())
         now = await asyncio.to_thread(self._memory.of_models, models)
         memory = await asyncio.to_thread(self._memory.of_processes)
