@@ -10,7 +10,7 @@ async def test_every_call_is_answered_in_time_once_and_rightly(tmp_path: Path) -
     write_bundle(tmp_path)
     questions = [columns_of(SCHEMA, *draw_rows(4, seed=seed)) for seed in range(8)]
     seen, done = await ask_failing_servers(
-        tmp_path, "toy", questions, seconds=7, every=3, rate=20, deadline=8, hedge_after=0.1
+        tmp_path, "toy", questions, seconds=5, every=3, rate=20, deadline=8, hedge_after=0.1
     )
     assert done["killed"] >= 2
     assert done["hung"] >= 1
