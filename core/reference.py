@@ -90,15 +90,15 @@ def count_unknown(
 
     Missing ids do not count, nor columns that cannot tell.
     """
-    told = [c for c, unknown in enumerate(unknown_rows) if unknown is not None]
+    columns = [c for c, unknown in enumerate(unknown_rows) if unknown is not None]
     known = [unknown for unknown in unknown_rows if unknown is not None]
     first = np.array([unknown.first for unknown in known], dtype=np.int64)
     count = np.array([unknown.count for unknown in known], dtype=np.int64)
-    given = ids[:, told] != MISSING
+    given = ids[:, columns] != MISSING
     offset = rows[:, [unknown.column for unknown in known]] - first
     counts = np.zeros((2, ids.shape[1]), dtype=np.int64)
-    counts[0, told] = (given & (offset >= 0) & (offset < count)).sum(axis=0)
-    counts[1, told] = given.sum(axis=0)
+    counts[0, columns] = (given & (offset >= 0) & (offset < count)).sum(axis=0)
+    counts[1, columns] = given.sum(axis=0)
     return counts
 
 

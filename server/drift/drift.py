@@ -88,9 +88,9 @@ class Drift:
             values = np.column_stack([values, np.concatenate([dense for dense, _, _, _ in block])])
         counts = count_bins(values, self._bounds)
         unknown = np.zeros_like(self.ids)
-        told = [rows for _, _, _, rows in block if rows is not None]
-        if told and self.reference is not None:
-            rows = np.concatenate(told)
+        table_rows = [rows for _, _, _, rows in block if rows is not None]
+        if table_rows and self.reference is not None:
+            rows = np.concatenate(table_rows)
             of_columns = count_unknown(rows, ids, self.reference.unknown_rows)
             unknown = by_feature(of_columns, self.manifest.feature_schema)
         with self._lock:
