@@ -19,7 +19,7 @@ from tablefold.server.fronts.message_reader import MessageReader
 from tablefold.server.fronts.status import outcome, refuse
 from tablefold.server.security.access import Access
 from tablefold.server.telemetry.metrics import Metrics
-from tablefold.server.wire.context import Context
+from tablefold.server.wire.context import Context, with_known_peer
 from tablefold.server.wire.oip.service import STREAM_INFER
 from tablefold.server.wire.parse import parse_with
 
@@ -67,7 +67,8 @@ class GrpcioMethods(grpc.GenericRpcHandler):  # type: ignore[type-arg]
         async def call(requests: Any, context: Context) -> bytes:
             self.in_flight += 1
             try:
-                return await predict(await self._read(method, context), context)
+                known = with_known_peer(context)
+                return await predict(await self._read(method, context), known)
             except RequestError as error:  # counted where it was raised
                 ended = await refuse(error, error.status, context, method)
             except Exception as error:

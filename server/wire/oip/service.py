@@ -10,7 +10,7 @@ from tablefold.errors import InvalidRequest, RequestError, Unimplemented
 from tablefold.protos import inference_pb2 as pb
 from tablefold.protos.inference_pb2_grpc import GRPCInferenceServiceServicer
 from tablefold.server.models.repository import Repository
-from tablefold.server.wire.context import AnswerBytes, Context
+from tablefold.server.wire.context import AnswerBytes, Context, with_known_peer
 from tablefold.server.wire.health import Health
 from tablefold.server.wire.oip import triton
 from tablefold.server.wire.oip.infer import request_id
@@ -92,7 +92,8 @@ class InferenceService(GRPCInferenceServiceServicer):
 
         Requests are messages that nobody has parsed.
         """
-        async with aclosing(in_order(requests, lambda message: self._answer(message, context))) as answers:
+        known = with_known_peer(context)
+        async with aclosing(in_order(requests, lambda message: self._answer(message, known))) as answers:
             async for answer in answers:
                 yield answer
 
