@@ -23,10 +23,9 @@ tools:
 	if command -v npm > /dev/null; then \
 	    npm install --silent --no-fund --prefix build/tools @grpc/grpc-js @grpc/proto-loader; fi
 
-# Inputs that once went wrong, each with what it gives now; then the tests of those that need a server.
+# Inputs that once went wrong, each with what it gives now.
 cases: .venv/.installed
-	$(BIN)/python -m pytest -q tests/test_cases.py $$($(BIN)/python -c "from tests.test_cases import ELSEWHERE; \
-	    print(*(f'{file}::{name}' for file, names in ELSEWHERE.values() for name in names))")
+	$(BIN)/python -m pytest -q tests/test_cases.py tests/test_cases_served.py
 
 check: .venv/.installed
 	$(BIN)/ruff check .

@@ -1,10 +1,9 @@
 """Inputs that once went wrong, row by row, each with what it gives now: `make cases`.
 
 The inputs are made by `../shared/cases/make.py`, beside the checkout; its README says what is right. Rows
-that need a server are tested where servers are tested; ELSEWHERE names the test of each.
+that need a server or an export are in test_cases_served.py.
 """
 
-import ast
 import re
 import subprocess
 import sys
@@ -15,8 +14,7 @@ import pytest
 from tablefold.errors import TablefoldError
 from tablefold.logs import read_splits
 
-ROOT = Path(__file__).parents[1]
-MAKE = ROOT.parent / "shared" / "cases" / "make.py"
+MAKE = Path(__file__).parents[2] / "shared" / "cases" / "make.py"
 
 LOGS = {
     "quotes": "200 examples",
@@ -44,75 +42,13 @@ COMMANDS = {
 }
 """Options of `train`, and what is printed."""
 
-ELSEWHERE = {
-    "two_a trained and served, predict --data two_b.toml": (
-        "tests/client/test_right_rows.py",
-        [
-            "test_another_order_of_the_features_changes_nothing",
-            "test_a_log_that_does_not_fit_is_refused_by_name",
-        ],
-    ),
-    "pairs.toml --method lhf": (
-        "tests/trainer/training/test_collapse.py",
-        [
-            "test_a_first_stage_that_collapsed_is_tried_again_with_a_smaller_l2",
-            "test_nothing_is_clustered_where_no_first_stage_learns",
-        ],
-    ),
-    "two exports at once": (
-        "tests/exporter/test_concurrent.py",
-        ["test_exports_at_once_get_a_number_each_and_a_kill_harms_nobody"],
-    ),
-    "export --version 20240611120000": (
-        "tests/server/models/test_bad_folders.py",
-        ["test_a_version_of_63_bits_is_served_by_both_protocols"],
-    ),
-    "bad folders, endless loads, graphs of other kinds, float64 and fixed batches": (
-        "tests/server/models/test_bad_folders.py",
-        [
-            "test_whatever_is_wrong_with_a_model_is_its_own_refusal",
-            "test_a_version_that_loads_without_end_holds_up_no_other_model_and_not_the_end",
-        ],
-    ),
-    "loadtest --rows 70000": (
-        "tests/loadtest/test_trouble.py",
-        ["test_requests_of_a_size_that_is_refused_are_refused_at_once"],
-    ),
-    "a promised batch fits into a message; shared memory and classification": (
-        "tests/server/wire/test_oip.py",
-        [
-            "test_the_largest_batch_that_is_promised_fits_into_a_message",
-            "test_shared_memory_and_classification_are_not_offered_and_said_so",
-        ],
-    ),
-    "a model without dense values": (
-        "tests/exporter/test_no_dense.py",
-        ["test_graph_and_configuration_have_no_dense_input"],
-    ),
-    "tritonclient and tablefold.client in one process": (
-        "tests/server/wire/test_triton.py",
-        ["test_tritonclient_and_our_modules_live_in_one_process_in_any_order"],
-    ),
-    "client keepalive of 10 s on an idle stream": (
-        "tests/server/wire/test_rotation.py",
-        ["test_a_client_may_ask_every_second_whether_the_server_is_there"],
-    ),
-    "SIGTERM while the first model loads; a silent connection while draining": (
-        "tests/server/processes/test_signals.py",
-        [
-            "test_while_the_first_model_loads_without_end_it_leaves_at_once_with_0",
-            "test_connections_without_a_call_do_not_hold_up_the_drain",
-        ],
-    ),
-}
-
 MARKS = (
     "quotes.toml", "inch.toml", "linebreak.toml", "one_feature.toml", "fractions.toml", "list_ids",
     "cut.toml", "brackets.toml", "two_b.toml", "pairs.toml", "--seed -1", "`export` commands at once",
     "20240611120000", "serving.toml", "float64, float16", "loadtest --rows 70000", "shared_memory_region",
     "keepalive", "config.pbtxt", "tritonclient", "SIGTERM", "silent TCP connection",
 )  # fmt: skip
-"""A word of each row of the README, in its order: what is tried here or ELSEWHERE."""
+"""A word of each row of the README, in its order: what is tried here or in test_cases_served.py."""
 
 
 @pytest.fixture(scope="module")
@@ -160,16 +96,6 @@ def test_train_says_what_it_should(
         print(f"\ntrain {' '.join(given)}: {shown.strip()}")
     assert wanted in done.stderr
     assert "Traceback" not in done.stderr
-
-
-@pytest.mark.parametrize("row", ELSEWHERE)
-def test_rows_that_are_tested_elsewhere_are(row: str, capsys: pytest.CaptureFixture[str]) -> None:
-    file, names = ELSEWHERE[row]
-    tree = ast.parse((ROOT / file).read_text())
-    found = {node.name for node in ast.walk(tree) if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)}
-    with capsys.disabled():
-        print(f"\n{row}: {file}: {', '.join(names)}")
-    assert not set(names) - found
 
 
 def test_every_row_of_the_readme_is_tried() -> None:
