@@ -11,13 +11,11 @@ import logging
 import threading
 import time
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Protocol
+from typing import Protocol
 
 from tablefold.server.queue.batch import Batch
+from tablefold.server.queue.batch_sizing import BatchSizing
 from tablefold.server.queue.call import Call
-
-if TYPE_CHECKING:
-    from tablefold.server.queue.batcher import Batcher
 
 log = logging.getLogger(__name__)
 
@@ -46,6 +44,24 @@ class CallSource(Protocol):
         """Send off the answers that were given."""
 
 
+class BatchSource(Protocol):
+    """Where batches come from: a model's queue. All with the lock held."""
+
+    sizing: BatchSizing
+    engine_seconds: float
+    """What it has taken of the engine threads."""
+
+    @property
+    def queue_rows(self) -> int:
+        """Rows that wait now."""
+
+    def next_batch(self, expired: list[Call]) -> Batch | None:
+        """Form the next batch; None where nothing waits. Calls that are too late go to `expired`."""
+
+    def abandon(self) -> list[Call]:
+        """Finish all calls that wait with an error, and return them."""
+
+
 class EngineThreads:
     """At most `count` batches at once. Belongs to the event loop it is made on; its methods to any thread.
 
@@ -69,7 +85,7 @@ class EngineThreads:
         self._attendant_runs = False
         """Whether it runs a batch itself: then an idle thread looks after the front in its place."""
         self._source: CallSource | None = None
-        self._backlog: dict[Batcher, None] = {}
+        self._backlog: dict[BatchSource, None] = {}
         """Where calls wait."""
         self._least_served = 0.0
         self._batch_began = 0.0
@@ -92,7 +108,7 @@ class EngineThreads:
             self._source = source
             self._wake.notify_all()
 
-    def wants_thread(self, batcher: "Batcher") -> None:
+    def wants_thread(self, batcher: BatchSource) -> None:
         """Count a batcher among those where calls wait. With the lock held."""
         if batcher not in self._backlog:
             # What it did not take while nothing waited is not saved up.
