@@ -66,6 +66,7 @@ class GrpcioMethods(grpc.GenericRpcHandler):  # type: ignore[type-arg]
 
         async def call(requests: Any, context: Context) -> bytes:
             self.in_flight += 1
+            known = context
             try:
                 known = with_known_peer(context)
                 return await predict(await self._read(method, context), known)
@@ -77,7 +78,7 @@ class GrpcioMethods(grpc.GenericRpcHandler):  # type: ignore[type-arg]
                 ended = await refuse(error, status, context, method)
             finally:
                 self.in_flight -= 1
-            del requests, context
+            del requests, context, known
             raise ended
 
         self._handlers[method] = grpc.stream_unary_rpc_method_handler(call)

@@ -24,10 +24,16 @@ log = logging.getLogger("tablefold.refused_calls")
 def write_lines() -> None:
     """Let the lines go to stderr as they are, without the time and level of other lines."""
     if log.propagate:
-        handler = logging.StreamHandler(sys.stderr)
-        handler.setFormatter(logging.Formatter("%(message)s"))
-        log.addHandler(handler)
+        log.addHandler(StderrLines())
         log.propagate = False
+
+
+class StderrLines(logging.Handler):
+    """Writes to what is stderr at that moment."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Write the line."""
+        print(record.getMessage(), file=sys.stderr, flush=True)
 
 
 class RefusalLog:

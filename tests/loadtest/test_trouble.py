@@ -223,7 +223,7 @@ async def test_refused_connection(nobody):
 
 @pytest.mark.parametrize("protocol", ["oip", "tablefold"])
 async def test_unknown_model(quick, protocol):
-    with pytest.raises(UsageError, match="has no model 'nosuch'"):
+    with pytest.raises(UsageError, match="does not have it: there is no model 'nosuch'"):
         await measure(quick.address, model="nosuch", protocol=protocol)
 
 

@@ -165,7 +165,7 @@ async def test_what_cannot_make_its_deadline_is_refused_at_once_and_counted_as_t
             return toy.probability(dense, ids)
 
     async with toy.here(repository, Slow(), engine_threads=1) as client:
-        two_seconds_of_rows = client.oip.ModelInfer(toy.request(*toy.rows(20_000)))
+        two_seconds_of_rows = client.oip.ModelInfer(toy.request(*toy.rows(20_000)), timeout=1.2)
         await until(lambda: client.server.repository.find("toy").batcher.queue_rows)
         status, text = await toy.status(client.infer(*toy.rows(1), timeout=1.5))
         assert status == "RESOURCE_EXHAUSTED"

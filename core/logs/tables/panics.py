@@ -20,6 +20,8 @@ PANIC = re.compile(
     rb"(?:stack backtrace:\n(?: [^\n]*\n)*)?(?:note: [^\n]*RUST_BACKTRACE[^\n]*\n)*",
     re.MULTILINE,
 )
+NOTE = re.compile(rb"^note: [^\n]*RUST_BACKTRACE[^\n]*\n", re.MULTILINE)
+"""Of a panic, where those of several threads are mixed."""
 SETTLE_SECONDS = 0.1
 
 
@@ -83,6 +85,6 @@ def _pass_on(real: int, held: BinaryIO) -> None:
     os.close(real)
     with held:
         held.seek(0)
-        printed = PANIC.sub(b"", held.read())
+        printed = NOTE.sub(b"", PANIC.sub(b"", held.read()))
     while printed:
         printed = printed[os.write(STANDARD_ERROR, printed) :]

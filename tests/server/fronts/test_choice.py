@@ -46,8 +46,8 @@ def test_the_installed_version_takes_messages_of_any_size_and_inflates_them() ->
         native.start()
         assert not probe.refuses_announced(native.bound_port)
         assert not probe.refuses_inflating(native.bound_port)
-        [(_, _, _, message, _)] = native.recv_batch(2, 1000)
-        assert message == bytes(2 * probe.PROBE_BYTES)  # it was whole, so it was not refused as cut off
+        messages = [message for _, _, _, message, _ in native.recv_batch(2, 1000)]  # perhaps its cancel too
+        assert bytes(2 * probe.PROBE_BYTES) in messages  # it was whole, so it was not refused as cut off
     finally:
         native.close()
 
