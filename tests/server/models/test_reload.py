@@ -39,13 +39,15 @@ def say(folder, text: str) -> None:
 
 
 async def test_a_new_version_on_disk_takes_over_and_the_old_one_is_given_back(tmp_path, toy):
-    toy.write(tmp_path)
-    async with toy.here(tmp_path, poll_seconds=0.01) as client:
+    models = tmp_path / "models"
+    toy.write(models)
+    new = toy.write(tmp_path / "elsewhere", version=2)
+    async with toy.here(models, poll_seconds=0.01) as client:
         assert await served_by(client, toy) == 1
         old = weakref.ref(client.server.repository.find("toy").batcher.engine)
         gc.disable()  # the count of references alone must do it
         try:
-            toy.write(tmp_path, version=2)
+            new.rename(models / "toy/2")  # at once, as an export does: a file that grows is a changed one
             await toy.until(lambda: client.server.repository.find("toy").version == 2)
             await toy.until(lambda: old() is None)
         finally:
