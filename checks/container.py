@@ -17,13 +17,13 @@ import time
 from pathlib import Path
 from typing import Any
 
-from checks.environments import ROOT
+from checks.environments import ROOT, places_of_pip
 from tablefold.client import Client
 
 STORED = ROOT / "tests/formats/1"
 PACKAGES = "python3,python3-venv,ca-certificates"
-HOST_FILES = ("/etc/pip.conf", "/etc/xdg/pip", "/opt/pypi", "/opt/pypi-more", "/opt/wheels", "/etc/ssl/certs")
-"""Where this machine's pip finds packages; the build sees those that are here."""
+PIP_FILES = ("/etc/pip.conf", "/etc/xdg/pip", "/etc/ssl/certs")
+"""What tells pip where packages are; the build sees those that are here."""
 
 IN_ITS_OWN_MOUNTS = """
 set -eu
@@ -68,6 +68,17 @@ def make_base(buildah: Buildah, folder: Path) -> str:
     buildah.run("commit", "--rm", container, "tablefold-base")
     root.unlink()
     return "localhost/tablefold-base"
+
+
+def pip_folders() -> list[str]:
+    """The folders of this machine that pip takes packages from; an index with what lies beside it."""
+    folders = []
+    for option, places in places_of_pip().items():
+        for place in places.split():
+            folder = Path(place.removeprefix("file://"))
+            if folder.is_absolute():
+                folders.append(str(folder if option == "find-links" else folder.parent))
+    return folders
 
 
 def serve_and_ask(root: Path, config: dict[str, Any], seconds: float = 60) -> None:
@@ -126,7 +137,12 @@ def main() -> None:
     options.folder.mkdir(parents=True, exist_ok=True)
     buildah, started = Buildah(options.folder), time.monotonic()
     base = options.base or make_base(buildah, options.folder)
-    mounts = [option for path in HOST_FILES if Path(path).exists() for option in ("-v", f"{path}:{path}:ro")]
+    mounts = [
+        option
+        for path in (*PIP_FILES, *pip_folders())
+        if Path(path).exists()
+        for option in ("-v", f"{path}:{path}:ro")
+    ]
     buildah.run(
         "build", "--isolation", "chroot", "--network", "host", *mounts, "--build-arg", f"BASE={base}",
         "-f", ROOT / "deploy/container/Containerfile", "-t", "tablefold", ROOT,

@@ -95,12 +95,17 @@ def require_data_files(wheel: Path) -> None:
 UV_NAMES = {"find-links": "UV_FIND_LINKS", "index-url": "UV_DEFAULT_INDEX", "extra-index-url": "UV_INDEX"}
 
 
-def variables_of_uv() -> dict[str, str]:
-    """What tells uv to take packages from where pip does: it does not read pip's configuration."""
+def places_of_pip() -> dict[str, str]:
+    """Where pip takes packages from, by the names of UV_NAMES."""
     settings = run_tool("pip", "config", "list").splitlines()
     named = [line.partition("=") for line in reversed(settings)]  # what the environment sets is listed first
     places = {name.rpartition(".")[2]: ast.literal_eval(value) for name, _, value in named}
-    told = {UV_NAMES[option]: place for option, place in places.items() if option in UV_NAMES}
+    return {option: place for option, place in places.items() if option in UV_NAMES}
+
+
+def variables_of_uv() -> dict[str, str]:
+    """What tells uv to take packages from where pip does: it does not read pip's configuration."""
+    told = {UV_NAMES[option]: place for option, place in places_of_pip().items()}
     return told | {"UV_INDEX_STRATEGY": "unsafe-best-match"}  # as pip: the best of all indexes
 
 
