@@ -77,27 +77,22 @@ async def test_what_a_server_refuses_for_now_is_sent_again(predict: Predict) -> 
 
 
 @pytest.mark.parametrize(
-    ("status", "error"), [(WRONG, InvalidRequest), (grpc.StatusCode.INTERNAL, EngineError)]
+    ("status", "error", "calls"),
+    [
+        (WRONG, InvalidRequest, 1),
+        (grpc.StatusCode.INTERNAL, EngineError, 1),
+        (GONE, Unavailable, 5),
+        (BUSY, Overloaded, 5),
+    ],
 )
-async def test_other_refusals_are_not_sent_again(
-    predict: Predict, status: grpc.StatusCode, error: type[Exception]
+async def test_other_refusals_are_raised_at_once_and_these_after_five_times(
+    predict: Predict, status: grpc.StatusCode, error: type[Exception], calls: int
 ) -> None:
     odd = Scripted(rest=status)
     async with serving(odd, "127.0.0.1:0") as address:
         with pytest.raises(error, match="as the script says"):
             await predict(address)
-    assert odd.calls == 1
-
-
-@pytest.mark.parametrize(("status", "error"), [(GONE, Unavailable), (BUSY, Overloaded)])
-async def test_after_five_times_the_refusal_is_raised(
-    predict: Predict, status: grpc.StatusCode, error: type[Exception]
-) -> None:
-    odd = Scripted(rest=status)
-    async with serving(odd, "127.0.0.1:0") as address:
-        with pytest.raises(error, match="as the script says"):
-            await predict(address)
-    assert odd.calls == 5
+    assert odd.calls == calls
 
 
 async def test_nothing_is_sent_after_the_deadline(predict: Predict) -> None:
