@@ -47,10 +47,6 @@ def serve(
     Speaks tablefold.v1, the Open Inference Protocol v2, gRPC health and reflection on one port. Prints one
     line when it is ready. A second Ctrl-C leaves at once.
     """
-    from tablefold.server.processes.signals import exit_on_signals
-
-    exit_on_signals()  # first of all: the imports below take seconds
-
     from tablefold.server.processes.launch import serve as launch
 
     limit = None if memory_limit is None else parse_bytes(memory_limit, "--memory-limit")

@@ -10,8 +10,6 @@ from typing import TypeVar
 
 Outcome = TypeVar("Outcome")
 
-_running: set[threading.Thread] = set()
-
 
 async def in_background(work: Callable[[], Outcome], max_seconds: float | None = None) -> Outcome:
     """Return the outcome of `work`, or raise its error; TimeoutError after `max_seconds`.
@@ -36,20 +34,12 @@ async def in_background(work: Callable[[], Outcome], max_seconds: float | None =
         except BaseException as raised:  # whatever it is: the caller must see it
             error = raised
         try:
-            _running.discard(threading.current_thread())
             loop.call_soon_threadsafe(settle, result, error)
         except RuntimeError:  # the loop has closed: nobody waits any more
             return
         finally:
             del result, error  # else an error and this frame hold each other, and all that work had opened
 
-    thread = threading.Thread(target=run, name="background", daemon=True)
-    _running.add(thread)
-    thread.start()
+    threading.Thread(target=run, name="background", daemon=True).start()
     async with asyncio.timeout(max_seconds):
         return await done
-
-
-def work_in_background() -> bool:
-    """Return whether any thread is still at work; it may hang."""
-    return bool(_running)

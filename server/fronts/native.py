@@ -8,6 +8,8 @@ It takes messages of any size and any number of connections (version 0.5): see d
 
 import inspect
 import logging
+import secrets
+import sys
 import tempfile
 import threading
 import time
@@ -110,7 +112,6 @@ class NativeFront:
         self._behind, self._on_cancel = behind, on_cancel
         self._open: dict[int, NativeArrival] = {}
         self._watchers: dict[int, bytes] = {}
-        self._folder = tempfile.TemporaryDirectory(prefix="tablefold-")
         self._counting = threading.Lock()
         self.calls = 0
         """That have come."""
@@ -128,10 +129,10 @@ class NativeFront:
 
     async def start(self) -> None:
         """Take calls."""
-        socket = Path(self._folder.name) / "behind.sock"
-        self._behind.listen(f"unix:{socket}")
+        address, path = socket_behind()
+        self._behind.listen(address)
         await self._behind.start()
-        self.native.set_fallback(str(socket))
+        self.native.set_fallback(path)
         self.native.start()
 
     async def stop(self, max_seconds: float) -> None:
@@ -139,7 +140,6 @@ class NativeFront:
         await self._behind.stop(max_seconds)
         self.waits = False
         self.native.close()
-        self._folder.cleanup()
 
     def end_watches(self) -> None:
         """Send a last answer to those who watch the server's health."""
@@ -228,6 +228,19 @@ class NativeFront:
                 "(--max-message-bytes)"
             )
         self._in_flight.begin(size)
+
+
+def socket_behind() -> tuple[str, str]:
+    """Return a new socket's address as gRPC writes it, and the path to connect to.
+
+    Where the system can, it has no file: nothing is left of a process that is killed.
+    """
+    name = f"tablefold-{secrets.token_hex(16)}"
+    without_file = sys.platform == "linux"
+    if without_file:
+        return f"unix-abstract:{name}", f"\0{name}"
+    path = str(Path(tempfile.gettempdir()) / name)
+    return f"unix:{path}", path
 
 
 def open_native(target: str, methods: list[str], options: ServeOptions) -> NativeGrpcFront:

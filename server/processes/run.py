@@ -9,7 +9,6 @@ from collections.abc import Callable
 from typing import NoReturn
 
 from tablefold.server.app import Server
-from tablefold.server.bundles.background import work_in_background
 from tablefold.server.bundles.trial import end_trials, prepare_trials
 from tablefold.server.models.footprint import Processes
 from tablefold.server.models.loader import OpenEngine
@@ -31,8 +30,8 @@ def run(
     watch: int | None = None,
     processes: Callable[[], Processes] = Processes.only_this,
     open_engine: OpenEngine | None = None,
-) -> None:
-    """Serve until a signal (see `signals`), then drain.
+) -> NoReturn:
+    """Serve until a signal (see `signals`), drain, and end the process.
 
     `watch`: a file descriptor whose end has the effect of a signal. `processes`, `open_engine`: see `Server`.
     Raises the errors of `Server` and `Server.start`.
@@ -49,7 +48,6 @@ def run(
         with asyncio.Runner(loop_factory=_loop_factory()) as runner:
             runner.run(_serve(options, announce, watch, processes, open_engine))
     finally:
-        exit_on_signals()  # the loop has taken its handlers along
         end_trials()
 
 
@@ -67,7 +65,7 @@ async def _serve(
     watch: int | None,
     processes: Callable[[], Processes],
     open_engine: OpenEngine | None,
-) -> None:
+) -> NoReturn:
     loop = asyncio.get_running_loop()
     server = Server(options, processes, open_engine)
     leave_on_signals(server.leave, lambda: _exit(0))
@@ -88,12 +86,12 @@ async def _serve(
     if server.engine_hangs:
         log.critical("an engine hangs: the process ends with exit code 1, to be started again")
         _exit(1)
-    if work_in_background():
-        _exit(0)
+    _exit(0)
 
 
 def _exit(code: int) -> NoReturn:
-    """End the process at once: a thread that hangs could hold up the interpreter's own end."""
+    """End the process at once: a thread that hangs could hold up the interpreter's own end, and a signal
+    that comes once the loop has taken its handlers along would be its exit code."""
     end_trials()
     logging.shutdown()
     os._exit(code)

@@ -1,11 +1,13 @@
 """The signals that end a server: SIGTERM, SIGINT (Ctrl-C) and SIGHUP (its terminal is gone)."""
 
-import asyncio
 import os
 import signal
 from collections.abc import Callable
 from types import FrameType
-from typing import NoReturn
+from typing import TYPE_CHECKING, NoReturn
+
+if TYPE_CHECKING:  # the import takes a tenth of a second, in which signals would not be heeded
+    import asyncio
 
 
 def _numbers() -> list[signal.Signals]:
@@ -17,7 +19,7 @@ def _numbers() -> list[signal.Signals]:
 
 
 def exit_on_signals() -> None:
-    """End the process with exit code 0 on each of them: before it serves and after it has drained."""
+    """End the process with exit code 0 on each of them, until it serves."""
     for number in _numbers():
         signal.signal(number, _exit)
 
@@ -27,13 +29,15 @@ def _exit(number: int, frame: FrameType | None) -> NoReturn:
     os._exit(0)
 
 
-def leave_on_signals(leave: asyncio.Event, leave_at_once: Callable[[], object]) -> None:
+def leave_on_signals(leave: "asyncio.Event", leave_at_once: Callable[[], object]) -> None:
     """Set `leave` on each of them, on the running loop; call `leave_at_once` on SIGINT after that."""
 
     def on_signal(number: signal.Signals) -> None:
         if leave.is_set() and number is signal.SIGINT:
             leave_at_once()
         leave.set()
+
+    import asyncio
 
     loop = asyncio.get_running_loop()
     for number in _numbers():

@@ -45,16 +45,13 @@ MAX_LINE_BYTES = 1 << 20
 """Of a worker's message."""
 
 
-def supervise(options: Options, announce: Announce) -> None:
-    """Serve from `options.workers` processes until a signal (see `signals`), then drain them.
+def supervise(options: Options, announce: Announce) -> NoReturn:
+    """Serve from `options.workers` processes until a signal (see `signals`), drain them, and end the process.
 
     Raises UsageError or TablefoldError where a worker cannot start.
     """
     exit_on_signals()
-    try:
-        asyncio.run(_Supervisor(options).run(announce))
-    finally:
-        exit_on_signals()  # the loop has taken its handlers along
+    asyncio.run(_Supervisor(options).run(announce))
 
 
 class _Supervisor:
@@ -66,7 +63,7 @@ class _Supervisor:
         self._processes: set[Process] = set()
         self._metrics = MergedMetrics()
 
-    async def run(self, announce: Announce) -> None:
+    async def run(self, announce: Announce) -> NoReturn:
         leave_on_signals(self._leave, self._leave_at_once)
         monitoring = Monitoring(
             self._options.http_host,
@@ -96,6 +93,9 @@ class _Supervisor:
             await asyncio.gather(starting, scraping, return_exceptions=True)
             await self._stop()
             monitoring.close()
+        logging.shutdown()
+        # Here: once the loop has taken its handlers along, a signal would be the exit code.
+        os._exit(0)
 
     def _state(self) -> State:
         if self._leave.is_set():

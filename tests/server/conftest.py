@@ -173,16 +173,6 @@ async def serve_here(
             await server.drain()
 
 
-LAUNCH = """
-from tablefold import cli
-from tablefold.server.cli import serve
-if serve not in [command.callback for command in cli.app.registered_commands]:
-    cli.app.command()(serve)
-    cli.app.callback()(lambda: None)
-cli.main()
-"""
-
-
 class Process:
     """`tablefold serve` as a subprocess."""
 
@@ -191,14 +181,14 @@ class Process:
         self.line = ""
 
     @classmethod
-    async def start(cls, *arguments: str) -> "Process":
+    async def start(cls, *arguments: str, **environment: str) -> "Process":
         return cls(
             await asyncio.create_subprocess_exec(
                 sys.executable,
-                *("-W", "error", "-c", LAUNCH, "serve", *arguments),
+                *("-W", "error", "-m", "tablefold", "serve", *arguments),
                 stdout=asyncio.subprocess.PIPE,
                 stderr=asyncio.subprocess.PIPE,
-                env=os.environ | {"COLUMNS": "1000", "NO_COLOR": "1", "TERM": "dumb"},
+                env=os.environ | {"COLUMNS": "1000", "NO_COLOR": "1", "TERM": "dumb"} | environment,
             )
         )
 

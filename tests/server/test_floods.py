@@ -20,7 +20,7 @@ import pytest
 
 from bench.serving.floods import costly_messages, held_calls, many_calls, raw_frames
 from bench.serving.floods.target import INFER, Target, look
-from tests.server.conftest import LAUNCH, status_of
+from tests.server.conftest import status_of
 
 MESSAGE_BYTES, BUDGET = 1 << 20, 16 << 20
 BESIDE_THE_BUDGET = 48 << 20
@@ -99,7 +99,7 @@ def flooded(
     }
     flags = [f"--{name}={value}" for name, value in options.items()]
     with subprocess.Popen(
-        [sys.executable, "-W", "error", "-c", LAUNCH, "serve", *flags], stdout=subprocess.PIPE, text=True
+        [sys.executable, "-W", "error", "-m", "tablefold", "serve", *flags], stdout=subprocess.PIPE, text=True
     ) as process:
         ready = re.match(r"tablefold: ready on (\S+) \(HTTP (\d+)\)", process.stdout.readline())
         target = look(ready[1], f"127.0.0.1:{ready[2]}", "toy", (("authorization", f"Bearer {TOKEN}"),))

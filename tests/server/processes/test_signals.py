@@ -3,6 +3,7 @@
 import asyncio
 import signal
 import socket
+import subprocess
 import sys
 import textwrap
 
@@ -13,32 +14,36 @@ import pytest
 from tablefold.protos import inference_pb2 as pb
 from tablefold.protos.inference_pb2_grpc import GRPCInferenceServiceStub
 from tests.server.models import graphs
+from tests.server.processes.processes import alive, family
 
 SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 
-
-@pytest.fixture(autouse=True, scope="module")
-def hangup():
-    """SIGHUP as a terminal leaves it: tests started under nohup would hand their servers an ignored one."""
-    before = signal.signal(signal.SIGHUP, signal.SIG_DFL)
-    yield
-    signal.signal(signal.SIGHUP, before)
-
-
-def family(pid: int) -> list[psutil.Process]:
-    return psutil.Process(pid).children(recursive=True)
-
-
-def alive(process: psutil.Process) -> bool:
-    try:
-        return process.status() != psutil.STATUS_ZOMBIE
-    except psutil.NoSuchProcess:
-        return False
+pytestmark = pytest.mark.usefixtures("heeded_signals")
 
 
 async def left(process, seconds: float) -> tuple[int, str]:
     """The exit code and the log of a server that must leave within some seconds."""
     return await asyncio.wait_for(process.end(), seconds)
+
+
+def test_they_are_heeded_before_anything_is_imported():
+    script = """
+        import signal, sys
+        from tablefold import __main__
+
+        class Stop:
+            def find_spec(self, name, *_):
+                if name in ("tablefold.cli", "asyncio", "grpc"):
+                    print(name, *(signal.getsignal(n).__name__ for n in map(signal.Signals, (1, 2, 15))))
+                    sys.exit()
+
+        sys.meta_path.insert(0, Stop())
+        sys.argv = ["tablefold", "serve"]
+        __main__.main()
+    """
+    command = [sys.executable, "-c", textwrap.dedent(script)]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    assert done.stdout == "tablefold.cli _exit _exit _exit\n"
 
 
 @pytest.mark.parametrize("workers", ["1", "2"])
