@@ -131,9 +131,13 @@ class Gateway:
                 return
 
     async def wait_until_answered(self, max_seconds: float) -> None:
-        """Wait until no call is in flight, or `max_seconds` have passed."""
+        """Wait until every call that is in flight now has its answer, or `max_seconds` have passed.
+
+        Not for those that come meanwhile: clients that try again without a pause would hold up the end.
+        """
         end = time.monotonic() + max_seconds
-        while self._unanswered and time.monotonic() < end:  # noqa: ASYNC110 (an event would cost every call)
+        waiting = self._unanswered()
+        while waiting & self._unanswered() and time.monotonic() < end:  # noqa: ASYNC110 (an event costs every call)
             await asyncio.sleep(0.01)
 
     async def stop(self, max_seconds: float) -> None:
@@ -144,9 +148,8 @@ class Gateway:
     def _calls(self) -> int:
         return self._methods.calls + (self._native.calls if self._native else 0)
 
-    @property
-    def _unanswered(self) -> int:
-        return self._methods.in_flight + (self._native.in_flight if self._native else 0)
+    def _unanswered(self) -> set[object]:
+        return {*self._methods.open, *(self._native.open() if self._native else ())}
 
 
 def in_flight_bytes(options: Options) -> int:

@@ -52,7 +52,8 @@ class GrpcioMethods(grpc.GenericRpcHandler):  # type: ignore[type-arg]
         self._streams = 0
         self.calls = 0
         """That have come."""
-        self.in_flight = 0
+        self.open: set[Context] = set()
+        """Calls that have not ended."""
 
     def add_generic_rpc_handlers(self, handlers: Iterable[Service]) -> None:
         """Add the methods of a service."""
@@ -65,7 +66,7 @@ class GrpcioMethods(grpc.GenericRpcHandler):  # type: ignore[type-arg]
         """Add a method whose messages stay bytes."""
 
         async def call(requests: Any, context: Context) -> bytes:
-            self.in_flight += 1
+            self.open.add(context)
             known = context
             try:
                 known = with_known_peer(context)
@@ -77,7 +78,7 @@ class GrpcioMethods(grpc.GenericRpcHandler):  # type: ignore[type-arg]
                 self._metrics.call(method, status, reason, 0.0)
                 ended = await refuse(error, status, context, method)
             finally:
-                self.in_flight -= 1
+                self.open.discard(context)
             del requests, context, known
             raise ended
 
@@ -118,7 +119,7 @@ class GrpcioMethods(grpc.GenericRpcHandler):  # type: ignore[type-arg]
     def _unary(self, behaviour: Callable[..., Any], parse: Callable[[bytes], Any], method: str) -> Any:
         async def call(requests: Any, context: Context) -> Any:
             started, status, reason = time.monotonic(), "OK", None
-            self.in_flight += 1
+            self.open.add(context)
             try:
                 result = behaviour(await self._single(context, parse), context)
                 return await result if inspect.isawaitable(result) else result
@@ -126,7 +127,7 @@ class GrpcioMethods(grpc.GenericRpcHandler):  # type: ignore[type-arg]
                 status, reason = outcome(error, context)
                 ended = await refuse(error, status, context, method)
             finally:
-                self.in_flight -= 1
+                self.open.discard(context)
                 self._metrics.call(method, status, reason, time.monotonic() - started)
             del requests, context
             raise ended
@@ -141,7 +142,7 @@ class GrpcioMethods(grpc.GenericRpcHandler):  # type: ignore[type-arg]
             request: Any = None
             incoming: Any = None
             response: Any = None
-            self.in_flight += 1
+            self.open.add(context)
             self._streams += 1
             try:
                 if self._streams > self._max_streams:
@@ -160,7 +161,7 @@ class GrpcioMethods(grpc.GenericRpcHandler):  # type: ignore[type-arg]
                 status, reason = outcome(error, context)
                 ended = await refuse(error, status, context, method)
             finally:
-                self.in_flight -= 1
+                self.open.discard(context)
                 self._streams -= 1
                 self._metrics.call(method, status, reason, time.monotonic() - started)
             del requests, context, request, incoming, response

@@ -122,10 +122,9 @@ class NativeFront:
             raise UsageError(f"cannot listen on {target}: {error}") from error
         self.port: int = self.native.bound_port
 
-    @property
-    def in_flight(self) -> int:
-        """Calls that are not answered."""
-        return len(self._open)
+    def open(self) -> set[NativeArrival]:
+        """Return the calls that are not answered."""
+        return set(self._open.values())
 
     async def start(self) -> None:
         """Take calls."""

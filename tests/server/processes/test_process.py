@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 from tablefold.server import cores as core_count
+from tablefold.server.wire.oip.service import INFER
 from tests.server.conftest import FRONT
 
 WHY_GRPCIO = "grpcio (pygrpc-native does not hold the limits: it takes messages of any size)"
@@ -60,6 +61,27 @@ async def test_sigterm_under_load_fails_no_call_that_was_sent_before(repository,
         await asyncio.wait_for(asyncio.gather(*workers), 30)
     assert {status for sent, status in outcomes if sent < signalled} == {"OK"}
     assert {status for _, status in outcomes} == {"OK", "UNAVAILABLE"}
+
+
+async def test_calls_that_keep_coming_do_not_hold_up_the_drain(repository, toy):
+    async def half_sent(client) -> None:
+        async def nothing():
+            await asyncio.sleep(2)
+            yield b""
+
+        await toy.status(client.channel.stream_unary(INFER)(nothing()))
+
+    async with toy.there(repository, "--drain-seconds", "15") as client:
+        calls = []
+        client.server.terminate()
+        ending = asyncio.ensure_future(client.server.end())
+        started = asyncio.get_running_loop().time()
+        while not ending.done():
+            calls.append(asyncio.create_task(half_sent(client)))
+            await asyncio.wait({ending}, timeout=0.05)
+        assert asyncio.get_running_loop().time() - started < 8
+        assert (await ending)[0] == 0
+        await asyncio.gather(*calls)
 
 
 async def test_bad_usage_is_one_clear_line_and_exit_code_2(tmp_path, repository, toy):
