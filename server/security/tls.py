@@ -60,11 +60,15 @@ class TlsFiles:
         key, chain = (read_regular_file(path, MAX_PEM_BYTES) for path in (self.key, self.certificate))
         # gRPC itself does not mention a wrong file until the first client fails.
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-        context.load_cert_chain(self.certificate, self.key)
+        context.load_cert_chain(self.certificate, self.key, password=_no_password)
         authority = None
         if self.client_ca is not None:
             authority = read_regular_file(self.client_ca, MAX_PEM_BYTES)
             context.load_verify_locations(self.client_ca)
+        if [
+            stamp_of(path) for path in self.paths
+        ] != self._stamps:  # what was checked may not be what was read
+            raise OSError("the files change while they are read")
         return grpc.ssl_server_certificate_configuration([(key, chain)], root_certificates=authority)
 
     def _read_again(self) -> grpc.ServerCertificateConfiguration | None:
@@ -82,3 +86,8 @@ class TlsFiles:
             return None
         log.info("the TLS files have changed: new connections get %s", self.certificate)
         return configuration
+
+
+def _no_password() -> str:
+    """Refuse an encrypted key; without this OpenSSL asks for its passphrase at the terminal, and waits."""
+    raise OSError("the key has a passphrase: give one without")

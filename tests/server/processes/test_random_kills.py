@@ -10,6 +10,7 @@ import random
 import signal
 import socket
 import sys
+from contextlib import suppress
 from pathlib import Path
 
 import grpc.aio
@@ -47,6 +48,7 @@ async def test_a_server_ends_with_0_and_leaves_nothing_behind(tmp_path, reposito
     load = [asyncio.create_task(ask(port, toy)) for _ in range(drawn.choice([0, CLIENTS]))]
     await toy.until(lambda: heeds(process.process.pid))
     await asyncio.sleep(seconds)
+    assert not ending.done(), f"{moment}: {ending.result()[1]}"
     children = family(process.process.pid)
     process.process.send_signal(first)
     if again is not None:
@@ -83,6 +85,9 @@ def heeds(pid: int) -> bool:
 
 
 def free_port() -> int:
-    with socket.socket() as taken:
-        taken.bind(("127.0.0.1", 0))
-        return int(taken.getsockname()[1])
+    """A port that the kernel gives to no client, as one that asks for it in vain would else get it itself."""
+    while True:
+        port = random.randrange(10_000, 32_000)
+        with suppress(OSError), socket.socket() as taken:
+            taken.bind(("127.0.0.1", port))
+            return port

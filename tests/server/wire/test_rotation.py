@@ -9,6 +9,8 @@ from pathlib import Path
 import grpc.aio
 import pytest
 
+from tablefold.errors import UsageError
+from tablefold.server.security import TlsFiles
 from tests.server.conftest import Client
 from tests.server.wire.test_security import TLS
 
@@ -69,6 +71,57 @@ async def test_new_certificates_are_taken_up_and_no_call_under_load_fails(reposi
         await toy.until(lambda: answered > before + 40)
         done.set()
         await asyncio.gather(*working)
+
+
+async def test_the_new_key_beside_the_old_certificate_and_then_the_old_files_again(
+    repository, toy, files, caplog
+):
+    """In place, as by `cp -p`: the same files, sizes and times of modification as before."""
+    old_files = {path: path.read_bytes() for path in files.values()}
+    times = {path: path.stat().st_mtime_ns for path in files.values()}
+
+    def write(path: Path, content: bytes) -> None:
+        path.write_bytes(content)
+        os.utime(path, ns=(times[path], times[path]))
+
+    async with toy.here(repository, **files) as served:
+        old = await asyncio.to_thread(subject, served.address)
+        write(files["tls_key"], (TLS / "client.key").read_bytes())
+        for _ in range(2):
+            assert await asyncio.to_thread(subject, served.address) == old
+        assert caplog.text.count("cannot be used, the old ones stay") == 1, "once a change"
+        for path, content in old_files.items():
+            write(path, content)
+        assert await asyncio.to_thread(subject, served.address) == old
+        async with connect(served.address) as channel:
+            client = Client(channel, served.address, served.http, served.server)
+            assert len(await client.infer(*toy.rows(3), timeout=30)) == 3
+        write(files["tls_key"], (TLS / "client.key").read_bytes())
+        write(files["tls_cert"], (TLS / "client.pem").read_bytes())
+        new = ssl.PEM_cert_to_DER_cert((TLS / "client.pem").read_text())
+        assert await asyncio.to_thread(subject, served.address) == new
+
+
+def test_files_that_change_while_they_are_read_are_read_again(files, monkeypatch):
+    tls = TlsFiles.of(files["tls_cert"], files["tls_key"], None)
+    check = ssl.SSLContext.load_cert_chain
+
+    def change(self, *arguments, **named):
+        check(self, *arguments, **named)
+        replace(files["tls_cert"], (TLS / "client.pem").read_bytes())
+        replace(files["tls_key"], (TLS / "client.key").read_bytes())
+
+    with monkeypatch.context() as patch:
+        patch.setattr(ssl.SSLContext, "load_cert_chain", change)
+        with pytest.raises(UsageError, match="the files change while they are read"):
+            tls.credentials()
+    assert tls._read_again() is not None
+
+
+def test_a_key_with_a_passphrase_is_refused_and_nobody_is_asked_for_it(files):
+    shutil.copy(TLS / "locked.key", files["tls_key"])
+    with pytest.raises(UsageError, match="the key has a passphrase: give one without"):
+        TlsFiles.of(files["tls_cert"], files["tls_key"], None).credentials()
 
 
 async def test_a_new_token_is_valid_at_once_and_the_old_one_soon_is_not(repository, toy, tmp_path):
