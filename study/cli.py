@@ -54,7 +54,8 @@ def study(
     )
     results = []
     with lock_folder(out), Terminal(console) as terminal:
-        for result in StudyRunner(settings, schema, splits, out, evaluate_stored, terminal).results():
+        runner = StudyRunner(settings, schema, splits, out, evaluate_stored, terminal)
+        for result in runner.results():
             results.append(result)
             if result.row_type == settings.row_types[0]:
                 note = "; it has collapsed and learned nothing" if result.collapsed else ""
@@ -63,18 +64,21 @@ def study(
     repeat = f"tablefold study {file} --out {out}" + (f" --data {log}" if data else "")
     records = [result.model_dump(mode="json") for result in results]
     write_text(out / "results.json", dumps(records, indent=1) + "\n")
-    page(summaries, results, log, repeat).write(out / "study.html")
+    untrained = [f"Left out: {reason}" for reason in runner.untrained.values()]
+    page(summaries, results, log, repeat, untrained).write(out / "study.html")
     picture(summaries).write(out / "study.svg")
     if json:
         print(dumps(records))
         return
     table = Table(title=Text(f"{log}, split {splits.rule}, {settings.seeds} seeds"))
     for column in HEADER:
-        table.add_column(column, justify="left" if column in ("arm", "rows", "tuned") else "right")
+        table.add_column(
+            column, justify="left" if column in ("arm", "rows", "tuned", "collapsed seeds") else "right"
+        )
     for summary in summaries:
         table.add_row(*cells(summary))
     Console(width=None if Console().is_terminal else 160, markup=False, emoji=False).print(table)
     print(verdict(summaries))
-    if collapses := describe_collapses(summaries):
-        print(collapses)
+    for warning in [*untrained, *describe_collapses(summaries)]:
+        print(warning)
     print_written(console, out / "study.html")

@@ -10,14 +10,13 @@ from tablefold.study.results import Result
 from tablefold.study.summary import (
     EQUAL_WITHIN_AUC,
     Summary,
-    collapsed_seeds,
     describe_collapses,
     verdict,
 )
 
 HEADER = (
     "arm", "rows", "bytes", "without network", "fp32 table /", "test AUC", "AUC lost +- s.e.", "logloss",
-    "tuned",
+    "tuned", "collapsed seeds",
 )  # fmt: skip
 
 
@@ -28,16 +27,21 @@ def cells(summary: Summary) -> tuple[str, ...]:
         summary.arm, summary.row_type, f"{summary.bytes:,}", f"{summary.without_network:,}",
         f"{summary.compression:.1f}x", f"{summary.auc.mean:.4f} +- {summary.auc.deviation:.4f}",
         f"{summary.lost.mean:+.4f} +- {summary.lost.error:.4f}", f"{summary.logloss.mean:.4f}",
-        ", ".join(tuned),
+        ", ".join(tuned), ", ".join(map(str, summary.collapsed)),
     )  # fmt: skip
 
 
-def page(summaries: Sequence[Summary], results: Sequence[Result], data: str, repeat: str) -> Page:
-    """Return the page of a study; `repeat` is its command."""
+def page(
+    summaries: Sequence[Summary],
+    results: Sequence[Result],
+    data: str,
+    repeat: str,
+    untrained: Sequence[str] = (),
+) -> Page:
+    """Return the page of a study; `repeat` is its command, `untrained` why arms are left out."""
     drawing = Section("AUC per byte", [picture(summaries)])
     sections = [
         drawing,
-        *_collapsed(summaries),
         _arms(summaries, results[0].split),
         *_equal_bytes(summaries),
         *_equal_auc(results),
@@ -46,6 +50,7 @@ def page(summaries: Sequence[Summary], results: Sequence[Result], data: str, rep
         title=f"Study: {data}",
         verdict=verdict(summaries),
         sections=[*sections, *_frequency(summaries)],
+        warnings=[*untrained, *describe_collapses(summaries)],
         repeat=repeat,
     )
 
@@ -75,12 +80,6 @@ def _arms(summaries: Sequence[Summary], split: str) -> Section:
         + (f" The log was split {split}." if split else "")
     )
     return Section("Every arm", [Table(HEADER, [cells(summary) for summary in summaries], caption=caption)])
-
-
-def _collapsed(summaries: Sequence[Summary]) -> list[Section]:
-    rows = [(arm, ", ".join(map(str, seeds))) for arm, seeds in collapsed_seeds(summaries).items()]
-    caption = describe_collapses(summaries)
-    return [Section("Collapsed runs", [Table(("arm", "seeds"), rows, caption=caption)])] if rows else []
 
 
 def _equal_bytes(summaries: Sequence[Summary]) -> list[Section]:

@@ -41,6 +41,11 @@ class TrainingRun(BaseModel):
         """Whether the model is hardly better than one that always gives the share of clicks."""
         return entropy_if_collapsed(self.metrics) is not None
 
+    @property
+    def first_stage_collapsed(self) -> bool:
+        """Whether its first stage was given up, so that ids are clustered by how often they occur."""
+        return "first_stage_collapsed" in self.metrics
+
 
 class EvaluatedModel(BaseModel):
     """A trained model in one row type: its bytes, and its quality on test examples."""
@@ -69,7 +74,9 @@ class Result(EvaluatedModel):
     split: str = ""
     """How examples were held out, in words."""
     collapsed: bool = False
-    """Whether its run has learned nothing (see `TrainingRun.collapsed`)."""
+    """Whether its run has learned nothing (see `TrainingRun`)."""
+    first_stage_collapsed: bool = False
+    """Whether its first stage has (see `TrainingRun`)."""
 
 
 Record = TypeVar("Record", bound=BaseModel)

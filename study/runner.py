@@ -41,16 +41,36 @@ class StudyRunner:
         self._evaluate_model = evaluate
         self._runs = TrainingRuns(schema, splits, out, callback, data=study.data)
         self._results = JsonLines(out / "results.jsonl", Result)
+        self._callback = callback
+        self.untrained: dict[str, str] = {}
+        """Why arms that are left out cannot be trained."""
 
     def results(self) -> Iterator[Result]:
         """Yield the results of every arm, seed by seed; train what is not there yet.
 
-        Raises TrainingError where no point of an arm's grid can be trained.
+        An arm is left out (see `untrained`) where no point of its grid can be trained, or the best one not
+        with every seed. Raises TrainingError where no arm is left.
         """
         for arm in self.study.contenders():
-            point = self._tune(arm)
-            for seed in range(self.study.seeds):
-                yield from self._known(arm, point, seed) or self._evaluate(arm, point, seed)
+            try:
+                point, runs = self._trained(arm)
+            except TrainingError as error:
+                self.untrained[arm.title] = str(error)
+                self._callback.on_warning(f"{error}; the study goes on without it")
+                continue
+            for seed, run in enumerate(runs):
+                yield from self._known(arm, point, seed) or self._evaluate(arm, point, seed, run)
+        if len(self.untrained) == len(self.study.contenders()):
+            raise TrainingError(f"no arm can be trained; {'; '.join(self.untrained.values())}")
+
+    def _trained(self, arm: Arm) -> tuple[Settings, list[TrainingRun]]:
+        """Return the point of the grid that was chosen, and its run with each seed. Raises TrainingError."""
+        point = self._tune(arm)
+        runs = [self._train(arm, point, seed) for seed in range(self.study.seeds)]
+        for seed, run in enumerate(runs):
+            if run.failed:
+                raise TrainingError(f"arm {arm.title!r}, seed {seed}: {run.failed}")
+        return point, runs
 
     def _tune(self, arm: Arm) -> Settings:
         """Return the point of the grid with the best mean validation logloss."""
@@ -69,10 +89,7 @@ class StudyRunner:
         key = (arm.title, point, seed)
         return [result for result in self._results.records if (result.arm, result.tuned, result.seed) == key]
 
-    def _evaluate(self, arm: Arm, point: Settings, seed: int) -> list[Result]:
-        run = self._train(arm, point, seed)
-        if run.failed:
-            raise TrainingError(f"arm {arm.title!r}, seed {seed}: {run.failed}")
+    def _evaluate(self, arm: Arm, point: Settings, seed: int, run: TrainingRun) -> list[Result]:
         at_edge = tuple(
             name for name, axis in arm.tune.items() if len(axis) > 2 and point[name] in (min(axis), max(axis))
         )
@@ -80,6 +97,7 @@ class StudyRunner:
             Result(
                 **dict(model), arm=arm.title, seed=seed, tuned=point, at_edge=at_edge,
                 validation_logloss=run.loss, split=self._runs.splits.rule, collapsed=run.collapsed,
+                first_stage_collapsed=run.first_stage_collapsed,
             )
             for model in self._evaluate_model(self._runs.checkpoint(run.config), self._test)
         ]  # fmt: skip

@@ -1,6 +1,6 @@
 """The findings of a study: mean and spread over seeds, all bytes counted, and the AUC that was lost."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from itertools import groupby
 from statistics import fmean, stdev
 from typing import Any, NamedTuple
@@ -52,6 +52,8 @@ class Summary(NamedTuple):
     at_edge: tuple[str, ...]
     collapsed: tuple[int, ...]
     """The seeds whose runs have learned nothing; they count in the means."""
+    first_stage_collapsed: tuple[int, ...]
+    """The seeds whose ids are clustered by how often they occur: their first stage has learned nothing."""
 
     @property
     def title(self) -> str:
@@ -109,6 +111,7 @@ def _summary(group: Sequence[Result], reference: Sequence[Result], bare: int) ->
         tuned=first.tuned,
         at_edge=first.at_edge,
         collapsed=tuple(result.seed for result in group if result.collapsed),
+        first_stage_collapsed=tuple(result.seed for result in group if result.first_stage_collapsed),
     )
 
 
@@ -129,21 +132,30 @@ def verdict(summaries: Sequence[Summary]) -> str:
     )
 
 
-def collapsed_seeds(summaries: Sequence[Summary]) -> dict[str, tuple[int, ...]]:
-    """Return the seeds of each arm whose runs have learned nothing; arms without any are left out."""
-    return {summary.arm: summary.collapsed for summary in summaries if summary.collapsed}
+def describe_collapses(summaries: Sequence[Summary]) -> list[str]:
+    """Return a sentence for each kind of collapse that names its arms and seeds."""
+    collapsed = _seeds({summary.arm: summary.collapsed for summary in summaries})
+    first_stages = _seeds({summary.arm: summary.first_stage_collapsed for summary in summaries})
+    sentences = []
+    if collapsed:
+        sentences.append(
+            f"Collapsed, with a validation normalised entropy above {COLLAPSED_ABOVE} (hardly better than "
+            f"always giving the share of clicks): {collapsed}. They count in the means above: tune these "
+            "arms again, with a smaller L2 or another learning rate."
+        )
+    if first_stages:
+        sentences.append(
+            "The first stage collapsed, so that ids are clustered by how often they occur, as by lhf-f: "
+            f"{first_stages}."
+        )
+    return sentences
 
 
-def describe_collapses(summaries: Sequence[Summary]) -> str:
-    """Return a sentence that names every collapsed seed, or an empty text."""
-    arms = [
+def _seeds(arms: Mapping[str, tuple[int, ...]]) -> str:
+    """Return the arms that have any, with their seeds."""
+    named = [
         f"{arm}: {'seed' if len(seeds) == 1 else 'seeds'} {', '.join(map(str, seeds))}"
-        for arm, seeds in collapsed_seeds(summaries).items()
+        for arm, seeds in arms.items()
+        if seeds
     ]
-    if not arms:
-        return ""
-    return (
-        f"Collapsed, with a validation normalised entropy above {COLLAPSED_ABOVE} (hardly better than "
-        f"always giving the share of clicks): {'; '.join(arms)}. They count in the means above: tune these "
-        "arms again, with a smaller L2 or another learning rate."
-    )
+    return "; ".join(named)

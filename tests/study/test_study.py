@@ -16,7 +16,7 @@ from tablefold.logs.formats import synthetic
 from tablefold.model_size import Parts
 from tablefold.study import training_runs as runners
 from tablefold.study.curves import auc_at, budgets, family, fronts, width_saved
-from tablefold.study.page import page
+from tablefold.study.page import cells, page
 from tablefold.study.results import EvaluatedModel, Result, lock_folder
 from tablefold.study.runner import StudyRunner
 from tablefold.study.settings import Study, read_study
@@ -41,6 +41,8 @@ class Trainer:
         self.configs: list[TrainConfig] = []
         self.collapsed: set[tuple[str, int]] = set()
         """Methods and seeds whose runs learn nothing."""
+        self.first_stage_collapsed: set[tuple[str, int]] = set()
+        self.failing: set[tuple[str, int]] = set()
         self.lucky: tuple[float, int] | None = None
         """A learning rate that does best with one seed, and worst with any other."""
         monkeypatch.setattr(runners, "train", self.train)
@@ -49,7 +51,7 @@ class Trainer:
     def train(self, schema, splits, config, out, *, callback, data, stage, resume, first_stage_at):  # type: ignore
         assert splits.test is splits.validation  # nobody reads the test rows but the scales
         self.configs.append(config)
-        if config.embedding_lr == 0.5:
+        if config.embedding_lr == 0.5 or (config.method, config.seed) in self.failing:
             raise TrainingError("the loss became nan")
         loss = abs(config.embedding_lr - 0.01) + config.dim / 1000
         if self.lucky is not None and config.embedding_lr == self.lucky[0]:
@@ -58,6 +60,8 @@ class Trainer:
         metrics = {
             "validation_logloss": loss, "validation_normalised_entropy": entropy, "test_auc": 0.5
         }  # fmt: skip
+        if (config.method, config.seed) in self.first_stage_collapsed:
+            metrics["first_stage_collapsed"] = 1.0
         return SimpleNamespace(description=SimpleNamespace(metrics=metrics))
 
 
@@ -149,13 +153,19 @@ def test_collapsed_seeds_are_named_in_results_summary_and_page(
     lines = [json.loads(line) for line in (tmp_path / "results.jsonl").read_text().splitlines()]
     assert {(line["arm"], line["seed"]) for line in lines if line["collapsed"]} == collapsed
     summaries = summarise(results)
-    assert "hash: seed 1. They count in the means" in describe_collapses(summaries)
-    sizes = [result("full", "fp32", 0, 0.72, 800), result("hash", "fp32", 0, 0.71, 100)]
-    sizes[1] = sizes[1].model_copy(update={"collapsed": True})
-    page(summarise(sizes), sizes, "synthetic:200", "again").write(tmp_path / "study.html")
-    assert "Collapsed runs" in (tmp_path / "study.html").read_text()
+    assert [cells(summary)[-1] for summary in summaries if summary.row_type == "fp32"] == ["", "", "1"]
+    (sentence,) = describe_collapses(summaries)
+    assert "hash: seed 1. They count in the means" in sentence
+    assert sentence in page(summaries, results, "synthetic:200", "again").warnings
     healthy = [item for item in results if not item.collapsed]
-    assert describe_collapses(summarise(healthy)) == ""
+    assert describe_collapses(summarise(healthy)) == []
+
+
+def test_seeds_whose_first_stage_collapsed_are_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    Trainer(monkeypatch).first_stage_collapsed = {("hash", 0)}
+    results = run(STUDY, tmp_path)
+    (sentence,) = describe_collapses(summarise(results))
+    assert sentence.endswith("as by lhf-f: hash: seed 0.")
 
 
 def test_what_a_kill_cut_off_is_written_over(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -184,11 +194,21 @@ def test_one_study_at_a_time_runs_in_a_folder(tmp_path: Path) -> None:
         pass
 
 
-def test_an_arm_that_cannot_be_trained_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    Trainer(monkeypatch)
-    lost = STUDY.model_copy(update={"arms": ({"method": "mlet", "tune": {"embedding_lr": [0.5]}},)})
-    with pytest.raises(TrainingError, match="arm 'mlet' cannot be trained: the loss became nan"):
-        run(lost, tmp_path)
+def test_an_arm_that_cannot_be_trained_is_left_out_and_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    Trainer(monkeypatch).failing = {("hash", 1)}
+    lost = {"method": "mlet", "tune": {"embedding_lr": [0.5]}}
+    with pytest.raises(TrainingError, match="no arm can be trained; arm 'mlet' cannot be trained: the loss"):
+        run(STUDY.model_copy(update={"arms": (lost,)}), tmp_path / "none")
+    more = STUDY.model_copy(update={"arms": (lost, *STUDY.arms)})
+    runner = StudyRunner(more, synthetic.SCHEMA, SPLITS, tmp_path / "more", evaluate, Callback())
+    results = list(runner.results())
+    assert {result.arm for result in results} == {"full, dim 4", "full, dim 8"}
+    assert runner.untrained == {
+        "mlet": "arm 'mlet' cannot be trained: the loss became nan",
+        "hash": "arm 'hash', seed 1: the loss became nan",
+    }
 
 
 @pytest.mark.parametrize(

@@ -93,7 +93,7 @@ def _points(config: TrainConfig) -> list[dict[str, Any]]:
 
 
 class _OfTrial(Callbacks):
-    def on_test(self, test: dict[str, float]) -> None:
+    def on_test(self, test: dict[str, float], *, collapsed: bool) -> None:
         """Say nothing: they are validation examples."""
 
     def on_warning(self, message: str) -> None:

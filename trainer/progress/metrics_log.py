@@ -1,8 +1,8 @@
 """Metrics of a training run in files: JSON lines, or TensorBoard's event files.
 
 Every hundred steps a record has examples_per_second and train_logloss since the one before, after every epoch
-all validation metrics, at the end all test metrics. `stage` tells the stages of a run apart, `split` how
-examples were held out.
+all validation metrics, at the end all test metrics, and `collapsed` = 1 where the model learned nothing.
+`stage` tells the stages of a run apart, `split` how examples were held out.
 """
 
 import json
@@ -55,9 +55,10 @@ class Recorder(Callback):
         self._epoch = result.epoch + 1
         self._begin()
 
-    def on_test(self, test: dict[str, float]) -> None:
+    def on_test(self, test: dict[str, float], *, collapsed: bool) -> None:
         """Write the last record."""
-        self.write({f"test_{name}": value for name, value in test.items()})
+        measured = {f"test_{name}": value for name, value in test.items()}
+        self.write(measured | ({"collapsed": 1.0} if collapsed else {}))
 
     def _begin(self) -> None:
         self._began, self._examples, self._loss = time.perf_counter(), 0, 0.0

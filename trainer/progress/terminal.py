@@ -68,7 +68,7 @@ class Terminal(Callback):
         )
         self._new_bar(result.epoch + 1)
 
-    def on_test(self, test: dict[str, float]) -> None:
+    def on_test(self, test: dict[str, float], *, collapsed: bool) -> None:
         """Print two lines, and remove the last bar."""
         self._progress.remove_task(self._bar)
         deciles = [f"{value:.3f}" for name, value in test.items() if name.startswith("logloss_decile_")]

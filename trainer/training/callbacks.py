@@ -59,8 +59,11 @@ class Callback:
     def on_epoch_end(self, result: EpochResult) -> None:
         """Called after an epoch and its validation."""
 
-    def on_test(self, test: dict[str, float]) -> None:
-        """Called at the end of a stage with its best epoch's test metrics (see `metrics.quality`)."""
+    def on_test(self, test: dict[str, float], *, collapsed: bool) -> None:
+        """Called at the end of a stage with its best epoch's test metrics (see `metrics.quality`).
+
+        `collapsed`: the model learned nothing.
+        """
 
     def on_stage_reused(self, stage: str, folder: Path) -> None:
         """Called instead of training a stage whose checkpoint is there already."""
@@ -90,10 +93,10 @@ class Callbacks(Callback):
         for callback in self._callbacks:
             callback.on_epoch_end(result)
 
-    def on_test(self, test: dict[str, float]) -> None:
+    def on_test(self, test: dict[str, float], *, collapsed: bool) -> None:
         """Call all."""
         for callback in self._callbacks:
-            callback.on_test(test)
+            callback.on_test(test, collapsed=collapsed)
 
     def on_stage_reused(self, stage: str, folder: Path) -> None:
         """Call all."""

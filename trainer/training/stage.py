@@ -187,11 +187,12 @@ class StageRunner:
         best, test = checkpoints.load(stage.out, import_factory(stage.config.network)), self.splits.test
         measured = _test_quality(best, test, id_frequency(self.schema, self.vocabularies, test))
         metrics = best.description.metrics | {f"test_{name}": value for name, value in measured.items()}
-        if entropy_if_collapsed(metrics) is not None:
+        collapsed = entropy_if_collapsed(metrics) is not None
+        if collapsed:
             metrics["collapsed"] = 1.0
         description = best.description.model_copy(update={"metrics": metrics})
         checkpoints.describe(description, stage.out)
-        self.callback.on_test(measured)
+        self.callback.on_test(measured, collapsed=collapsed)
         return replace(best, description=description)
 
 

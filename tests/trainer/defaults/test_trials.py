@@ -26,7 +26,7 @@ def test_the_best_of_the_trials_is_chosen_and_nothing_is_left_of_them(
     tmp_path: Path, examples: Splits
 ) -> None:
     class NoTest(Watching):
-        def on_test(self, test: dict[str, float]) -> None:
+        def on_test(self, test: dict[str, float], *, collapsed: bool) -> None:
             pytest.fail("a trial has no test examples")
 
     watching, folder = NoTest(), tmp_path / "not" / "there"

@@ -1,5 +1,6 @@
 """Models that learn nothing are named so, and nothing is clustered by their vectors."""
 
+import json
 from pathlib import Path
 
 import numpy as np
@@ -121,6 +122,8 @@ def test_a_model_that_learned_nothing_is_said_to_in_its_metrics_and_in_the_last_
     metrics = checkpoints.load(tmp_path / "m").description.metrics
     assert metrics["collapsed"] == 1
     assert metrics["validation_normalised_entropy"] > 0.99
+    lines = [json.loads(line) for line in (tmp_path / "m.metrics.jsonl").read_text().splitlines()]
+    assert lines[-1]["collapsed"] == 1
 
 
 @pytest.mark.parametrize("network", ["dlrm", "dcnv2", "deepfm"])
