@@ -67,7 +67,7 @@ def train(
     from tablefold.trainer.progress.metrics_log import JsonLines, TensorBoard
     from tablefold.trainer.progress.terminal import Terminal
     from tablefold.trainer.training.callbacks import Callback, Callbacks
-    from tablefold.trainer.training.collapse import entropy_if_collapsed
+    from tablefold.trainer.training.collapse import describe_collapse
     from tablefold.trainer.training.resume import settings_of_run
     from tablefold.trainer.training.run import train as run
 
@@ -102,13 +102,8 @@ def train(
     print_written(console, out)
     if (advice := advice_if_outweighed(trained)) is not None:
         console.print(advice, soft_wrap=True)
-    entropy = entropy_if_collapsed(trained.description.metrics)
-    if entropy is not None:
-        console.print(
-            f"it learned next to nothing: its validation normalised entropy is {entropy:.3f}, and 1 is "
-            "always giving the share of clicks",
-            style="yellow",
-        )
+    if collapse := describe_collapse("it", trained.description.metrics):
+        console.print(collapse, style="yellow", soft_wrap=True)
 
 
 def compress(

@@ -79,6 +79,7 @@ def shrink(
     from tablefold.study.shrink.search import Search
     from tablefold.study.shrink.source import work_folder
     from tablefold.trainer.progress.terminal import Terminal
+    from tablefold.trainer.training.collapse import describe_collapse
 
     if (checkpoint is None) == (data is None):
         raise UsageError("give either a log to train on (--data LOG) or the folder of a trained model")
@@ -114,6 +115,8 @@ def shrink(
     if not search.finished:
         console.print("the time was over before the search was: the same command goes on")
     print(sentence(outcome, str(goal)))
+    if collapse := describe_collapse("the full model", start.full.description.metrics):
+        print(f"{collapse}; to be as good as it says little")
 
 
 def _open(

@@ -19,3 +19,14 @@ def entropy_if_collapsed(metrics: Mapping[str, float]) -> float | None:
     """Return a checkpoint's validation normalised entropy if the model learned nothing, else None."""
     entropy = metrics.get("validation_normalised_entropy", 0.0)
     return entropy if entropy > COLLAPSED_ABOVE else None
+
+
+def describe_collapse(model: str, metrics: Mapping[str, float]) -> str:
+    """Return a sentence about a model that learned nothing, else an empty text."""
+    entropy = entropy_if_collapsed(metrics)
+    if entropy is None:
+        return ""
+    return (
+        f"{model} learned next to nothing: its validation normalised entropy is {entropy:.3f}, and 1 is "
+        "always giving the share of clicks"
+    )

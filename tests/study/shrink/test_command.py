@@ -109,6 +109,17 @@ def test_labels_of_one_kind_are_judged_by_logloss(trained: Trained, tmp_path: Pa
     assert result["chosen"]["auc_loss_95"] is None
 
 
+def test_a_full_model_that_learned_nothing_is_said_to(trained: Trained, tmp_path: Path) -> None:
+    full = trained("full")[0]
+    metrics = full.description.metrics | {"validation_normalised_entropy": 0.995}
+    description = full.description.model_copy(update={"metrics": metrics})
+    save(replace(full, description=description), tmp_path / "checkpoint")
+    options = ("--minutes", "0.001", "--repository", tmp_path / "models", "--name", "m")
+    done = shrink(tmp_path / "checkpoint", *options)
+    assert done.exit_code == 0, done.output
+    assert "the full model learned next to nothing" in done.stdout.splitlines()[-1]
+
+
 def test_on_a_log_it_trains_and_where_time_is_short_the_full_model_is_written(tmp_path: Path) -> None:
     options = ("--minutes", "0.0001", "--repository", tmp_path / "models", "--name", "m")
     done = shrink("--data", "synthetic:1000", *options, "--json", tmp_path / "m.json")
