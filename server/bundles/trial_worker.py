@@ -15,6 +15,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from tablefold.bundle import read_manifest
+from tablefold.server.bundles.own_stdout import take_stdout
 from tablefold.server.bundles.warm_up import WarmUp, warm_up_engine
 from tablefold.server.engines.device import Device
 from tablefold.server.engines.onnx import OnnxEngine
@@ -31,13 +32,15 @@ def main() -> None:
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     requests: queue.SimpleQueue[str] = queue.SimpleQueue()
     threading.Thread(target=_read, args=(requests,), daemon=True).start()
-    print("ready", flush=True)
+    replies = take_stdout()
+    print("ready", file=replies, flush=True)
     while True:
         try:
             request = json.loads(requests.get(timeout=idle_seconds))
         except queue.Empty:
             os._exit(0)
-        print(json.dumps({"error": _fault(Path(request["folder"]), request["max_rows"])}), flush=True)
+        fault = _fault(Path(request["folder"]), request["max_rows"])
+        print(json.dumps({"error": fault}), file=replies, flush=True)
 
 
 def _read(requests: "queue.SimpleQueue[str]") -> None:

@@ -11,12 +11,15 @@ import logging
 import os
 import pickle
 import sys
+from functools import partial
+from typing import TextIO
 
 import psutil
 
 from tablefold.console import LOG_FORMAT
 from tablefold.errors import TablefoldError, UsageError
 from tablefold.server.app import Server
+from tablefold.server.bundles.own_stdout import take_stdout
 from tablefold.server.models.footprint import Processes
 from tablefold.server.processes.run import run
 from tablefold.server.processes.signals import exit_on_signals
@@ -31,23 +34,24 @@ def main() -> None:
     exit_on_signals()
     logging.basicConfig(format=LOG_FORMAT)
     logging.getLogger("tablefold").setLevel(logging.INFO)
+    messages = take_stdout()
     try:
         options = pickle.load(sys.stdin.buffer)
     except EOFError:  # the supervisor left before it could send them
         return
     try:
-        run(options, _announce, watch=sys.stdin.fileno(), processes=_processes)
+        run(options, partial(_announce, messages), watch=sys.stdin.fileno(), processes=_processes)
     except TablefoldError as error:
-        _send(error=str(error), usage=isinstance(error, UsageError))
+        _send(messages, error=str(error), usage=isinstance(error, UsageError))
         sys.exit(1)
 
 
-def _announce(server: Server, models: str) -> None:
-    _send(http_port=server.http_port, models=models)
+def _announce(messages: TextIO, server: Server, models: str) -> None:
+    _send(messages, http_port=server.http_port, models=models)
     loop = asyncio.get_running_loop()
 
     def beat() -> None:
-        print(flush=True)
+        print(file=messages, flush=True)
         loop.call_later(HEARTBEAT_SECONDS, beat)
 
     loop.call_later(HEARTBEAT_SECONDS, beat)
@@ -67,8 +71,8 @@ def _is_worker(child: psutil.Process) -> bool:
         return False
 
 
-def _send(**fields: object) -> None:
-    print(json.dumps(fields), flush=True)
+def _send(messages: TextIO, **fields: object) -> None:
+    print(json.dumps(fields), file=messages, flush=True)
 
 
 if __name__ == "__main__":

@@ -92,5 +92,6 @@ def _right_key(key: str, table: str, keys: Keys) -> str:
     for name in close:
         for where, names in sorted(keys.items(), key=lambda item: item[0] != table):
             if name in names:
-                return f"did you mean `{name}`" + (f" under [{where}]?" if where != table else "?")
+                place = f" under [{where}]" if where else " above all tables"
+                return f"did you mean `{name}`{'' if where == table else place}?"
     return f"the keys here are {', '.join(keys[table])}"

@@ -68,6 +68,7 @@ TAGS = "[[categorical]], feature 'tags': "
         ('train = "train.csv"', 'train = "train.csv"\ndev = "dev.csv"', "[files]: unknown key `dev`; did you mean `validation`?"),
         ('name = "shop"', 'name = "shop"\ndev = "dev.csv"', "unknown key `dev`; did you mean `validation` under [files]?"),
         ('name = "shop"', 'name = "shop"\nlist_separator = ";"', "unknown key `list_separator`; did you mean `list_separator` under [files]?"),
+        ("[files]", "[files]\ndense = [\"price\"]", "[files]: unknown key `dense`; did you mean `dense` above all tables?"),
         ('label = "click"', 'target = "click"', "unknown key `target`; did you mean `label`?"),
         ('name = "shop"\n', "", "`name` is missing; give a text"),
         ('name = "shop"', "name = 7", "`name` is 7; give a text"),

@@ -50,6 +50,13 @@ def graph(change: graphs.Change):
     return lambda folder: graphs.change_graph(folder, change)
 
 
+def no_utf_8(folder: Path) -> None:
+    """ONNX Runtime prints what is wrong, and its Python cannot read it."""
+    graph = (folder / GRAPH).read_bytes()
+    (folder / GRAPH).write_bytes(graph.replace(b"Gather", b"G\xe4ther"))
+    rewrite(folder)
+
+
 def nested_graph(folder: Path) -> None:
     (folder / GRAPH).write_bytes(graphs.nested(10_000))
     rewrite(folder)
@@ -97,6 +104,7 @@ BAD = {
     "a loop without end": (graph(graphs.endless_loop()), ["did not end within 3", "--load-timeout-seconds"]),
     "more memory than there is": (graph(graphs.all_memory()), ["fails on its golden rows"]),
     "subgraphs 10,000 deep": (nested_graph, ["nested too deep"]),
+    "a name that is no UTF-8": (no_utf_8, ["model.onnx cannot be loaded on cpu: 'utf-8'"]),
 }  # fmt: skip
 
 
