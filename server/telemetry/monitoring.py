@@ -79,6 +79,18 @@ class _Server6(_Server):
 class _Handler(WSGIRequestHandler):
     timeout = HTTP_TIMEOUT_SECONDS
 
+    def parse_request(self) -> bool:
+        """Answer nobody who has left: the parser takes headers that were cut off for all there are."""
+        if not super().parse_request():
+            return False
+        self.connection.settimeout(0)
+        try:
+            return self.connection.recv(1, socket.MSG_PEEK) != b""
+        except BlockingIOError:  # nothing more to read: it waits for the answer
+            return True
+        finally:
+            self.connection.settimeout(self.timeout)
+
     def log_message(self, format: str, *args: Any) -> None:
         """Scrapes come every few seconds; the log is not for them."""
 
@@ -98,6 +110,8 @@ class Monitoring:
         pages: Mapping[str, Callable[[], Answer]],
     ) -> None:
         self._metrics = make_wsgi_app(registry)
+        self._turn = threading.Lock()
+        """A page of metrics takes tens of milliseconds of Python's lock: one at a time, or calls would wait."""
         self._state, self._pages = state, pages
         server = _Server6 if ":" in host else _Server
         try:
@@ -119,7 +133,8 @@ class Monitoring:
     def _answer(self, environ: dict[str, Any], start_response: Any) -> Iterable[bytes]:
         path = environ["PATH_INFO"]
         if path == "/metrics":
-            page: Iterable[bytes] = self._metrics(environ, start_response)
+            with self._turn:
+                page: Iterable[bytes] = self._metrics(environ, start_response)
             return page
         answer = self._pages[path]() if path in self._pages else self._text(path)
         start_response(answer.status, [("Content-Type", f"{answer.kind}; charset=utf-8"), *answer.headers])
