@@ -111,7 +111,7 @@ class Monitoring:
     ) -> None:
         self._metrics = make_wsgi_app(registry)
         self._turn = threading.Lock()
-        """A page of metrics takes tens of milliseconds of Python's lock: one at a time, or calls would wait."""
+        """A page takes tens of milliseconds of Python's lock: one at a time, or calls would wait."""
         self._state, self._pages = state, pages
         server = _Server6 if ":" in host else _Server
         try:
