@@ -11,7 +11,7 @@ from collections.abc import Mapping
 
 from tablefold.errors import DeadlineExceeded, EngineError, RequestError, Unavailable
 from tablefold.server.fronts.front import Arrival, Front
-from tablefold.server.fronts.status import INTERNAL_TEXT
+from tablefold.server.fronts.status import INTERNAL_TEXT, drop_frames
 from tablefold.server.models.repository import Repository
 from tablefold.server.queue import Call
 from tablefold.server.telemetry.metrics import Metrics
@@ -121,7 +121,7 @@ class Dispatcher:
             self._offer(arrival)
             return
         except RequestError as refusal:
-            error = refusal
+            error = drop_frames(refusal)
         except Exception:
             log.exception("%s failed", arrival.method)
             error = EngineError(INTERNAL_TEXT)

@@ -29,7 +29,7 @@ from tablefold.errors import (
 from tablefold.server.fronts.front import Arrival
 from tablefold.server.fronts.grpcio import GrpcioFront
 from tablefold.server.fronts.in_flight import InFlight
-from tablefold.server.fronts.status import INTERNAL_TEXT, details
+from tablefold.server.fronts.status import INTERNAL_TEXT, details, drop_frames
 from tablefold.server.options import ServeOptions
 from tablefold.server.security.access import Access
 from tablefold.server.telemetry.metrics import Metrics
@@ -209,7 +209,7 @@ class NativeFront:
                 return None
             self._check(len(message))
         except RequestError as error:
-            refusal = error
+            refusal = drop_frames(error)
         except Exception:  # it must not end the engine thread that receives
             log.exception("%s failed", method)
             refusal = EngineError(INTERNAL_TEXT)

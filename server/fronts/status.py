@@ -37,6 +37,12 @@ def details(error: RequestError) -> str:
     return str(error).encode("utf-8", "backslashreplace").decode()[:MAX_DETAIL_CHARACTERS]
 
 
+def drop_frames(error: RequestError) -> RequestError:
+    """Return it without the frames that raised it: with the message they read, they would hold each other."""
+    error.__traceback__ = error.__context__ = error.__cause__ = None
+    return error
+
+
 async def refuse(error: BaseException, status: str, context: Context, method: str) -> BaseException:
     """Answer a call with the status of an error. Return what the handler must raise then to end it for gRPC.
 

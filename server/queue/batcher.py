@@ -150,6 +150,7 @@ class Batcher:
         self._throughput.ended(batch.rows, self.clock(), waiting=self._waiting.rows > 0)
         if batch.probability is None:
             log.error("model %s: the engine failed on %d rows", self.name, batch.rows, exc_info=batch.error)
+            batch.error = None  # its frames hold the batch
         sound = batch.probability is not None and bool(np.isfinite(batch.probability).all())
         for part, probability in batch.split():
             if probability is None or not (sound or np.isfinite(probability).all()):

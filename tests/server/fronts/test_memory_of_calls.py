@@ -1,4 +1,4 @@
-"""The grpcio front lets go of a call and its message when it has ended, without the garbage collector."""
+"""A front lets go of a call and its message when it has ended, without the garbage collector."""
 
 import asyncio
 import gc
@@ -10,6 +10,7 @@ from tablefold.protos import tablefold_pb2
 from tablefold.server.fronts.grpcio import GrpcioArrival
 from tablefold.server.fronts.in_flight import InFlight
 from tablefold.server.fronts.message_reader import MessageReader, SlowMessage
+from tablefold.server.fronts.native import NativeArrival
 
 
 @pytest.fixture
@@ -21,26 +22,35 @@ def no_collector() -> Iterator[None]:
     gc.enable()
 
 
-def contexts() -> list[object]:
-    return [held for held in gc.get_objects() if type(held).__name__ == "_ServicerContext"]
+def held_calls() -> int:
+    return sum(
+        isinstance(held, GrpcioArrival | NativeArrival) or type(held).__name__ == "_ServicerContext"
+        for held in gc.get_objects()
+    )
 
 
+@pytest.mark.parametrize("front", ["grpcio", "native"])
 @pytest.mark.usefixtures("no_collector")
-async def test_calls_that_are_refused_leave_nothing_behind(repository, toy):
-    async with toy.here(repository, front="grpcio") as client:
-        before = len(contexts())
+async def test_calls_that_are_refused_leave_nothing_behind(repository, toy, front):
+    misshapen, nobody = toy.request(*toy.rows(2)), toy.request(*toy.rows(2))
+    misshapen.inputs[0].shape[0] = 7
+    nobody.model_name = "nobody"
+    async with toy.here(repository, front=front) as client:
+        infer = client.channel.unary_unary("/inference.GRPCInferenceService/ModelInfer")
+        before = held_calls()
         for _ in range(5):
-            request = toy.request(*toy.rows(2))
-            request.model_name = "nobody"
-            status, _ = await toy.status(client.oip.ModelInfer(request))
-            assert status == "NOT_FOUND"
-            status, _ = await toy.status(
-                client.tablefold.GetModel(tablefold_pb2.GetModelRequest(model="nobody"))
-            )
-            assert status == "NOT_FOUND"
+            for message, expected in (
+                (misshapen.SerializeToString(), "INVALID_ARGUMENT"),
+                (nobody.SerializeToString(), "NOT_FOUND"),
+                (b"no message", "INVALID_ARGUMENT"),
+                (b"\x0a\x01\xff", "INVALID_ARGUMENT"),  # a name that is no UTF-8
+            ):
+                status, _ = await toy.status(infer(message))
+                assert status == expected
+            unknown = tablefold_pb2.GetModelRequest(model="nobody")
+            assert (await toy.status(client.tablefold.GetModel(unknown)))[0] == "NOT_FOUND"
         await asyncio.sleep(0.2)  # gRPC looks at the end of a call once more
-        assert not [held for held in gc.get_objects() if isinstance(held, GrpcioArrival)]
-        assert len(contexts()) == before
+        assert held_calls() == before
 
 
 class SlowContext:
