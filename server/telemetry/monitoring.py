@@ -85,7 +85,7 @@ class _Handler(WSGIRequestHandler):
             return False
         self.connection.settimeout(0)
         try:
-            return self.connection.recv(1, socket.MSG_PEEK) != b""
+            return bool(self.connection.recv(1, socket.MSG_PEEK))
         except BlockingIOError:  # nothing more to read: it waits for the answer
             return True
         finally:
