@@ -2,6 +2,7 @@
 
     TablefoldError
     ├── TrainingError             a training run cannot go on
+    │   └── RankLost              another of the processes that train together has ended
     ├── VerificationError         a bundle does not give its checkpoint's probabilities
     ├── QualityError              a bundle would cost more quality than was allowed
     ├── UsageError                wrong usage or bad input: the caller can correct it
@@ -45,6 +46,10 @@ class TablefoldError(Exception):
 
 class TrainingError(TablefoldError):
     """A training run cannot go on, for example because its loss is no longer a number."""
+
+
+class RankLost(TrainingError):
+    """Another of the processes that train together has ended, or does not answer."""
 
 
 class VerificationError(TablefoldError):

@@ -1,7 +1,7 @@
 """`tablefold train`: the command and what it shows while it runs."""
 
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
@@ -9,6 +9,11 @@ from tablefold.console import make_console, print_written
 from tablefold.files.place import local_path
 from tablefold.options import Cache, Data, options_of
 from tablefold.trainer.config import CHOSEN, TrainConfig
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from tablefold.trainer.checkpoint.checkpoint import Checkpoint
 
 OwnNetwork = Annotated[
     str,
@@ -49,25 +54,26 @@ def train(
 
     Settings that are not given are chosen for the log: by its schema and size, then by a few short trials.
     The epoch with the best validation logloss is kept; test rows are read once, at the end. What is measured
-    on the way goes to OUT.metrics.jsonl, what --resume needs to OUT.state until the run is done.
+    on the way goes to OUT.metrics.jsonl, what --resume needs to OUT.state until the run is done. Started by
+    torchrun, all its processes train the one model.
     """
     from contextlib import ExitStack
     from math import isnan
 
     from tablefold.errors import UsageError
-    from tablefold.logs import SplitRule
+    from tablefold.logs import SplitRule, read_splits
     from tablefold.logs.terminal import read_splits_with_bar
     from tablefold.printable import redacted
     from tablefold.trainer.checkpoint.files import require_free
     from tablefold.trainer.defaults.by_log import describe_chosen, with_open
-    from tablefold.trainer.defaults.outweighed import advice_if_outweighed
     from tablefold.trainer.defaults.trials import choose_settings
     from tablefold.trainer.methods.registry import Method
     from tablefold.trainer.networks.registry import import_factory
     from tablefold.trainer.progress.metrics_log import JsonLines, TensorBoard
     from tablefold.trainer.progress.terminal import Terminal
+    from tablefold.trainer.ranks.gloo import GlooRanks, join
     from tablefold.trainer.training.callbacks import Callback, Callbacks
-    from tablefold.trainer.training.collapse import describe_collapse
+    from tablefold.trainer.training.follow import follow
     from tablefold.trainer.training.resume import settings_of_run
     from tablefold.trainer.training.run import train as run
 
@@ -75,15 +81,19 @@ def train(
         raise UsageError("--checkpoint-every nan: give a number of minutes")
     Method.parse(config.method)  # a wrong name is refused before the log is read
     import_factory(config.network)
-    require_free(out)
     console = make_console(stderr=True)
     rule = SplitRule(split) if split else None
-    schema, splits = read_splits_with_bar(console, data, rule=rule, seed=config.seed, cache=cache)
-    console.print(
-        f"{redacted(data)}: {len(splits.train):,} training, {len(splits.validation):,} validation and "
-        f"{len(splits.test):,} test examples, split {splits.rule}",
-    )
     with ExitStack() as stack:
+        ranks = stack.enter_context(join())
+        if isinstance(ranks, GlooRanks) and not ranks.lead:
+            follow(ranks, lambda: read_splits(data, rule=rule, seed=config.seed, cache=cache))
+            return
+        require_free(out)
+        schema, splits = read_splits_with_bar(console, data, rule=rule, seed=config.seed, cache=cache)
+        console.print(
+            f"{redacted(data)}: {len(splits.train):,} training, {len(splits.validation):,} validation and "
+            f"{len(splits.test):,} test examples, split {splits.rule}",
+        )
         callbacks: list[Callback] = [JsonLines(out, resume=resume)]
         if tensorboard is not None:
             callbacks.append(stack.enter_context(TensorBoard(tensorboard)))
@@ -97,9 +107,16 @@ def train(
         console.print(f"chosen: {describe_chosen(config)}", soft_wrap=True)
         trained = run(
             schema, splits, config, out, callback=Callbacks(callbacks), data=data, resume=resume,
-            state_minutes=checkpoint_every,
+            state_minutes=checkpoint_every, ranks=ranks,
         )  # fmt: skip
     print_written(console, out)
+    _advise(console, trained)
+
+
+def _advise(console: "Console", trained: "Checkpoint") -> None:
+    from tablefold.trainer.defaults.outweighed import advice_if_outweighed
+    from tablefold.trainer.training.collapse import describe_collapse
+
     if (advice := advice_if_outweighed(trained)) is not None:
         console.print(advice, soft_wrap=True)
     if collapse := describe_collapse("it", trained.description.metrics):

@@ -32,6 +32,7 @@ from tablefold.trainer.checkpoint.checkpoint import build_model
 from tablefold.trainer.config import TrainConfig
 from tablefold.trainer.embedding.vocabulary import count_vocabularies
 from tablefold.trainer.methods.registry import make_row_maps
+from tablefold.trainer.ranks.ranks import Ranks
 from tablefold.trainer.training.loop import TrainingLoop
 from tablefold.trainer.training.shuffle import ShuffledRows
 
@@ -103,17 +104,17 @@ def rows_a_second(
     vocabularies = count_vocabularies(schema, log)
     maps = [make_row_maps(config, vocabulary) for vocabulary in vocabularies]
     model = build_model(schema, config, maps)
-    columns, order = model.collection.columns, torch.Generator().manual_seed(0)
-    rows = ShuffledRows(log, columns, columns.row_indices(model.collection.rows_of, log.ids), batch_size)
+    order = torch.Generator().manual_seed(0)
+    rows = ShuffledRows.of(log, model.collection, batch_size, Ranks())
     started = time.perf_counter()
     read = sum(len(batch.label) for batch in islice(rows.epoch(order), 2_000_000 // batch_size))
     reading = read / (time.perf_counter() - started)
-    loop = TrainingLoop(model, rows, splits.validation, np.zeros(1), config)
+    loop = TrainingLoop(model, rows, splits.validation, np.zeros(1), config, Ranks())
     batches = list(islice(rows.epoch(order), steps + 1))
-    loop.step(batches[0])
+    loop.step(batches[0], batch_size)
     started = time.perf_counter()
     for batch in batches[1:]:
-        loop.step(batch)
+        loop.step(batch, batch_size)
     return reading, steps * batch_size / (time.perf_counter() - started)
 
 

@@ -30,6 +30,7 @@ from tablefold.trainer.embedding.row_map import RowMap
 from tablefold.trainer.embedding.table import PADDING_ROWS
 from tablefold.trainer.networks.ctr_model import DenseTransform
 from tablefold.trainer.networks.dlrm import DLRM
+from tablefold.trainer.ranks.ranks import Ranks
 from tablefold.trainer.training.loop import TrainingLoop
 from tablefold.trainer.training.shuffle import Batch, ShuffledRows
 
@@ -67,12 +68,11 @@ def ours(sizes: Sequence[int], log: Log, rows: np.ndarray, **settings: str | int
     starts = np.cumsum([PADDING_ROWS, *sizes[:-1]]).astype(np.int32)
     one = log.take(slice(0, 1))
     encoded = EncodedLog.of(synthetic.SCHEMA, one)
-    columns = model.collection.columns
-    shuffled = ShuffledRows(encoded, columns, columns.row_indices(model.collection.rows_of, encoded.ids), 1)
-    loop = TrainingLoop(model, shuffled, one, np.zeros(1), config)
+    shuffled = ShuffledRows.of(encoded, model.collection, 1, Ranks())
+    loop = TrainingLoop(model, shuffled, one, np.zeros(1), config, Ranks())
     numbers = np.arange(len(log))
     everything = Batch(*map(torch.from_numpy, (numbers, log.dense, rows + starts, log.labels)))
-    return lambda batch: loop.step(everything.take(batch))
+    return lambda batch: loop.step(everything.take(batch), len(batch))
 
 
 class PlainDLRM(nn.Module):

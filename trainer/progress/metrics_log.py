@@ -2,7 +2,7 @@
 
 Every hundred steps a record has examples_per_second and train_logloss since the one before, after every epoch
 all validation metrics, at the end all test metrics, and `collapsed` = 1 where the model learned nothing.
-`stage` tells the stages of a run apart, `split` how examples were held out.
+`stage` tells the stages of a run apart, `split` how examples were held out, `world_size` how many ranks trained.
 """
 
 import json
@@ -29,7 +29,7 @@ class Recorder(Callback):
     def on_stage_start(self, stage: StageStart) -> None:
         """Count from the step of the stage."""
         self.stage, self.steps, self._epoch = stage.name, stage.step, stage.epoch
-        self.split = stage.split
+        self.split, self.world_size = stage.split, stage.world_size
         self._begin()
 
     def on_step(self, examples: int, loss: float) -> None:
@@ -84,7 +84,13 @@ class JsonLines(Recorder):
 
     def write(self, measured: dict[str, float]) -> None:
         """Append a line. A full disk costs lines, not the run."""
-        line = {"stage": self.stage, "step": self.steps, "split": self.split, **measured}
+        line = {
+            "stage": self.stage,
+            "step": self.steps,
+            "split": self.split,
+            "world_size": self.world_size,
+            **measured,
+        }
         try:
             with self.path.open("a", encoding="utf-8") as file:
                 file.write(json.dumps(line) + "\n")

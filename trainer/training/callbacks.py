@@ -26,9 +26,19 @@ class StageStart:
     table_rows: int
     split: str
     """How rows became training, validation and test examples, in words."""
+    world_size: int
+    """Ranks that train together."""
 
     @classmethod
-    def of(cls, name: str, loop: TrainingLoop, config: TrainConfig, table_rows: int, split: str) -> Self:
+    def of(
+        cls,
+        name: str,
+        loop: TrainingLoop,
+        config: TrainConfig,
+        table_rows: int,
+        split: str,
+        world_size: int,
+    ) -> Self:
         """Return where a loop begins or continues."""
         return cls(
             name=name,
@@ -39,6 +49,7 @@ class StageStart:
             step=loop.steps,
             table_rows=table_rows,
             split=split,
+            world_size=world_size,
         )
 
     @property

@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from torch import Tensor
 from torch.nn.functional import binary_cross_entropy_with_logits
 from torch.optim.lr_scheduler import LinearLR
 
@@ -20,6 +21,7 @@ from tablefold.logs import Log
 from tablefold.metrics import quality
 from tablefold.trainer.config import TrainConfig
 from tablefold.trainer.networks.ctr_model import CTRModel
+from tablefold.trainer.ranks.ranks import Ranks
 from tablefold.trainer.training.divergence import explain_divergence
 from tablefold.trainer.training.optimizers import make_optimizers
 from tablefold.trainer.training.shuffle import Batch, ShuffledRows
@@ -38,6 +40,8 @@ class EpochResult:
     best: bool
 
 
+STEPS_PER_CHECK = 1000
+"""Of whether all ranks have the same weights; the end of an epoch is one more."""
 OnStep = Callable[[int, float], None]
 """Called after each step with its number of examples and its logloss."""
 
@@ -72,14 +76,17 @@ class TrainingLoop:
         validation: Log,
         frequency: np.ndarray,
         config: TrainConfig,
+        ranks: Ranks,
     ) -> None:
         self.progress = EpochProgress()
         self.epoch_steps = train.batches
         self._model, self._config = model, config
         self._train, self._validation, self._frequency = train, validation, frequency
+        self._ranks = ranks
         self._order = torch.Generator().manual_seed(config.seed)
         self._epoch_order = self._order.get_state()
         self._optimizers = make_optimizers(model, config)
+        (self._table,), self._others = (o.param_groups[0]["params"] for o in self._optimizers)
         total = max(1, self.epoch_steps * config.epochs)
         self._schedules = [LinearLR(o, 1.0, config.final_rate, total) for o in self._optimizers]
 
@@ -103,9 +110,11 @@ class TrainingLoop:
         while (progress := self.progress).epoch <= config.epochs and progress.worse < config.patience:
             before = None
             for batch in self._train.epoch(self._order, progress.epoch_steps):
-                loss, examples = self.step(batch), len(batch.label)
+                examples = min(config.batch_size, self.epoch_examples - progress.epoch_examples)
+                loss = self.step(batch, examples)
                 if not math.isfinite(loss):
-                    suspects = batch.numbers if before is None else torch.cat([before, batch.numbers])
+                    mine = batch.numbers if before is None else torch.cat([before, batch.numbers])
+                    suspects = self._ranks.gather(mine)
                     raise TrainingError(
                         f"the loss became {loss} in epoch {progress.epoch}, step {progress.epoch_steps + 1}: "
                         + explain_divergence(self._model, self._train.log, suspects.numpy())
@@ -114,20 +123,25 @@ class TrainingLoop:
                 progress.epoch_steps += 1
                 progress.epoch_examples += examples
                 progress.epoch_loss += loss * examples
+                if self.steps % STEPS_PER_CHECK == 0 or progress.epoch_steps == self.epoch_steps:
+                    self._ranks.require_equal(self._model.parameters())
                 on_step(examples, loss)
             yield self._end_epoch()
 
-    def step(self, batch: Batch) -> float:
-        """Learn from a batch and return its logloss. If that is not finite, no weight changes."""
+    def step(self, batch: Batch, examples: int) -> float:
+        """Learn from a batch of so many examples, of which this rank has its part, and return its logloss.
+        If that is not finite, no weight changes."""
+        self._ranks.seed(self._config.seed, self.steps)
         for optimizer in self._optimizers:
             optimizer.zero_grad()
         vectors = self._model.collection(batch.rows.long())
-        loss = binary_cross_entropy_with_logits(self._model.network(batch.dense, vectors), batch.label)
-        value = loss.item()
+        loss = _logloss(self._model.network(batch.dense, vectors), batch.label, examples)
+        logloss = loss.detach()
         if self._config.l2:
-            loss = loss + self._config.l2 / len(batch.label) * vectors.square().sum()
+            loss = loss + self._config.l2 / examples * vectors.square().sum()
+        loss.backward()  # type: ignore[no-untyped-call]
+        value = self._ranks.sum_gradients(logloss, self._table, self._others)
         if math.isfinite(value):
-            loss.backward()  # type: ignore[no-untyped-call]
             for optimizer in self._optimizers:
                 optimizer.step()
             for schedule in self._schedules:
@@ -159,14 +173,16 @@ class TrainingLoop:
 
     def _end_epoch(self) -> EpochResult:
         progress, validation = self.progress, self._validation
-        probability = self._model.predict(validation)
+        self._ranks.copy_lead(self._model.buffers())
+        part = validation.take(self._ranks.part(len(validation)))
+        probability = self._ranks.gather(torch.from_numpy(self._model.predict(part))).numpy()
         not_finite = np.flatnonzero(~np.isfinite(probability))
         if len(not_finite):
             raise TrainingError(
                 f"probabilities of validation examples are not numbers after epoch {progress.epoch}: "
                 + explain_divergence(self._model, validation, not_finite)
             )
-        measured = quality(validation.labels, probability, self._frequency)
+        measured = self._ranks.from_lead(lambda: quality(validation.labels, probability, self._frequency))
         best = measured["logloss"] < progress.best
         result = EpochResult(
             epoch=progress.epoch,
@@ -182,3 +198,10 @@ class TrainingLoop:
             worse=0 if best else progress.worse + 1,
         )
         return result
+
+
+def _logloss(logits: Tensor, label: Tensor, examples: int) -> Tensor:
+    """Return what these examples [b] add to the mean over so many."""
+    if len(label) == 0:
+        return logits.sum()  # a mean of nothing is no number
+    return binary_cross_entropy_with_logits(logits, label) * (len(label) / examples)

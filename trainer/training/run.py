@@ -14,6 +14,7 @@ from tablefold.trainer.checkpoint.files import require_free
 from tablefold.trainer.config import TrainConfig
 from tablefold.trainer.embedding.vocabulary import Vocabulary, count_vocabularies, with_known_from
 from tablefold.trainer.methods.registry import require_settings
+from tablefold.trainer.ranks.ranks import Ranks
 from tablefold.trainer.training.callbacks import Callback
 from tablefold.trainer.training.collapse import ENOUGH_EXAMPLES, entropy_if_collapsed
 from tablefold.trainer.training.lock import lock_checkpoint
@@ -34,13 +35,15 @@ def train(
     resume: bool = False,
     state_minutes: float = STATE_MINUTES,
     first_stage_at: Callable[[TrainConfig], Path] | None = None,
+    ranks: Ranks | None = None,
 ) -> Checkpoint:
     """Train by `config`, write the best epoch's checkpoint to `out` and return it.
 
     A network or a row map builder of the user's own is imported. The state of the run is kept in
     `<out>.state` every `state_minutes` and after each epoch. With `resume` the run goes on from there,
     returns what was finished before, and begins anew where there is neither. `first_stage_at` says where the
-    first stage of given settings is kept, for runs that share it (see `make_plan`).
+    first stage of given settings is kept, for runs that share it (see `make_plan`). `ranks` are the processes
+    that train together; this one is their lead, the others `follow`.
 
     Test examples are read once, after the best epoch is chosen. Raises UsageError for data that nothing can
     be learned from, for an `out` that is something else, cannot be written or is written by another run, and
@@ -62,6 +65,7 @@ def train(
         data=redacted(data),
         resume=resume,
         state_minutes=state_minutes,
+        ranks=ranks or Ranks(),
     )
     _warn_of_unknown(vocabularies, runner.callback)
     with lock_checkpoint(out):

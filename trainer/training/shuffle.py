@@ -10,18 +10,23 @@ neighbours correlate by r. Neighbours of a click log hardly do, so the second is
 
 A run continues in the middle of an epoch from the state of the random generator at the epoch's begin and the
 number of batches done. Blocks that only those needed are not read again.
+
+Several ranks draw the same order. Each reads its part of every buffer, and of every batch has the examples
+that lie there: together they are the batch of one process.
 """
 
 from collections.abc import Iterator, Sequence
 from math import ceil
-from typing import NamedTuple
+from typing import NamedTuple, Self
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from tablefold.logs import EncodedLog
+from tablefold.trainer.embedding.collection import EmbeddingCollection
 from tablefold.trainer.embedding.lookup_columns import LookupColumns
+from tablefold.trainer.ranks.ranks import Ranks
 
 BLOCK_ROWS = 4096
 BUFFER_BLOCKS = 256
@@ -56,32 +61,48 @@ class ShuffledRows:
     """
 
     def __init__(
-        self, log: EncodedLog, columns: LookupColumns, row_indices: Sequence[np.ndarray], batch_size: int
+        self,
+        log: EncodedLog,
+        columns: LookupColumns,
+        row_indices: Sequence[np.ndarray],
+        batch_size: int,
+        ranks: Ranks,
     ) -> None:
-        self.log, self._columns, self._row_indices, self._batch_size = log, columns, row_indices, batch_size
+        self.log, self.row_indices = log, row_indices
+        self._columns, self._batch_size, self._ranks = columns, batch_size, ranks
         self.batches = ceil(len(log) / batch_size)
         self._blocks = ceil(len(log) / BLOCK_ROWS)
         self._whole: Batch | None = None
 
+    @classmethod
+    def of(cls, log: EncodedLog, collection: EmbeddingCollection, batch_size: int, ranks: Ranks) -> Self:
+        """Return the examples as a collection looks them up."""
+        row_indices = collection.columns.row_indices(collection.rows_of, log.ids)
+        return cls(log, collection.columns, row_indices, batch_size, ranks)
+
     def epoch(self, order: torch.Generator, done: int = 0) -> Iterator[Batch]:
-        """The batches of one epoch drawn from `order`, without the first `done`."""
+        """This rank's part of each batch of one epoch drawn from `order`, without the first `done`."""
         skipped = done * self._batch_size
         waiting: Batch | None = None  # too few rows of a buffer to be a batch
+        wanted = self._batch_size
         for blocks in self._buffers(order):
             shuffled = torch.randperm(self._rows_in(blocks), generator=order)
             if skipped >= len(shuffled):
                 skipped -= len(shuffled)
                 continue
             shuffled, skipped = shuffled[skipped:], 0
-            buffer = self._read(blocks)
-            first = self._batch_size - (0 if waiting is None else len(waiting.label))
-            for positions in (shuffled[:first], *torch.split(shuffled[first:], self._batch_size)):
-                batch = buffer.take(positions)
+            buffer, part = self._read(blocks), self._ranks.part(self._rows_in(blocks))
+            for positions in (shuffled[:wanted], *torch.split(shuffled[wanted:], self._batch_size)):
+                mine = positions[(positions >= part.start) & (positions < part.stop)] - part.start
+                batch = buffer.take(mine)
                 batch = batch if waiting is None else waiting.join(batch)
-                waiting = batch if len(batch.label) < self._batch_size else None
+                wanted -= len(positions)
+                waiting = batch if wanted else None
                 if waiting is None:
+                    wanted = self._batch_size
                     yield batch
-        if waiting is not None and len(waiting.label):
+        if wanted < self._batch_size:
+            assert waiting is not None
             yield waiting
 
     def _buffers(self, order: torch.Generator) -> Sequence[Tensor]:
@@ -103,7 +124,7 @@ class ShuffledRows:
         return self._whole
 
     def _buffer(self, blocks: Tensor) -> Batch:
-        slices = [slice(first, first + BLOCK_ROWS) for first in (BLOCK_ROWS * blocks).tolist()]
+        slices = self._slices(blocks)
 
         def column(values: np.ndarray) -> np.ndarray:
             return np.concatenate([values[block] for block in slices])
@@ -116,6 +137,16 @@ class ShuffledRows:
         for index, (id_column, row_map) in enumerate(
             zip(self._columns.id_column, self._columns.row_map, strict=True)
         ):
-            rows[:, index] = self._row_indices[row_map][column(self.log.codes[id_column])]
-        numbers = np.concatenate([np.arange(block.start, min(block.stop, len(self.log))) for block in slices])
+            rows[:, index] = self.row_indices[row_map][column(self.log.codes[id_column])]
+        numbers = np.concatenate([np.arange(block.start, block.stop) for block in slices])
         return Batch(*(torch.from_numpy(array) for array in (numbers, dense, rows, label)))
+
+    def _slices(self, blocks: Tensor) -> list[slice]:
+        """The rows of each block that lie in this rank's part of the buffer."""
+        part, slices, before = self._ranks.part(self._rows_in(blocks)), [], 0
+        for start in (BLOCK_ROWS * blocks).tolist():
+            length = min(BLOCK_ROWS, len(self.log) - start)
+            first, last = (min(max(0, end - before), length) for end in (part.start, part.stop))
+            slices.append(slice(start + first, start + last))
+            before += length
+        return slices

@@ -22,8 +22,10 @@ from tablefold.trainer.embedding.vocabulary import Vocabulary
 from tablefold.trainer.methods.registry import make_row_maps, needs_vectors
 from tablefold.trainer.networks.ctr_model import CTRModel
 from tablefold.trainer.networks.registry import import_factory
+from tablefold.trainer.ranks.ranks import Ranks
 from tablefold.trainer.training.callbacks import Callback, StageStart
 from tablefold.trainer.training.collapse import entropy_if_collapsed
+from tablefold.trainer.training.follow import LoopTask
 from tablefold.trainer.training.frequency import id_frequency
 from tablefold.trainer.training.loop import EpochResult, TrainingLoop
 from tablefold.trainer.training.plan import Stage
@@ -44,6 +46,7 @@ class StageRunner:
     """The log's name, for the checkpoint's provenance."""
     resume: bool
     state_minutes: float
+    ranks: Ranks
 
     def finished(self, stage: Stage) -> Checkpoint | None:
         """Return the checkpoint of a stage to resume that came to its end before.
@@ -88,11 +91,15 @@ class StageRunner:
         shuffled, row_counts = self._table_rows(model, config.batch_size)
         _zero_unreached_rows(model, row_counts)
         frequency = id_frequency(self.schema, self.vocabularies, self.splits.validation)
-        loop = TrainingLoop(model, shuffled, self.splits.validation, frequency, config)
+        loop = TrainingLoop(model, shuffled, self.splits.validation, frequency, config, self.ranks)
         if content is not None:
             state.restore(loop, row_maps, content)
+        task = LoopTask(
+            schema=self.schema, digests=self._digests, config=config, row_maps=row_maps, state=loop.state()
+        )
+        self.ranks.begin(task)
         self.callback.on_stage_start(
-            StageStart.of(stage.name, loop, config, len(row_counts), self.splits.rule)
+            StageStart.of(stage.name, loop, config, len(row_counts), self.splits.rule, self.ranks.world_size)
         )
 
         def on_step(examples: int, loss: float) -> None:
@@ -116,7 +123,7 @@ class StageRunner:
         except TrainingError as error:
             none = "no epoch was finished, so there is no checkpoint of this run"
             kept = none if loop.progress.best == math.inf else f"the last good checkpoint is {stage.out}"
-            raise TrainingError(f"{error} ({kept})") from error
+            raise type(error)(f"{error} ({kept})") from error
         tested = self._tested(stage)
         state.remove()
         return tested
@@ -155,10 +162,9 @@ class StageRunner:
         """Return the examples as rows of the fused table, and int64 [R]: how many values reach each row."""
         log, collection = self.splits.train, model.collection
         assert isinstance(log, EncodedLog)
-        columns = collection.columns
-        row_indices = columns.row_indices(collection.rows_of, log.ids)
-        row_counts = columns.row_counts(row_indices, log.counts, collection.table.vectors.num_embeddings)
-        return ShuffledRows(log, columns, row_indices, batch_size), row_counts
+        shuffled = ShuffledRows.of(log, collection, batch_size, self.ranks)
+        rows = collection.table.vectors.num_embeddings
+        return shuffled, collection.columns.row_counts(shuffled.row_indices, log.counts, rows)
 
     def _description(
         self,

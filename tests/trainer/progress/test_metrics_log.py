@@ -44,7 +44,7 @@ def test_a_line_for_a_hundred_steps_an_epoch_and_the_end(tmp_path: Path) -> None
         **{name: value for line in (best, lines[4]) for name, value in line.items() if name in metrics},
     } | {"epoch": metrics["epoch"]}
     assert {"validation_auc", "validation_logloss_decile_1"} <= set(best)
-    assert {line["split"] for line in lines} == {"by order"}
+    assert {(line["split"], line["world_size"]) for line in lines} == {("by order", 1)}
     assert json.loads((tmp_path / "m/checkpoint.json").read_text())["provenance"]["split"] == "by order"
     assert {"test_auc", "test_calibration", "test_normalised_entropy"} <= set(lines[4])
 
@@ -61,7 +61,7 @@ def test_a_line_that_does_not_fit_on_the_disk_is_no_error(
 ) -> None:
     lines = JsonLines(tmp_path / "m", resume=False)
     lines.path = Path("/dev/full")
-    lines.stage, lines.split, lines.steps = "training", "by order", 100
+    lines.stage, lines.split, lines.steps, lines.world_size = "training", "by order", 100, 1
     lines.write({"train_logloss": 0.5})
     assert "a line of /dev/full is lost: No space left on device" in caplog.text
 

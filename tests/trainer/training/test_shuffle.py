@@ -1,5 +1,7 @@
 """Shuffled rows: every row once an epoch, in another order each time, from all over the log; can go on."""
 
+from itertools import chain
+
 import numpy as np
 import pytest
 import torch
@@ -8,6 +10,7 @@ from tablefold.logs import EncodedLog, Log
 from tablefold.schema import MISSING, CategoricalFeature, Encoding, FeatureSchema
 from tablefold.trainer.embedding.lookup_columns import LookupColumns
 from tablefold.trainer.embedding.row_map import RowMap
+from tablefold.trainer.ranks.ranks import Ranks
 from tablefold.trainer.training import shuffle
 from tablefold.trainer.training.shuffle import ShuffledRows
 
@@ -30,13 +33,15 @@ def log_of(rows: int) -> Log:
     return Log(dense=dense, ids=np.column_stack([items, tags]), label=label)
 
 
-def shuffled(rows: int, batch_size: int) -> ShuffledRows:
+def shuffled(rows: int, batch_size: int, ranks: Ranks | None = None) -> ShuffledRows:
     encoded = EncodedLog.of(SCHEMA, log_of(rows))
     maps = [
         RowMap(keys=ids, rows=np.arange(len(ids)) + 1, hashed_first=0, hashed_rows=1) for ids in encoded.ids
     ]
     columns = LookupColumns.of(SCHEMA, [(row_map,) for row_map in maps])
-    return ShuffledRows(encoded, columns, columns.row_indices(maps, encoded.ids), batch_size)
+    return ShuffledRows(
+        encoded, columns, columns.row_indices(maps, encoded.ids), batch_size, ranks or Ranks()
+    )
 
 
 @pytest.fixture(autouse=True)
@@ -106,3 +111,21 @@ def test_encoded_rows_are_the_rows_they_were() -> None:
     assert np.array_equal(taken.dense, expected.dense)
     assert np.array_equal(taken.labels, expected.labels)
     assert [int(counts.sum()) for counts in encoded.counts] == [500, 1000]
+
+
+@pytest.mark.parametrize("rows", [1, 15, 1000, 5001])
+@pytest.mark.parametrize("batch_size", [7, 3000])
+@pytest.mark.parametrize("done", [0, 1])
+def test_the_parts_of_all_ranks_are_the_batches_of_one_process(rows: int, batch_size: int, done: int) -> None:
+    def batches(ranks: Ranks) -> list[list[int]]:
+        drawn = shuffled(rows, batch_size, ranks).epoch(torch.Generator().manual_seed(0), done)
+        return [batch.numbers.tolist() for batch in drawn]
+
+    three = [Ranks() for _ in range(3)]
+    for number, rank in enumerate(three):
+        rank.rank, rank.world_size = number, 3
+    whole, parts = batches(Ranks()), [batches(rank) for rank in three]
+    assert [sorted(batch) for batch in whole] == [sorted(chain(*of)) for of in zip(*parts, strict=True)]
+    if rows <= 1024:  # one buffer
+        first = [sorted(chain(*part)) for part in parts]
+        assert list(chain(*first)) == sorted(chain(*first)), "each rank reads rows side by side"

@@ -1,0 +1,47 @@
+"""`torchrun ... -m tablefold train`: one run, whatever the number of processes; Ctrl-C ends all of them."""
+
+import json
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import psutil
+
+TRAIN = [
+    sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", "2", "--standalone",
+    "-m", "tablefold", "train", "--data", "synthetic:4000", "--dim", "4", "--epochs", "6",
+    "--batch-size", "64", "--patience", "6", "--checkpoint-every", "0.01", "--resume", "--out",
+]  # fmt: skip
+
+
+def wait_for(path: Path, running: subprocess.Popen[str]) -> None:
+    started = time.monotonic()
+    while not path.exists():
+        assert running.poll() is None
+        assert time.monotonic() - started < 60
+        time.sleep(0.05)
+
+
+def test_ctrl_c_ends_all_ranks_and_the_same_command_goes_on(tmp_path: Path) -> None:
+    out = tmp_path / "m"
+    with subprocess.Popen([*TRAIN, str(out)], stderr=subprocess.PIPE, text=True) as running:
+        try:
+            wait_for(out, running)  # the first epoch's checkpoint
+            ranks = psutil.Process(running.pid).children(recursive=True)
+            running.send_signal(signal.SIGINT)
+            says = running.communicate(timeout=60)[1]
+        finally:
+            running.terminate()
+    assert psutil.wait_procs(ranks, timeout=10)[1] == []
+    assert "KeyboardInterrupt" not in says
+    assert "RankLost" not in says
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["m", "m.metrics.jsonl", "m.state"]
+
+    done = subprocess.run([*TRAIN, str(out)], capture_output=True, text=True, check=True)
+    assert done.stderr.count("synthetic:4000: 3,200 training") == 1
+    assert done.stderr.count("resumed after") == 1
+    lines = [json.loads(line) for line in (tmp_path / "m.metrics.jsonl").read_text().splitlines()]
+    assert [line["epoch"] for line in lines if "validation_auc" in line] == list(range(1, 7))
+    assert {line["world_size"] for line in lines} == {2}

@@ -1,0 +1,160 @@
+"""Ranks that talk by gloo, the backend of torch.distributed for processors.
+
+The program that starts them says by `RANK`, `WORLD_SIZE`, `MASTER_ADDR` and `MASTER_PORT` who they are, as
+torchrun, Kubernetes and Ray Train do.
+
+Why no DistributedDataParallel: it averages over ranks, and parts of a batch differ in size; it would have to
+leave out the table, whose gradient is sparse; and the loop calls collection and network apart. One sum of all
+dense gradients, laid end to end with the loss, is what it would send.
+"""
+
+import os
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from datetime import timedelta
+
+import numpy as np
+import torch
+import torch.distributed as dist
+from torch import Tensor
+
+from tablefold.errors import RankLost, TrainingError, UsageError
+from tablefold.logs.encoded_log import digest
+from tablefold.trainer.embedding.row_gradient import sum_by_row
+from tablefold.trainer.ranks.ranks import Made, Ranks
+
+STEP = timedelta(minutes=10)
+"""A rank that does not answer for so long within a loop is given up. One that ends is noticed at once."""
+BETWEEN_LOOPS = timedelta(days=7)
+"""The same while the lead reads the log, tries settings or clusters ids, and the others only wait."""
+
+
+@contextmanager
+def join(step: timedelta = STEP) -> Iterator[Ranks]:
+    """Join the ranks that this process was started with; it may be one alone.
+
+    Raises UsageError where the others are not reached.
+    """
+    if os.environ.get("WORLD_SIZE", "1") == "1":
+        yield Ranks()
+        return
+    try:
+        dist.init_process_group("gloo", timeout=step)
+        ranks = GlooRanks()
+    except (ValueError, RuntimeError) as error:
+        raise UsageError(
+            f"the other ranks were not reached ({_first_line(error)}); start all of them by torchrun"
+        ) from error
+    try:
+        yield ranks
+    finally:
+        dist.destroy_process_group()
+
+
+class GlooRanks(Ranks):
+    """One of several processes. Those that are not the lead ask for its `next_task`.
+
+    Every method but `part` and `seed` is called by all ranks, in the same order. Raises RankLost where
+    another has ended or does not answer.
+    """
+
+    def __init__(self) -> None:
+        self.rank, self.world_size = dist.get_rank(), dist.get_world_size()
+        self._between_loops = dist.new_group(timeout=BETWEEN_LOOPS)
+
+    def begin(self, task: object) -> None:
+        """Send the task, and wait until all are ready."""
+        with self._asking():
+            dist.broadcast_object_list([task], group=self._between_loops)
+        self.ready()
+
+    def next_task(self) -> object | None:
+        """Return what the lead begins next; None where it has ended, whether it is done or has failed."""
+        received = [None]
+        try:
+            dist.broadcast_object_list(received, group=self._between_loops)
+        except RuntimeError:
+            return None
+        return received[0]
+
+    def ready(self) -> None:
+        """Wait until all ranks have made their loops of a task."""
+        with self._asking():
+            dist.barrier(self._between_loops)
+
+    def seed(self, seed: int, step: int) -> None:
+        """Seed torch by seed, step and rank."""
+        mixed = np.random.SeedSequence([seed, step, self.rank]).generate_state(1, np.uint64)
+        torch.default_generator.manual_seed(int(mixed[0]))
+
+    def sum_gradients(self, loss: Tensor, table: Tensor, others: Sequence[Tensor]) -> float:
+        """Sum the dense gradients in one message, and gather those of rows as (row, sum) pairs."""
+        gradients = [torch.zeros_like(w) if w.grad is None else w.grad for w in others]
+        flat = torch.cat([loss.reshape(1), *(gradient.reshape(-1) for gradient in gradients)])
+        with self._asking():
+            dist.all_reduce(flat)
+        total, *sums = torch.split(flat, [1, *(weight.numel() for weight in others)])
+        for weight, gradient in zip(others, sums, strict=True):
+            weight.grad = gradient.view_as(weight)
+        assert table.grad is not None
+        rows, row_sums = sum_by_row(table.grad)
+        bits = rows.int().view(torch.float32)
+        pairs = self.gather(torch.cat([bits.unsqueeze(1), row_sums], dim=1))
+        rows = pairs[:, 0].contiguous().view(torch.int32).long()
+        table.grad = torch.sparse_coo_tensor(
+            rows.unsqueeze(0), pairs[:, 1:], table.shape, check_invariants=False
+        )
+        return float(total)
+
+    def gather(self, values: Tensor) -> Tensor:
+        """Gather sizes first, then values, which take as much room as the longest."""
+        mine = torch.tensor([len(values)])
+        sizes = [torch.empty_like(mine) for _ in range(self.world_size)]
+        with self._asking():
+            dist.all_gather(sizes, mine)
+            lengths = [int(size) for size in sizes]
+            padded = values.new_zeros(max(lengths), *values.shape[1:])
+            padded[: len(values)] = values
+            parts = [torch.empty_like(padded) for _ in range(self.world_size)]
+            dist.all_gather(parts, padded)
+        return torch.cat([part[:length] for part, length in zip(parts, lengths, strict=True)])
+
+    def from_lead(self, make: Callable[[], Made]) -> Made:
+        """Send what the lead makes."""
+        made = [make()] if self.lead else [None]
+        with self._asking():
+            dist.broadcast_object_list(made)
+        return made[0]  # type: ignore[return-value]
+
+    def copy_lead(self, statistics: Iterable[Tensor]) -> None:
+        """Send one tensor after another."""
+        with self._asking():
+            for tensor in statistics:
+                dist.broadcast(tensor, 0)
+
+    def require_equal(self, weights: Iterable[Tensor]) -> None:
+        """Compare a checksum."""
+        checksum = bytes.fromhex(digest(weight.detach().numpy() for weight in weights))
+        checksums = self.gather(torch.frombuffer(bytearray(checksum), dtype=torch.uint8).unsqueeze(0))
+        if (checksums != checksums[0]).any():
+            raise TrainingError(
+                "the ranks no longer have the same weights: give all of them processors and a torch of the "
+                "same kind, then go on with --resume"
+            )
+
+    @contextmanager
+    def _asking(self) -> Iterator[None]:
+        try:
+            yield
+        except RuntimeError as error:
+            raise RankLost(
+                f"rank {self.rank} of {self.world_size} cannot go on: another rank has ended, or does not "
+                f"answer ({_first_line(error)}); the same command with --resume goes on"
+            ) from error
+
+
+def _first_line(error: Exception) -> str:
+    """Return what torch says, without the place in its sources and what comes after the first sentence."""
+    lines = str(error).strip().splitlines()
+    said = lines[0].partition("] ")[2] or lines[0] if lines else type(error).__name__
+    return said.partition(". This is")[0].strip()

@@ -1,0 +1,79 @@
+"""The ranks that are not the lead: they take part in its training loops, and keep nothing.
+
+All else of a run, its plan, its checkpoints, what it resumes from, is the lead's. With each loop it sends
+what the loop begins with.
+"""
+
+import signal
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+
+from tablefold.errors import RankLost, TrainingError, UsageError
+from tablefold.logs import EncodedLog, Splits
+from tablefold.schema import FeatureSchema
+from tablefold.trainer.checkpoint.checkpoint import build_model
+from tablefold.trainer.config import TrainConfig
+from tablefold.trainer.embedding.row_map import RowMap
+from tablefold.trainer.networks.registry import import_factory
+from tablefold.trainer.ranks.gloo import GlooRanks
+from tablefold.trainer.training.loop import TrainingLoop
+from tablefold.trainer.training.resume import digest_splits
+from tablefold.trainer.training.shuffle import ShuffledRows
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class LoopTask:
+    """A training loop that all ranks run."""
+
+    schema: FeatureSchema
+    digests: Mapping[str, str]
+    """Of the examples (see `digest_splits`)."""
+    config: TrainConfig
+    row_maps: tuple[tuple[RowMap, ...], ...]
+    state: dict[str, Any]
+    """As `TrainingLoop.state` gives it."""
+
+
+def follow(ranks: GlooRanks, read: Callable[[], tuple[FeatureSchema, Splits]]) -> None:
+    """Read the log, then take part in every loop that the lead begins, until it has ended.
+
+    Ctrl-C ends the process at once: it holds nothing, and one that waits for others would not see it.
+
+    Raises UsageError for examples that are not the lead's, RankLost where another rank ends within a loop.
+    What else ends a loop, such as a loss that is not a number, ends it on all ranks: the lead says so.
+    """
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+    schema, splits = read()
+    splits = replace(splits, train=EncodedLog.of(schema, splits.train))
+    digests = digest_splits(splits)
+    while (task := ranks.next_task()) is not None:
+        assert isinstance(task, LoopTask)
+        for name, digest in task.digests.items():
+            if digests[name] != digest:
+                raise UsageError(
+                    f"rank {ranks.rank} reads other {name.removesuffix('_rows')} examples than rank 0: give "
+                    "all ranks the same log"
+                )
+        loop = _loop_of(task, ranks, splits)
+        ranks.ready()
+        try:
+            for _ in loop.epochs(lambda examples, loss: None):
+                pass
+        except RankLost:
+            raise
+        except TrainingError:
+            pass
+
+
+def _loop_of(task: LoopTask, ranks: GlooRanks, splits: Splits) -> TrainingLoop:
+    config, log = task.config, splits.train
+    assert isinstance(log, EncodedLog)
+    model = build_model(task.schema, config, task.row_maps, import_factory(config.network))
+    shuffled = ShuffledRows.of(log, model.collection, config.batch_size, ranks)
+    # How frequent ids are is for the lead, which measures the quality.
+    loop = TrainingLoop(model, shuffled, splits.validation, np.zeros(0), config, ranks)
+    loop.restore(task.state)
+    return loop
