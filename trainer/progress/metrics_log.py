@@ -2,7 +2,8 @@
 
 Every hundred steps a record has examples_per_second and train_logloss since the one before, after every epoch
 all validation metrics, at the end all test metrics, and `collapsed` = 1 where the model learned nothing.
-`stage` tells the stages of a run apart, `split` how examples were held out, `world_size` how many ranks trained.
+`stage` tells the stages of a run apart, `split` how examples were held out, `world_size` how many ranks
+trained.
 """
 
 import json

@@ -23,6 +23,8 @@ from tablefold.logs.encoded_log import digest
 from tablefold.trainer.embedding.row_gradient import sum_by_row
 from tablefold.trainer.ranks.ranks import Made, Ranks
 
+START = timedelta(minutes=30)
+"""A rank that was not started by then is not waited for."""
 STEP = timedelta(minutes=10)
 """A rank that does not answer for so long within a loop is given up. One that ends is noticed at once."""
 BETWEEN_LOOPS = timedelta(days=7)
@@ -39,8 +41,8 @@ def join(step: timedelta = STEP) -> Iterator[Ranks]:
         yield Ranks()
         return
     try:
-        dist.init_process_group("gloo", timeout=step)
-        ranks = GlooRanks()
+        dist.init_process_group("gloo", timeout=START)
+        ranks = GlooRanks(step)
     except (ValueError, RuntimeError) as error:
         raise UsageError(
             f"the other ranks were not reached ({_first_line(error)}); start all of them by torchrun"
@@ -58,8 +60,9 @@ class GlooRanks(Ranks):
     another has ended or does not answer.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, step: timedelta) -> None:
         self.rank, self.world_size = dist.get_rank(), dist.get_world_size()
+        self._step = dist.new_group(timeout=step)
         self._between_loops = dist.new_group(timeout=BETWEEN_LOOPS)
 
     def begin(self, task: object) -> None:
@@ -92,7 +95,7 @@ class GlooRanks(Ranks):
         gradients = [torch.zeros_like(w) if w.grad is None else w.grad for w in others]
         flat = torch.cat([loss.reshape(1), *(gradient.reshape(-1) for gradient in gradients)])
         with self._asking():
-            dist.all_reduce(flat)
+            dist.all_reduce(flat, group=self._step)
         total, *sums = torch.split(flat, [1, *(weight.numel() for weight in others)])
         for weight, gradient in zip(others, sums, strict=True):
             weight.grad = gradient.view_as(weight)
@@ -111,26 +114,26 @@ class GlooRanks(Ranks):
         mine = torch.tensor([len(values)])
         sizes = [torch.empty_like(mine) for _ in range(self.world_size)]
         with self._asking():
-            dist.all_gather(sizes, mine)
+            dist.all_gather(sizes, mine, group=self._step)
             lengths = [int(size) for size in sizes]
             padded = values.new_zeros(max(lengths), *values.shape[1:])
             padded[: len(values)] = values
             parts = [torch.empty_like(padded) for _ in range(self.world_size)]
-            dist.all_gather(parts, padded)
+            dist.all_gather(parts, padded, group=self._step)
         return torch.cat([part[:length] for part, length in zip(parts, lengths, strict=True)])
 
     def from_lead(self, make: Callable[[], Made]) -> Made:
         """Send what the lead makes."""
         made = [make()] if self.lead else [None]
         with self._asking():
-            dist.broadcast_object_list(made)
+            dist.broadcast_object_list(made, group=self._step)
         return made[0]  # type: ignore[return-value]
 
     def copy_lead(self, statistics: Iterable[Tensor]) -> None:
         """Send one tensor after another."""
         with self._asking():
             for tensor in statistics:
-                dist.broadcast(tensor, 0)
+                dist.broadcast(tensor, 0, group=self._step)
 
     def require_equal(self, weights: Iterable[Tensor]) -> None:
         """Compare a checksum."""

@@ -20,7 +20,7 @@ def wait_for(path: Path, running: subprocess.Popen[str]) -> None:
     started = time.monotonic()
     while not path.exists():
         assert running.poll() is None
-        assert time.monotonic() - started < 60
+        assert time.monotonic() - started < 300
         time.sleep(0.05)
 
 
@@ -31,10 +31,10 @@ def test_ctrl_c_ends_all_ranks_and_the_same_command_goes_on(tmp_path: Path) -> N
             wait_for(out, running)  # the first epoch's checkpoint
             ranks = psutil.Process(running.pid).children(recursive=True)
             running.send_signal(signal.SIGINT)
-            says = running.communicate(timeout=60)[1]
+            says = running.communicate(timeout=300)[1]
         finally:
             running.terminate()
-    assert psutil.wait_procs(ranks, timeout=10)[1] == []
+    assert psutil.wait_procs(ranks, timeout=60)[1] == []
     assert "KeyboardInterrupt" not in says
     assert "RankLost" not in says
     assert sorted(path.name for path in tmp_path.iterdir()) == ["m", "m.metrics.jsonl", "m.state"]
