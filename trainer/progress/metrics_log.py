@@ -125,4 +125,7 @@ def _is_done(line: str, stage: StageStart) -> bool:
         content = json.loads(line)
     except ValueError:  # the line that was being written when the run was killed
         return False
-    return bool(content["stage"] != stage.name or content["step"] <= stage.step)
+    if content["stage"] != stage.name:
+        return True
+    ended = "epoch_train_logloss" not in content or content["epoch"] < stage.epoch
+    return bool(ended and content["step"] <= stage.step)

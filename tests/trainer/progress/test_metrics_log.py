@@ -10,6 +10,7 @@ import pytest
 from tablefold.logs.formats import synthetic
 from tablefold.trainer.progress.metrics_log import JsonLines, Recorder, TensorBoard
 from tablefold.trainer.training.callbacks import Callback, Callbacks
+from tablefold.trainer.training.loop import EpochResult
 from tablefold.trainer.training.run import train
 from tests.trainer.runs import SMALL, StopAfter, Stopped, splits
 
@@ -17,12 +18,14 @@ CONFIG = SMALL.model_copy(update={"batch_size": 16, "epochs": 2, "patience": 2})
 SINCE_THE_LINE_BEFORE = {"examples_per_second", "train_logloss"}
 
 
-def run(out: Path, *others: Callback, resume: bool = False) -> list[dict[str, Any]]:
+def run(out: Path, *others: Callback, resume: bool = False, minutes: float = 0.001) -> list[dict[str, Any]]:
     """The lines that a run leaves; 100 steps an epoch."""
     lines = JsonLines(out, resume=resume)
     callback = Callbacks([lines, *others])
     with suppress(Stopped):
-        train(synthetic.SCHEMA, splits(), CONFIG, out, callback=callback, resume=resume, state_minutes=0.001)
+        train(
+            synthetic.SCHEMA, splits(), CONFIG, out, callback=callback, resume=resume, state_minutes=minutes
+        )
     return [json.loads(line) for line in lines.path.read_text().splitlines()]
 
 
@@ -53,6 +56,15 @@ def test_a_resumed_run_leaves_the_lines_of_one_that_was_never_stopped(tmp_path: 
     run(tmp_path / "m", StopAfter(130))
     with (tmp_path / "m.metrics.jsonl").open("a") as file:
         file.write('{"stage": "training", "epo')
+    assert of_all(run(tmp_path / "m", resume=True)) == of_all(run(tmp_path / "alone"))
+
+
+def test_an_epoch_whose_end_was_not_kept_has_one_line(tmp_path: Path) -> None:
+    class StopAtEnd(Callback):
+        def on_epoch_end(self, result: EpochResult) -> None:
+            raise Stopped
+
+    run(tmp_path / "m", StopAtEnd(), minutes=0)
     assert of_all(run(tmp_path / "m", resume=True)) == of_all(run(tmp_path / "alone"))
 
 
