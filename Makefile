@@ -5,6 +5,9 @@ BIN := .venv/bin
 FOLDERS := core trainer exporter study server client protos loadtest
 PROTOS := inference tablefold
 
+# Images of Python set it; then each of the hundred processes that the tests start compiles torch once more.
+unexport PYTHONDONTWRITEBYTECODE
+
 .PHONY: demo test tools cases check check-installs check-container release docs reference bench bench-server gpu-check generate constraints clean
 
 demo: .venv/.installed
