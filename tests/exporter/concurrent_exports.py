@@ -2,8 +2,8 @@
 
     python concurrent_exports.py CHECKPOINT REPOSITORY ROUNDS
 
-After every round each version is whole and those of earlier rounds are untouched. Prints one line of JSON,
-and its figures after every round to stderr.
+One is killed while it writes, before the rounds. After every round each version is whole and those of
+earlier rounds are untouched. Prints one line of JSON, and its figures after every round to stderr.
 """
 
 import json
@@ -36,6 +36,8 @@ def main(checkpoint: Path, repository: Path, rounds: int) -> None:
     seconds = _duration(trained, repository)
     counts = {"rounds": rounds, "written": 2, "killed": 0, "killed_after_writing": 0}
     before = _identities(model)
+    _kill_while_it_writes(trained, repository)
+    assert _identities(model) == before
     for finished in range(rounds):
         children = {_start(trained, repository): random.random() < KILLED_SHARE for _ in range(AT_ONCE)}
         started = time.monotonic()
@@ -74,6 +76,17 @@ def _duration(trained: Checkpoint, repository: Path) -> float:
     started = time.monotonic()
     export(trained, repository, "m")
     return time.monotonic() - started
+
+
+def _kill_while_it_writes(trained: Checkpoint, repository: Path) -> None:
+    """Leave a draft whose graph is there: the proof has begun."""
+    pid = _start(trained, repository)
+    while not list((repository / "m").glob(".*.draft/model.onnx")):
+        assert os.waitpid(pid, os.WNOHANG) == (0, 0)
+        time.sleep(0.001)
+    os.kill(pid, signal.SIGKILL)
+    os.waitpid(pid, 0)
+    assert list((repository / "m").glob(".*.draft/model.onnx"))
 
 
 def _start(trained: Checkpoint, repository: Path) -> int:

@@ -2,10 +2,7 @@
 
 import re
 import shutil
-import signal
-import subprocess
 import sys
-import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -13,12 +10,12 @@ import numpy as np
 import pytest
 from safetensors.numpy import load_file, save_file
 
-from tablefold.bundle import read_manifest
+from tablefold.cli import main
 from tablefold.errors import CheckpointError
-from tablefold.exporter.export import export
 from tablefold.trainer.checkpoint import files as checkpoints
 from tablefold.trainer.checkpoint.checkpoint import Checkpoint
 from tablefold.trainer.checkpoint.files import ARRAYS, DESCRIPTION
+from tests.full_disk import files_at_most
 
 Trained = Callable[..., tuple[Checkpoint, Path]]
 Arrays = dict[str, np.ndarray]
@@ -73,41 +70,16 @@ def test_a_description_of_other_features_is_refused(trained: Trained, tmp_path: 
         checkpoints.load(tmp_path / "c")
 
 
-def export_command(checkpoint: Path, repository: Path) -> list[str]:
-    arguments = ["export", str(checkpoint), "--repository", str(repository), "--name", "m"]
-    return [sys.executable, "-m", "tablefold", *arguments]
-
-
-def test_a_full_disk_is_one_line_and_leaves_nothing(trained: Trained, tmp_path: Path) -> None:
-    # Files may not grow past 100,000 bytes; the kernel refuses as it does on a full disk.
-    limited = "import resource, runpy, sys; resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, 100_000));"
-    limited += "sys.argv = sys.argv[1:]; runpy.run_module('tablefold', run_name='__main__')"
-    command = export_command(trained("full")[1], tmp_path / "repository")
-    done = subprocess.run(
-        [sys.executable, "-c", limited, *command[2:]], capture_output=True, text=True, check=False
-    )
-    assert done.returncode == 1
-    assert re.search(
-        r"error: no version could be written into \S+/m, nothing of it is left: is the disk full\?",
-        done.stderr,
-    )
-    assert len(done.stderr.splitlines()) == 1
-    assert [path.name for path in (tmp_path / "repository").rglob("*")] == ["m"]
-
-
-def test_a_kill_while_writing_leaves_nothing_that_loads_and_the_next_export_works(
-    trained: Trained, tmp_path: Path
+def test_a_full_disk_is_one_line_and_leaves_nothing(
+    trained: Trained, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    checkpoint, folder = trained("full")
-    command = export_command(folder, tmp_path / "repository")
-    model = tmp_path / "repository" / "m"
-    with subprocess.Popen(command, stderr=subprocess.PIPE) as process:
-        while not list(model.glob(".*.draft/model.onnx")):  # written: the proof begins
-            assert process.poll() is None
-            time.sleep(0.01)
-        process.send_signal(signal.SIGKILL)
-    assert list(model.glob(".*.draft"))
-    assert not (model / "1").exists()
-    export(checkpoint, tmp_path / "repository", "m")
-    assert read_manifest(model / "1").version == 1
-    assert not list(model.glob(".*.draft"))
+    arguments = ["export", str(trained("full")[1]), "--repository", str(tmp_path / "repository")]
+    monkeypatch.setattr(sys, "argv", ["tablefold", *arguments, "--name", "m"])
+    with pytest.raises(SystemExit) as ended, files_at_most(100_000):
+        main()
+    assert ended.value.code == 1
+    (line,) = capsys.readouterr().err.splitlines()
+    assert re.search(
+        r"error: no version could be written into \S+/m, nothing of it is left: is the disk full\?", line
+    )
+    assert [path.name for path in (tmp_path / "repository").rglob("*")] == ["m"]
