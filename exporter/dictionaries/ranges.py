@@ -21,7 +21,7 @@ Build = Callable[[Sequence[RowMap], np.ndarray], Dictionary]
 
 def without_ranges(row_maps: Sequence[RowMap], map_of_column: np.ndarray, build: Build) -> Dictionary:
     """Return a dictionary of the row maps, of which `build` makes the part that ranges do not answer."""
-    ranges = [_length(row_map) > 0 for row_map in row_maps]
+    ranges = [range_length(row_map) > 0 for row_map in row_maps]
     if not any(ranges):
         return build(row_maps, map_of_column)
     rest = [
@@ -39,7 +39,7 @@ class RangeDictionary:
     ) -> None:
         self._map_of_column = map_of_column
         self._behind = behind
-        self._lengths = [_length(row_map) for row_map in row_maps]
+        self._lengths = [range_length(row_map) for row_map in row_maps]
         self._first = [
             int(row_map.rows[-1]) - length + 1 if length else 0
             for row_map, length in zip(row_maps, self._lengths, strict=True)
@@ -63,7 +63,7 @@ class RangeDictionary:
         return tape.op("Where", [below, tape.op("Where", [above, own, rows]), rows])
 
 
-def _length(row_map: RowMap) -> int:
+def range_length(row_map: RowMap) -> int:
     """Return n where the known ids, but for a padding slot's, are 0 .. n - 1 in the order of rows; else 0."""
     keys, rows = row_map.keys, row_map.rows
     if len(keys) and keys[0] == MISSING and rows[0] == 0:

@@ -1,22 +1,23 @@
 """Axes: what can be made smaller, each in steps from the recipe at hand to ever smaller ones.
 
-Those without training first, since they cost seconds. A step on the others trains a model anew, or merges
-the rows of one that is trained already and tunes what is left (a warm start).
+Those without training first, since they cost seconds. A step on the others trains a model anew.
 """
 
 from collections.abc import Callable, Iterator, Sequence
 
 from tablefold.exporter.options import DictionaryKind, NetworkType, RowType
+from tablefold.study.shrink.allocation import allocations
+from tablefold.study.shrink.evaluator import Evaluator
 from tablefold.study.shrink.recipe import Recipe
 from tablefold.trainer.networks.registry import OURS
 
-__all__ = ["FINE_TUNED", "TRAINED", "UNTRAINED", "Axis"]
+__all__ = ["Axis", "trained", "untrained"]
 
 Axis = Callable[[Recipe], Iterator[Recipe]]
 
-ROW_TYPES = (RowType.FP32, RowType.FP16, RowType.INT8, RowType.INT4)
+ROW_TYPES = (RowType.FP32, RowType.FP16, RowType.INT8)
+"""int4 is for single features: see `Allocated`."""
 COUNTS = (2, 3, 5, 10, 20, 50, 100, 200, 500)
-RATIOS = (2, 5, 10, 20, 35, 50, 100, 200, 500, 1000)
 NARROWEST_LAYER = 4
 
 
@@ -38,19 +39,6 @@ def network_type(recipe: Recipe) -> Iterator[Recipe]:
         yield recipe.stored_with(network_type=NetworkType.INT8)
 
 
-def forgotten_ids(recipe: Recipe) -> Iterator[Recipe]:
-    """Rare ids leave the dictionary."""
-    for count in COUNTS:
-        if count > max(recipe.known_from, recipe.config.known_from or 1):
-            yield recipe.but(known_from=count)
-
-
-def merged_rows(recipe: Recipe) -> Iterator[Recipe]:
-    """Alike ids share a row."""
-    if recipe.config.method == "full" or recipe.merge > 1:
-        yield from (recipe.but(merge=ratio) for ratio in RATIOS if ratio > recipe.merge)
-
-
 def low_rank(recipe: Recipe) -> Iterator[Recipe]:
     """Narrower rows, and a projection for each feature."""
     width = (recipe.rank or recipe.config.dim) // 2
@@ -59,22 +47,29 @@ def low_rank(recipe: Recipe) -> Iterator[Recipe]:
         width //= 2
 
 
-def tuned_rows(recipe: Recipe) -> Iterator[Recipe]:
-    """Alike ids share a row, which is then tuned: a learned hash that begins warm."""
-    config = recipe.config
-    shared = config.method == "lhf"
-    if not (shared or config.method == "full") or recipe.rank is not None:
-        return
-    for ratio in RATIOS:
-        if ratio > config.row_ratio if shared else ratio >= recipe.merge:
-            yield recipe.but(merge=1).trained_with(method="lhf", warm_start=True, row_ratio=float(ratio))
+class Allocated:
+    """Fewer ids, rows and bits, feature by feature (see `allocation`)."""
+
+    def __init__(self, evaluator: Evaluator) -> None:
+        self._evaluator = evaluator
+        self._of: dict[str, list[Recipe]] = {}
+
+    def __call__(self, recipe: Recipe) -> Iterator[Recipe]:
+        """Yield what follows the recipe on the path of its model, or the whole path where it is not on it."""
+        base = recipe.whole
+        if base.key not in self._of:
+            model = self._evaluator.make(base)
+            self._of[base.key] = list(allocations(model, base, self._evaluator.examples))
+        steps = self._of[base.key]
+        keys = [step.key for step in steps]
+        yield from steps[keys.index(recipe.key) + 1 :] if recipe.key in keys else steps
 
 
 def known_ids(recipe: Recipe) -> Iterator[Recipe]:
     """Rare ids are unknown from the start, so that the row of unknown ids learns from them."""
     for count in COUNTS:
-        if count > max(recipe.known_from, recipe.config.known_from or 1):
-            yield recipe.but(known_from=1).trained_with(known_from=count)
+        if count > (recipe.config.known_from or 1):
+            yield recipe.trained_with(known_from=count)
 
 
 def layers(recipe: Recipe) -> Iterator[Recipe]:
@@ -98,6 +93,11 @@ def network(recipe: Recipe) -> Iterator[Recipe]:
     yield from (recipe.trained_with(network=name) for name in OURS if name != recipe.config.network)
 
 
-UNTRAINED: Sequence[Axis] = (dictionary, row_types, network_type, forgotten_ids, merged_rows, low_rank)
-FINE_TUNED: Sequence[Axis] = (*UNTRAINED[:-1], tuned_rows)
-TRAINED: Sequence[Axis] = (*FINE_TUNED, known_ids, layers, width, network)
+def untrained(evaluator: Evaluator) -> Sequence[Axis]:
+    """Return the axes that train nothing."""
+    return (dictionary, row_types, network_type, Allocated(evaluator), low_rank)
+
+
+def trained(evaluator: Evaluator) -> Sequence[Axis]:
+    """Return all axes."""
+    return (*untrained(evaluator)[:-1], known_ids, layers, width, network)

@@ -15,8 +15,8 @@ from tablefold.study.shrink.recipe import Recipe, Tried
 from tablefold.study.stored_model import CachedNetworkExport, StoredModel, StoredModels
 from tablefold.study.training_runs import TrainingRuns
 from tablefold.trainer.checkpoint.checkpoint import Checkpoint
-from tablefold.trainer.compression.compress import cluster_rows, low_rank
-from tablefold.trainer.compression.forget import forget_rare
+from tablefold.trainer.compression.compress import low_rank
+from tablefold.trainer.compression.resize import resize
 
 __all__ = ["Evaluator"]
 
@@ -25,7 +25,7 @@ class Evaluator:
     """Makes and judges models. `full` is the one to compare with; without `runs` nothing is trained."""
 
     def __init__(self, full: Checkpoint, examples: Log, runs: TrainingRuns | None, folder: Path) -> None:
-        self.full, self._examples, self._runs = full, examples, runs
+        self.full, self.examples, self._runs = full, examples, runs
         self._full_probability = full.model.predict(examples)
         self._records = JsonLines(folder / "tried.jsonl", Tried)
         self._of = {tried.recipe.key: tried for tried in self._records.records}
@@ -68,10 +68,10 @@ class Evaluator:
         return Recipe(config=self.full.description.config)
 
     def _judge(self, recipe: Recipe) -> Tried:
-        labels = self._examples.labels
+        labels = self.examples.labels
         try:
             stored_model = self.store(recipe)
-            probability = stored_model.predict(self._examples)
+            probability = stored_model.predict(self.examples)
             return Tried(
                 recipe=recipe,
                 parts=stored_model.parts,
@@ -85,13 +85,9 @@ class Evaluator:
 
     def _make(self, recipe: Recipe) -> Checkpoint:
         model = self._trained(recipe)
-        if recipe.known_from > 1:
-            model = forget_rare(model, recipe.known_from)
         if recipe.rank is not None:
             model = low_rank(model, recipe.rank)
-        if recipe.merge > 1:
-            model = cluster_rows(model, recipe.merge)
-        return model
+        return resize(model, recipe.sizes) if recipe.sizes else model
 
     def _trained(self, recipe: Recipe) -> Checkpoint:
         if recipe.config == self.full.description.config:

@@ -7,6 +7,7 @@ from pydantic import BaseModel, ConfigDict
 from tablefold.exporter.options import ExportOptions
 from tablefold.model_size import Parts
 from tablefold.study.shrink.interval import Interval
+from tablefold.trainer.compression.resize import FeatureSize
 from tablefold.trainer.config import TrainConfig
 
 __all__ = ["Recipe", "Tried"]
@@ -19,12 +20,10 @@ class Recipe(BaseModel):
 
     config: TrainConfig
     """What it is trained with. The full model's own means: no training."""
-    known_from: int = 1
-    """Ids seen less often are forgotten after training."""
-    merge: float = 1
-    """So many times fewer rows after training."""
     rank: int | None = None
     """So many values a row after training."""
+    sizes: dict[str, FeatureSize] = {}
+    """Known ids and rows of features after training, by name; others stay as they are."""
     options: ExportOptions = ExportOptions()
 
     def but(self, **changes: Any) -> "Recipe":
@@ -40,6 +39,11 @@ class Recipe(BaseModel):
         return self.but(options=self.options.model_copy(update=changes))
 
     @property
+    def whole(self) -> "Recipe":
+        """The recipe with every feature in full."""
+        return self.but(sizes={}).stored_with(row_type_of={})
+
+    @property
     def key(self) -> str:
         """The same for the same model."""
         return self.model_dump_json()
@@ -51,15 +55,14 @@ class Recipe(BaseModel):
         if config.method.startswith("lhf"):
             made |= {"row_ratio": config.row_ratio, "warm_start": config.warm_start}
         made |= {"known_from": config.known_from, "network": config.network, "top": list(config.top)}
-        made |= {
-            f"{name}_after_training": value
-            for name, value, nothing in [
-                ("known_from", self.known_from, 1), ("row_ratio", self.merge, 1), ("rank", self.rank, None),
-            ]
-            if value != nothing
-        }  # fmt: skip
+        if self.rank is not None:
+            made["rank_after_training"] = self.rank
+        if self.sizes:
+            made["sizes"] = {name: str(size) for name, size in self.sizes.items()}
+        types = {name: row_type.value for name, row_type in options.row_type_of.items()}
         return made | {
             "row_type": options.row_type.value,
+            **({"row_type_of": types} if types else {}),
             "network_type": options.network_type.value,
             "lookup": options.lookup.value,
         }
@@ -68,10 +71,18 @@ class Recipe(BaseModel):
     def title(self) -> str:
         """The same in a line."""
         return ", ".join(
-            f"{name.replace('_', ' ')} {'-'.join(map(str, value)) if isinstance(value, list) else value}"
+            f"{name.replace('_', ' ')} {_in_words(value)}"
             for name, value in self.described().items()
             if value is not None and value is not True
         )
+
+
+def _in_words(value: Any) -> str:
+    if isinstance(value, list):
+        return "-".join(map(str, value))
+    if isinstance(value, dict):
+        return "; ".join(f"{name} {part}" for name, part in value.items())
+    return str(value)
 
 
 class Tried(BaseModel):

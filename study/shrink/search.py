@@ -45,12 +45,20 @@ class Search:
     def best_within(self, most_bytes: int, limit: float) -> Tried | None:
         """Return the model with the best validation logloss of those found within so many bytes.
 
-        What may be lost grows from `limit` on until there is one; None where there is not.
+        What may be lost grows from `limit` on until there is one, and as long as that finds a better one.
+        None where there is none.
         """
-        while not (fitting := self._fitting(most_bytes)) and limit < LOOSEST and self._budget.left:
+        best = self._best(most_bytes)
+        while limit < LOOSEST and self._budget.left:
             self.smallest(limit)
+            before, best = best, self._best(most_bytes)
+            if best is not None and best is before:
+                break
             limit *= LOOSER
-        return min(fitting or self._fitting(most_bytes), key=lambda tried: tried.logloss, default=None)
+        return best
+
+    def _best(self, most_bytes: int) -> Tried | None:
+        return min(self._fitting(most_bytes), key=lambda tried: tried.logloss, default=None)
 
     def _fitting(self, most_bytes: int) -> list[Tried]:
         return [

@@ -2,6 +2,7 @@
 and those that are read once at the end."""
 
 import hashlib
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Protocol
@@ -12,8 +13,9 @@ from tablefold.errors import TrainingError, UsageError
 from tablefold.files.atomic import write_text
 from tablefold.logs import Log, Splits, read_splits
 from tablefold.schema import FeatureSchema
-from tablefold.study.shrink.axes import FINE_TUNED, TRAINED, UNTRAINED, Axis
+from tablefold.study.shrink.axes import Axis, trained, untrained
 from tablefold.study.shrink.budget import Budget, EndsRuns, EndsTrials, OutOfTime
+from tablefold.study.shrink.evaluator import Evaluator
 from tablefold.study.shrink.interval import auc_loss, logloss_increase
 from tablefold.study.training_runs import TrainingRuns
 from tablefold.trainer.checkpoint.checkpoint import Checkpoint
@@ -39,7 +41,7 @@ class Start:
     reported_on: Log
     """Examples that nothing was chosen on."""
     runs: TrainingRuns | None
-    axes: tuple[Axis, ...]
+    axes: Callable[[Evaluator], Sequence[Axis]]
     provenance: dict[str, str]
     """What a bundle says of its examples; the runs take those of validation for those of the test."""
 
@@ -86,7 +88,7 @@ class LogSource:
             judged_on=splits.validation,
             reported_on=splits.test,
             runs=runs,
-            axes=tuple(TRAINED),
+            axes=trained,
             provenance={"test_rows": digest_splits(splits)["test_rows"]},
         )
 
@@ -120,7 +122,7 @@ class ModelSource:
             judged_on=examples.take(order[::2]),
             reported_on=examples.take(order[1::2]),
             runs=None,
-            axes=tuple(UNTRAINED),
+            axes=untrained,
             provenance={},
         )
 
@@ -144,7 +146,7 @@ class ModelSource:
             judged_on=splits.validation,
             reported_on=splits.test,
             runs=runs,
-            axes=tuple(FINE_TUNED),
+            axes=untrained,
             provenance={"test_rows": digests["test_rows"]},
         )
 

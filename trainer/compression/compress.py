@@ -18,6 +18,7 @@ from torch import Tensor
 from tablefold.errors import QualityError, UsageError
 from tablefold.metrics import auc, logloss
 from tablefold.trainer.checkpoint.checkpoint import Checkpoint
+from tablefold.trainer.compression.curvature import curvatures, metric
 from tablefold.trainer.compression.feature_table import FeatureTable, feature_tables, rebuild
 from tablefold.trainer.methods.clustering import cluster
 from tablefold.trainer.methods.registry import Method
@@ -133,8 +134,7 @@ def low_rank(checkpoint: Checkpoint, rank: int, *, on_step: OnStep = lambda step
 def cluster_rows(
     checkpoint: Checkpoint, row_ratio: float, *, on_step: OnStep = lambda step: None
 ) -> Checkpoint:
-    """Leave `row_ratio` times fewer rows in every feature that has more than a few: k-means of its vectors,
-    weighted by counts (see `learned_hash`); a cluster's row is its weighted mean. Rows of unknown ids stay.
+    """Leave `row_ratio` times fewer rows in every feature that has more than a few (see `merge_rows`).
 
     Raises UsageError for a ratio below 1, and where no feature has rows to merge.
     """
@@ -147,22 +147,24 @@ def cluster_rows(
             "known ids; there is nothing to merge"
         )
     merged = []
-    for feature in features:
+    for feature, curvature in zip(features, curvatures(checkpoint), strict=True):
         own = int(feature.can_merge.sum())
         rows = own if own <= config.full_below else ceil(own / row_ratio)
         on_step(f"merging rows of {feature.name}: {own:,} to {rows:,}")
-        merged.append(merge_rows(feature, rows, config.seed))
+        merged.append(merge_rows(feature, metric(curvature), rows, config.seed))
     return rebuild(checkpoint, merged, "lhf", f"row ratio {row_ratio:g}")
 
 
-def merge_rows(feature: FeatureTable, rows: int, seed: int) -> FeatureTable:
-    """Leave at most `rows` rows for the known ids, each the mean of the rows it replaces, by access counts.
+def merge_rows(feature: FeatureTable, metric: Tensor, rows: int, seed: int) -> FeatureTable:
+    """Leave at most `rows` rows for the known ids: k-means of the vectors times `metric` float32 [d, d],
+    weighted by access counts (see `clustering`). A row is the weighted mean of those that it replaces.
 
     Rows of unknown ids follow in the order they had.
     """
     own, weights = feature.can_merge, feature.weights
     row_of = np.empty(len(own), np.int64)
-    row_of[own] = cluster(feature.vectors[own].numpy(), weights[own, 0].numpy(), rows, seed=seed)
+    vectors = feature.vectors[own] @ metric
+    row_of[own] = cluster(vectors.numpy(), weights[own, 0].numpy(), rows, seed=seed)
     used = int(row_of[own].max(initial=-1)) + 1
     row_of[~own] = used + np.arange((~own).sum())
     index = torch.from_numpy(row_of)

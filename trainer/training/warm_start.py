@@ -7,6 +7,7 @@ pays with a full table's memory while it trains. The bundle is the same in kind 
 
 from tablefold.trainer.checkpoint.checkpoint import Checkpoint
 from tablefold.trainer.compression.compress import merge_rows
+from tablefold.trainer.compression.curvature import curvatures, metric
 from tablefold.trainer.compression.feature_table import feature_tables, rebuild
 from tablefold.trainer.compression.forget import without_rare
 from tablefold.trainer.config import TrainConfig
@@ -43,11 +44,12 @@ def merged(full: Checkpoint, config: TrainConfig) -> Checkpoint:
     `learned_hash`), and a shared row is the mean of its ids' rows, by their access counts."""
     assert full.vocabularies is not None  # it was trained just before
     tables = []
-    for feature, vocabulary in zip(feature_tables(full), full.vocabularies, strict=True):
+    features = zip(feature_tables(full), full.vocabularies, curvatures(full), strict=True)
+    for feature, vocabulary, curvature in features:
         if len(vocabulary) <= config.full_below:
             tables.append(feature)
             continue
         known = without_rare(feature, vocabulary, LEARN_FROM)
         rows = rows_of_feature(config, feature.name, vocabulary.distinct)
-        tables.append(merge_rows(known, max(1, rows - 1), config.seed))
+        tables.append(merge_rows(known, metric(curvature), max(1, rows - 1), config.seed))
     return rebuild(full, tables, "lhf", f"row ratio {config.row_ratio:g}")

@@ -17,7 +17,7 @@ from tablefold.trainer.config import TrainConfig
 
 
 class Evaluator:
-    """Judges without models: bytes and loss follow from the width and from the ids that are known."""
+    """Judges without models: bytes and loss follow from the width and, by a rule made up, from the rank."""
 
     start = Recipe(config=TrainConfig(dim=16))
 
@@ -32,11 +32,11 @@ class Evaluator:
     def attempt(self, recipe: Recipe) -> Tried:
         if recipe.key not in self._of:
             self.judged.append(recipe)
-            lost = (16 - recipe.config.dim) * 1e-4 + (recipe.known_from - 1) * 1e-4
+            lost = (16 - recipe.config.dim) * 1e-4 + ((recipe.rank or 1) - 1) * 1e-4
             failed = "no such width" if recipe.config.dim == 1 else None
             self._of[recipe.key] = Tried(
                 recipe=recipe,
-                parts=Parts(tables=100 * recipe.config.dim // recipe.known_from, network=50),
+                parts=Parts(tables=100 * recipe.config.dim // (recipe.rank or 1), network=50),
                 logloss=0.5 + lost,
                 auc_loss=Interval(lost, lost - 1e-5, lost + 1e-5),
                 failed=failed,
@@ -51,12 +51,12 @@ def narrower(recipe: Recipe) -> Iterator[Recipe]:
         yield recipe.trained_with(dim=dim)
 
 
-def fewer_ids(recipe: Recipe) -> Iterator[Recipe]:
-    yield from (recipe.but(known_from=count) for count in (2, 3, 5) if count > recipe.known_from)
+def higher_ranks(recipe: Recipe) -> Iterator[Recipe]:
+    yield from (recipe.but(rank=count) for count in (2, 3, 5) if count > (recipe.rank or 1))
 
 
 def search(evaluator: Evaluator, minutes: float = 60) -> Search:
-    axes, shown = (narrower, fewer_ids), []
+    axes, shown = (narrower, higher_ranks), []
     return Search(evaluator, axes, Budget(minutes), lambda *tried: shown.append(tried))  # type: ignore[arg-type]
 
 
@@ -64,9 +64,9 @@ def test_it_goes_down_every_axis_while_that_holds() -> None:
     evaluator = Evaluator()
     found = search(evaluator)
     best = found.smallest(0.00105)
-    assert (best.recipe.config.dim, best.recipe.known_from) == (8, 3)
+    assert (best.recipe.config.dim, best.recipe.rank) == (8, 3)
     assert found.finished
-    # What does not hold ends an axis: width 2 and ids seen five times were not looked at from there.
+    # What does not hold ends an axis: width 2 and rank 5 were not looked at from there.
     assert len(evaluator.judged) == len(found.tried) == len({recipe.key for recipe in evaluator.judged})
     assert not any(recipe.config.dim < 4 for recipe in evaluator.judged)
 
@@ -78,10 +78,10 @@ def test_with_no_loss_allowed_the_full_model_stays() -> None:
 
 def test_without_time_it_gives_the_best_that_is_known() -> None:
     evaluator = Evaluator()
-    assert search(evaluator).smallest(0.00105).recipe.known_from == 3
+    assert search(evaluator).smallest(0.00105).recipe.rank == 3
     judged = len(evaluator.judged)
     again = search(evaluator, minutes=1e-9)  # everything is known, so that no time is needed
-    assert again.smallest(0.00105).recipe.known_from == 3
+    assert again.smallest(0.00105).recipe.rank == 3
     assert len(evaluator.judged) == judged
     none = search(Evaluator(), minutes=1e-9)
     assert none.smallest(0.00105) is none.full

@@ -1,0 +1,111 @@
+"""Allocation: how many ids, rows and bits each feature gets, ordered by bytes saved for what is lost.
+
+Each feature has rungs (see `rungs`). Only those on the lower convex hull of its loss over its bytes are worth
+a place. All features' steps from one to the next, the cheapest first for each byte saved, make one path
+from the model as it is to one that knows nothing (Shoham and Gersho 1988). A search goes down that path
+for as long as what is there holds. So few models are judged on labels, in an order that no label has chosen.
+"""
+
+from collections.abc import Iterator, Sequence
+from itertools import pairwise
+
+from tablefold.exporter.options import RowType
+from tablefold.logs import Log
+from tablefold.metrics import logloss
+from tablefold.study.shrink.recipe import Recipe
+from tablefold.study.shrink.rungs import FEW, Rung, StoredAs, rungs
+from tablefold.trainer.checkpoint.checkpoint import Checkpoint
+from tablefold.trainer.compression.curvature import curvatures, metric
+from tablefold.trainer.compression.feature_table import feature_tables
+from tablefold.trainer.compression.resize import FeatureSize, resize
+
+__all__ = ["allocations", "path"]
+
+STEP = 0.94
+"""A model that is judged has at most this part of the bytes of the one before."""
+PROBED_ROWS = 16
+LEAST_OF_ESTIMATE = 0.1
+
+
+def allocations(checkpoint: Checkpoint, recipe: Recipe, examples: Log) -> Iterator[Recipe]:
+    """Yield the recipe with ever fewer bytes; `checkpoint` is the model before its features are resized."""
+    names = [feature.name for feature in checkpoint.description.feature_schema.categorical]
+    yielded = None
+    for chosen in path(_ladders(checkpoint, recipe, examples)):
+        size = sum(rung.bytes for rung in chosen)
+        if yielded is not None and size > STEP * yielded:
+            continue
+        if yielded is not None:
+            yield _with(recipe, names, chosen)
+        yielded = size
+
+
+def path(ladders: Sequence[Sequence[Rung]]) -> Iterator[list[Rung]]:
+    """Yield one rung a feature, from the largest of all to the smallest, by bytes saved for what is lost."""
+    hulls = [hull(ladder) for ladder in ladders]
+    chosen = [own[0] for own in hulls]
+    yield list(chosen)
+    steps = [(_slope(*pair), i, pair[1]) for i, own in enumerate(hulls) for pair in pairwise(own)]
+    for _, feature, rung in sorted(steps, key=lambda step: step[0]):
+        chosen[feature] = rung
+        yield list(chosen)
+
+
+def hull(ladder: Sequence[Rung]) -> list[Rung]:
+    """Return the lower convex hull of loss over bytes, from the first rung on to ever fewer bytes."""
+    found = [ladder[0]]
+    for rung in sorted(ladder[1:], key=lambda rung: (-rung.bytes, rung.loss)):
+        if rung.bytes >= found[-1].bytes:
+            continue
+        while len(found) > 1 and _slope(found[-1], rung) <= _slope(found[-2], found[-1]):
+            found.pop()
+        found.append(rung)
+    return found
+
+
+def _slope(before: Rung, after: Rung) -> float:
+    return (after.loss - before.loss) / (before.bytes - after.bytes)
+
+
+def _ladders(checkpoint: Checkpoint, recipe: Recipe, examples: Log) -> list[list[Rung]]:
+    schema = checkpoint.description.feature_schema
+    vocabularies = checkpoint.vocabularies or [None] * len(schema.categorical)
+    base = recipe.options.row_type
+    types = [base, RowType.INT4] if base is RowType.INT8 else [base]
+    columns, ladders = schema.feature_of_column, []
+    for i, (feature, vocabulary, curvature) in enumerate(
+        zip(feature_tables(checkpoint), vocabularies, curvatures(checkpoint), strict=True)
+    ):
+        stored = StoredAs(
+            lookup=recipe.options.lookup, row_types=types, ids=examples.ids[:, columns == i],
+            features=len(schema.categorical),
+        )  # fmt: skip
+        ladder = rungs(feature, vocabulary, metric(curvature), stored, checkpoint.description.config.seed)
+        factor = _factor(checkpoint, feature.name, ladder, examples)
+        ladders.append([rung.times(factor) for rung in ladder])
+    return ladders
+
+
+def _factor(checkpoint: Checkpoint, name: str, ladder: Sequence[Rung], examples: Log) -> float:
+    """Return how much of the estimate is lost in fact, by one rung of a feature on validation examples.
+
+    What a feature has learned by heart is felt, but not missed.
+    """
+    sizes = {rung.size: rung for rung in ladder if rung.size is not None}
+    known = max((size.known for size in sizes), default=0)
+    probe = FeatureSize(known=known, rows=PROBED_ROWS) if known > FEW else FeatureSize(known=0, rows=0)
+    if probe not in sizes or sizes[probe].loss <= 0:
+        return 1.0
+    labels = examples.labels
+    before, after = (
+        logloss(labels, model.model.predict(examples))
+        for model in (checkpoint, resize(checkpoint, {name: probe}))
+    )
+    return min(1.0, max(LEAST_OF_ESTIMATE, (after - before) / sizes[probe].loss))
+
+
+def _with(recipe: Recipe, names: Sequence[str], chosen: Sequence[Rung]) -> Recipe:
+    sizes = {name: rung.size for name, rung in zip(names, chosen, strict=True) if rung.size is not None}
+    base = recipe.options.row_type
+    types = {n: rung.row_type for n, rung in zip(names, chosen, strict=True) if rung.row_type is not base}
+    return recipe.but(sizes=sizes).stored_with(row_type_of=types)

@@ -1,0 +1,125 @@
+"""Rungs of a feature: known ids, rows and row type from all to nothing, with the bytes and the loss of each.
+
+Nothing is judged on labels here. The loss is the second-order estimate that `curvature` gives, in nats an
+example: half of what the logloss feels of the way from each id's vector to the one that it would have.
+"""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from tablefold.exporter.dictionaries.false_hits import allowed_false_hits, unknown_share
+from tablefold.exporter.dictionaries.ranges import range_length
+from tablefold.exporter.dictionaries.words import shortest
+from tablefold.exporter.options import DictionaryKind, RowType
+from tablefold.exporter.tables.packed_rows import pack
+from tablefold.trainer.compression.feature_table import FeatureTable
+from tablefold.trainer.compression.forget import can_forget, counts_of_ids
+from tablefold.trainer.compression.resize import FeatureSize, resized
+from tablefold.trainer.embedding.table import PADDING_ROWS
+from tablefold.trainer.embedding.vocabulary import Vocabulary
+
+__all__ = ["Rung", "StoredAs", "rungs"]
+
+ROWS = (1 << 20, 1 << 18, 1 << 16, 1 << 14, *(1 << power for power in range(12, 3, -1)))
+SHARES = (1.0, 0.6, 0.2)
+"""Of known ids, those that the logloss gains most by."""
+FEW = 32
+"""So few ids keep a row each, or the feature is left out."""
+SLOTS_A_KEY = 1.13
+KEY_BYTES = 12
+"""Of an exact dictionary, about."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Rung:
+    """One way to store a feature."""
+
+    size: FeatureSize | None
+    """None leaves it as it is."""
+    row_type: RowType
+    bytes: float
+    loss: float
+    """Nats an example."""
+
+    def times(self, factor: float) -> "Rung":
+        """Return the same with another estimate of its loss."""
+        return replace(self, loss=self.loss * factor)
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class StoredAs:
+    """What the bytes of a feature depend on besides its size."""
+
+    lookup: DictionaryKind
+    row_types: Sequence[RowType]
+    ids: np.ndarray
+    """int64: the feature's values in examples that say how many are unknown."""
+    features: int
+    """How many features there are."""
+
+
+def rungs(
+    feature: FeatureTable, vocabulary: Vocabulary | None, metric: Tensor, stored: StoredAs, seed: int
+) -> list[Rung]:
+    """Return all rungs of a feature; the first is the feature as it is, in the first row type."""
+    found = []
+    for size in _sizes(feature):
+        small = feature if size is None else resized(feature, vocabulary, metric, size, seed)
+        words = _dictionary_bytes(small, stored)
+        for row_type in stored.row_types:
+            width = small.rows.shape[1]
+            rows = len(small.rows) * row_type.bytes_of_row(width) + row_type.scales_of_feature(width)
+            loss = _loss(feature, small, vocabulary, metric, row_type)
+            found.append(Rung(size=size, row_type=row_type, bytes=words + rows, loss=loss))
+    return found
+
+
+def _sizes(feature: FeatureTable) -> Iterator[FeatureSize | None]:
+    yield None
+    if not can_forget(feature):
+        return
+    known, rows = len(feature.row_maps[0].keys), int(feature.can_merge.sum())
+    if rows > FEW:
+        for share in SHARES:
+            some = int(known * share)
+            if share < 1:
+                yield FeatureSize(known=some, rows=rows)
+            yield from (FeatureSize(known=some, rows=fewer) for fewer in ROWS if fewer < min(some, rows))
+    yield FeatureSize(known=0, rows=0)
+
+
+def _dictionary_bytes(feature: FeatureTable, stored: StoredAs) -> float:
+    row_map = feature.row_maps[0]
+    known = sum(len(own.keys) for own in feature.row_maps)
+    if known == 0 or (len(feature.row_maps) == 1 and range_length(row_map)):
+        return 0.0
+    if stored.lookup is DictionaryKind.EXACT:
+        return KEY_BYTES * known
+    share = unknown_share(row_map.keys, stored.ids)
+    # The budget of false hits is that of all features.
+    allowed = allowed_false_hits([share] + [0.0] * (stored.features - 1))[0]
+    return SLOTS_A_KEY * known * shortest(int(feature.can_merge.sum()), allowed) / 8
+
+
+def _loss(
+    before: FeatureTable,
+    after: FeatureTable,
+    vocabulary: Vocabulary | None,
+    metric: Tensor,
+    row_type: RowType,
+) -> float:
+    rows = torch.cat([torch.zeros(PADDING_ROWS, after.rows.shape[1]), after.rows])
+    stored = torch.from_numpy(pack(rows.numpy(), row_type, [len(after.rows)]).vectors()[PADDING_ROWS:])
+    vectors = stored if after.projection is None else stored @ after.projection
+    if not can_forget(before):  # of unknown ids too, row by row
+        gone, count = vectors - before.vectors, before.weights[:, 0].numpy()
+    else:
+        keys = before.row_maps[0].keys
+        gone = vectors[after.row_maps[0](keys)] - before.vectors[before.row_maps[0].rows]
+        count = np.maximum(counts_of_ids(before, vocabulary), 1)
+    felt = (gone @ metric).double().square().sum(dim=1).numpy()
+    return float((felt * count).sum() / max(1, count.sum()) / 2)
