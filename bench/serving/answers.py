@@ -1,6 +1,6 @@
 """Every answer under concurrency: 64 clients, 1 to 2,000 rows, random cancellations and deadlines.
 
-    python -m bench.serving.answers [--calls 100000] [--workers 1]
+    python -m bench.serving.answers [--calls 100000] [--workers 1] [--front native]
 
 Each answer must be what the same rows give when they are sent one by one. Calls that were cancelled or ran
 out of time have no answer; every other call must have one.
@@ -87,10 +87,11 @@ async def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--calls", type=int, default=100_000)
     parser.add_argument("--workers", type=int, default=1)
+    parser.add_argument("--front", default="auto", help="passed to the server")
     given = parser.parse_args()
     with TemporaryDirectory() as root:
         known = write_bundle(Path(root), "ads", 1, 1_000_000)
-        options = ["--workers", str(given.workers), "--max-queue-rows", "1000000"]
+        options = ["--workers", str(given.workers), "--front", given.front, "--max-queue-rows", "1000000"]
         async with serving(Path(root), *options) as server:
             dense, ids = known.rows(ROWS, np.random.default_rng(0))
             check = Check(server.address, dense, ids, await row_by_row(server.address, dense, ids))
@@ -104,6 +105,8 @@ async def main() -> None:
             {"calls": calls_a_client * CLIENTS, "seconds": round(seconds), "worst": check.worst, **found}
         )
     )
+    if sum(found.values()) != calls_a_client * CLIENTS:
+        raise SystemExit("calls without an end")
     allowed = {"right", "cancelled by the client", "DEADLINE_EXCEEDED", "RESOURCE_EXHAUSTED"}
     if not set(found) <= allowed:
         raise SystemExit(f"not allowed: {set(found) - allowed}")

@@ -1,6 +1,6 @@
 """Three times more than the server can serve: what it still gets done, whom it refuses, and how it recovers.
 
-    python -m bench.serving.overload [--rows 1000] [--deadline 0.5] [--seconds 60] [--times 3]
+    python -m bench.serving.overload [--rows 1000] [--deadline 0.5] [--seconds 60] [--times 3] [--front native]
 
 A call is one user and many items: context once, one id a row, so that gRPC's share on both sides is small and
 the engine is what is short. The peak is a closed loop's with 8 in flight, the mean of before and after. Then
@@ -175,13 +175,14 @@ async def main() -> None:
     parser.add_argument("--deadline", type=float, default=0.5, help="seconds")
     parser.add_argument("--seconds", type=float, default=60)
     parser.add_argument("--times", type=float, default=3, help="of the peak")
+    parser.add_argument("--front", default="auto", help="passed to the server")
     given = parser.parse_args()
     with TemporaryDirectory() as root:
         ids = write_bundle(Path(root), "ads", 1, 1_000_000)
         rng = np.random.default_rng(1)
         pool = [one_user(ids, given.rows, rng).SerializeToString() for _ in range(200)]
         async with (
-            serving(Path(root)) as server,
+            serving(Path(root), "--front", given.front) as server,
             grpc.aio.insecure_channel(server.address) as channel,
             small_server() as nowhere,
         ):
