@@ -1,6 +1,6 @@
 """Three times more than the server can serve: what it still gets done, whom it refuses, and how it recovers.
 
-    python -m bench.serving.overload [--rows 1000] [--deadline 0.5] [--seconds 60] [--times 3] [--front native]
+    python -m bench.serving.overload [--rows 1000] [--deadline 0.5] [--seconds 60] [--times 3] [--front auto]
 
 A call is one user and many items: context once, one id a row, so that gRPC's share on both sides is small and
 the engine is what is short. The peak is a closed loop's with 8 in flight, the mean of before and after. Then
