@@ -59,11 +59,11 @@ class Server:
         self._memory = ServerMemory(processes, options.memory_limit)
         self._device = Device(options.device)
         self.leave = asyncio.Event()
-        """Set when the server should be drained: by a signal, or because an engine hangs."""
+        """Set when the server should be drained: by a signal, or because a thread is lost."""
         self._engine_threads = EngineThreads(
             options.engine_threads or available_cores(),
             timeout_seconds=options.engine_timeout_seconds,
-            on_timeout=self.leave.set,
+            on_loss=self.leave.set,
         )
         loader = Loader(
             open_engine or partial(OnnxEngine, device=self._device),
@@ -135,8 +135,8 @@ class Server:
         self._started = True
 
     @property
-    def engine_hangs(self) -> bool:
-        """Whether an engine hangs: only the end of the process ends its thread."""
+    def threads_lost(self) -> bool:
+        """Whether an engine hangs or the front has failed: only the end of the process ends such a thread."""
         return self._engine_threads.hanging > 0
 
     @property

@@ -157,8 +157,11 @@ class NativeFront:
         if not self.waits:
             return []
         events = self.native.recv_batch_details(max_calls, None if wait else 0)
+        if events is None:
+            self._check_that_it_was_stopped()
+            return []
         received = self._behind.receive(max_calls, wait=False)
-        for kind, call_id, method_id, message, _, call in events or ():
+        for kind, call_id, method_id, message, _, call in events:
             if kind != EVENT_CALL:
                 self._cancelled(call_id)
             elif message is not None and call is not None:
@@ -166,6 +169,10 @@ class NativeFront:
                 if arrival is not None:
                     received.append(arrival)
         return received
+
+    def _check_that_it_was_stopped(self) -> None:
+        if self.waits:
+            raise ConnectionError("the native front has ended by itself")
 
     def flush(self) -> None:
         """See `Front`."""

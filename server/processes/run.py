@@ -83,8 +83,8 @@ async def _serve(
         loop.remove_reader(watch)
     log.info("draining, up to %g seconds", options.drain_seconds)
     await server.drain()
-    if server.engine_hangs:
-        log.critical("an engine hangs: the process ends with exit code 1, to be started again")
+    if server.threads_lost:
+        log.critical("the process ends with exit code 1, to be started again")
         _exit(1)
     _exit(0)
 

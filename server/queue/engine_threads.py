@@ -29,12 +29,13 @@ QUIET_PAUSES = 200
 class EngineThreads:
     """At most `count` batches at once. Belongs to the event loop it is made on; its methods to any thread.
 
-    A batch that runs longer than `timeout_seconds` is abandoned, its thread is lost, and `on_timeout` is
+    A batch that runs longer than `timeout_seconds` is abandoned, its thread is lost, and `on_loss` is
     called. A thread that hangs in native code can be neither ended nor trusted: only a new process helps.
+    Where the front fails, all threads are lost.
     """
 
     def __init__(
-        self, count: int, *, timeout_seconds: float = 10.0, on_timeout: Callable[[], None] = lambda: None
+        self, count: int, *, timeout_seconds: float = 10.0, on_loss: Callable[[], None] = lambda: None
     ) -> None:
         self.count = count
         self.hanging = 0
@@ -58,13 +59,13 @@ class EngineThreads:
         """How many checks a batch has outlived."""
         self._closed = False
         self._loop = asyncio.get_running_loop()
-        self._on_timeout = on_timeout
+        self._on_loss = on_loss
         self._check_seconds = timeout_seconds / MISSED_CHECKS
         self._timer = self._loop.call_later(self._check_seconds, self._check)
         # Daemons, because an engine that hangs must not keep the process from leaving.
-        for number in range(count):
-            threading.Thread(target=self._work, name=f"engine-{number}", daemon=True).start()
-        threading.Thread(target=self._attend, name="attendant", daemon=True).start()
+        works = {f"engine-{number}": self._work for number in range(count)} | {"attendant": self._attend}
+        for name, work in works.items():
+            threading.Thread(target=self._run_thread, args=(work,), name=name, daemon=True).start()
 
     def take_from(self, source: CallSource) -> None:
         """Receive calls from a front from now on."""
@@ -120,6 +121,19 @@ class EngineThreads:
             or any(batch.full for batch in self._running)
         ):
             self._wake.notify()
+
+    def _run_thread(self, work: Callable[[], None]) -> None:
+        try:
+            work()
+        except BaseException:  # pygrpc-native's own errors are no Exception
+            if self._closed:
+                return
+            log.critical("the front has failed: no call will be taken any more", exc_info=True)
+            self._loop.call_soon_threadsafe(self._on_loss)
+            with self.lock:
+                self.hanging = self.count
+                finished = self._abandon()
+            self._settle(finished)
 
     def _work(self) -> None:
         while not self._closed:
@@ -221,16 +235,20 @@ class EngineThreads:
             for batch in hanging:
                 finished += self._lose(batch)
             if self.lost:
-                for batcher in self._backlog:
-                    finished += batcher.abandon()
-                self._backlog.clear()
+                finished += self._abandon()
         self._settle(finished)
         if hanging:
-            self._on_timeout()
+            self._on_loss()
+
+    def _abandon(self) -> list[Call]:
+        """Finish all calls that wait. With the lock held."""
+        finished = [call for batcher in self._backlog for call in batcher.abandon()]
+        self._backlog.clear()
+        return finished
 
     def _lose(self, batch: Batch) -> list[Call]:
         seconds = self._check_seconds * MISSED_CHECKS
-        log.error("an engine has not come back for %g seconds; its thread is lost", seconds)
+        log.error("an engine hangs: it has not come back for %g seconds, and its thread is lost", seconds)
         del self._running[batch]
         self.hanging += 1
         # The thread may still come back and set either; the calls have their one answer by then.

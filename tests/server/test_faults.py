@@ -68,6 +68,42 @@ async def test_an_engine_that_hangs_fails_its_calls_and_the_process_ends_to_be_r
     assert unready
 
 
+DIES = """
+import sys, threading
+from pathlib import Path
+from tablefold.server.fronts.native import NativeFront
+from tablefold.server.options import Options
+from tablefold.server.processes.run import run
+
+start = NativeFront.start
+
+async def start_and_die(front):
+    await start(front)
+    threading.Thread(target=lambda: sys.stdin.readline() and front.native.close(), daemon=True).start()
+
+NativeFront.start = start_and_die
+options = Options(repository=Path(sys.argv[1]), port=0, http_port=0, front="native")
+run(options, lambda server, models: print(server.port, server.http_port, flush=True))
+"""
+
+
+async def test_a_native_front_that_ends_by_itself_ends_the_process_to_be_replaced(repository, toy):
+    process = await asyncio.create_subprocess_exec(
+        *(sys.executable, "-c", DIES, str(repository)),
+        stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+    )  # fmt: skip
+    port, http = (await process.stdout.readline()).decode().split()
+    async with grpc.aio.insecure_channel(f"127.0.0.1:{port}") as channel:
+        client = Client(channel, f"127.0.0.1:{port}", f"http://127.0.0.1:{http}", process)
+        assert (await toy.status(client.infer(*toy.rows(3), timeout=30)))[0] == "OK"
+        began = time.monotonic()
+        _, err = await process.communicate(b"\n")
+        assert (await toy.status(client.infer(*toy.rows(3), timeout=30)))[0] == "UNAVAILABLE"
+    assert process.returncode == 1
+    assert b"the front has failed" in err
+    assert time.monotonic() - began < 20
+
+
 def probe(http: str) -> int:
     try:
         return asyncio.run(get(http + "/readyz"))[0]

@@ -159,3 +159,35 @@ async def test_the_attendant_leaves_threads_alone_until_a_batch_takes_long(monke
         await first
         monkeypatch.setattr("tablefold.server.queue.engine_threads.ATTENDANCE_SECONDS", 100.0)
         assert not threads._needs_attendant()
+
+
+async def test_a_front_that_fails_loses_all_threads_and_what_waits_is_told():
+    class Failing:
+        waits = False
+        failing = False
+
+        def ready(self) -> bool:
+            return False
+
+        def receive(self, *, wait: bool) -> None:
+            if self.failing:
+                raise OSError("gone")
+
+        def flush(self) -> None:
+            pass
+
+    engine, front, lost = FakeEngine(), Failing(), asyncio.Event()
+    async with batcher_of(engine, on_loss=lost.set) as batcher:
+        threads = batcher._engine_threads
+        threads.take_from(front)
+        running = await with_busy_thread(batcher, engine)
+        waiting = await queued(batcher, 1)
+        front.failing = True
+        engine.gate.set()
+        await asyncio.wait_for(lost.wait(), 5)
+        await running
+        with pytest.raises(Unavailable):
+            await waiting
+        with pytest.raises(Unavailable):
+            await batcher.submit(*rows_of(2))
+        assert threads.lost

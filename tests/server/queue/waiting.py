@@ -106,9 +106,10 @@ async def batcher_of(
     max_batch_size: int = 1024,
     max_rows: int | None = None,
     max_queue_rows: int = 65_536,
+    on_loss: Callable[[], None] = lambda: None,
 ) -> AsyncIterator[WaitingBatcher]:
     """`max_batch_size` (which may become `max_rows`) and `rate`, rows a second: as warm-up measured them."""
-    threads = EngineThreads(engine_threads, timeout_seconds=engine_timeout_seconds)
+    threads = EngineThreads(engine_threads, timeout_seconds=engine_timeout_seconds, on_loss=on_loss)
     try:
         yield WaitingBatcher(
             engine,
