@@ -68,6 +68,7 @@ bench: .venv/.installed
 bench-server: .venv/.installed
 	$(BIN)/python -m bench.serving.server $(PERF_ANALYZER:%=--perf-analyzer %)
 	$(BIN)/python -m bench.serving.overload
+	$(BIN)/python -m bench.serving.neighbours
 	$(BIN)/python -m bench.serving.answers
 	$(BIN)/python -m bench.serving.bad_input
 
