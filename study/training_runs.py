@@ -7,6 +7,8 @@ import hashlib
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
+
 from tablefold.errors import TrainingError
 from tablefold.logs import EncodedLog, Splits
 from tablefold.schema import FeatureSchema
@@ -32,7 +34,7 @@ class TrainingRuns:
             test=splits.validation,
             rule=splits.rule,
         )
-        self._schema, self._out, self._callback, self._data = schema, out, callback, data
+        self._schema, self._out, self.callback, self._data = schema, out, callback, data
         out.mkdir(parents=True, exist_ok=True)
         self._runs = JsonLines(out / "runs.jsonl", TrainingRun)
         self._run_of = {_key(run.config): run for run in self._runs.records}
@@ -46,7 +48,7 @@ class TrainingRuns:
             return known
         try:
             checkpoint = train(
-                self._schema, self.splits, config, self.folder(config), callback=self._callback,
+                self._schema, self.splits, config, self.folder(config), callback=self.callback,
                 data=self._data, stage=stage, resume=True, first_stage_at=self.folder,
             )  # fmt: skip
             metrics = checkpoint.description.metrics
@@ -75,6 +77,18 @@ class TrainingRuns:
             provenance = description.provenance | {"test_rows": test_rows}
             taken = description.model_copy(update={"provenance": provenance})
             checkpoints.save(replace(checkpoint, description=taken), folder)
+
+    def with_labels(self, labels: np.ndarray, name: str) -> "TrainingRuns":
+        """Return runs of the same examples with other labels float32 [n], kept in a folder of that name."""
+        log = replace(self.train, labels=labels, digest=f"{self.train.digest} {name}")
+        splits = replace(self.splits, train=log)
+        return TrainingRuns(self._schema, splits, self._out / name, self.callback, data=self._data)
+
+    @property
+    def train(self) -> EncodedLog:
+        """The training examples."""
+        assert isinstance(self.splits.train, EncodedLog)
+        return self.splits.train
 
     def folder(self, config: TrainConfig) -> Path:
         """Return where the run of these settings is kept."""

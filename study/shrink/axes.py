@@ -11,7 +11,7 @@ from tablefold.study.shrink.evaluator import Evaluator
 from tablefold.study.shrink.recipe import Recipe
 from tablefold.trainer.networks.registry import OURS
 
-__all__ = ["Axis", "trained", "untrained"]
+__all__ = ["Axis", "fine_tuned", "trained", "untrained"]
 
 Axis = Callable[[Recipe], Iterator[Recipe]]
 
@@ -19,6 +19,7 @@ ROW_TYPES = (RowType.FP32, RowType.FP16, RowType.INT8)
 """int4 is for single features: see `Allocated`."""
 COUNTS = (2, 3, 5, 10, 20, 50, 100, 200, 500)
 NARROWEST_LAYER = 4
+L2_OF_TAUGHT = 1 / 3
 
 
 def dictionary(recipe: Recipe) -> Iterator[Recipe]:
@@ -48,21 +49,38 @@ def low_rank(recipe: Recipe) -> Iterator[Recipe]:
 
 
 class Allocated:
-    """Fewer ids, rows and bits, feature by feature (see `allocation`)."""
+    """Fewer ids, rows and bits, feature by feature (see `allocation`); `tuned` lets the model learn on."""
 
-    def __init__(self, evaluator: Evaluator) -> None:
-        self._evaluator = evaluator
+    def __init__(self, evaluator: Evaluator, *, tuned: bool = False) -> None:
+        self._evaluator, self._tuned = evaluator, tuned
         self._of: dict[str, list[Recipe]] = {}
 
     def __call__(self, recipe: Recipe) -> Iterator[Recipe]:
         """Yield what follows the recipe on the path of its model, or the whole path where it is not on it."""
+        if recipe.tuned and not self._tuned:
+            return
         base = recipe.whole
         if base.key not in self._of:
             model = self._evaluator.make(base)
             self._of[base.key] = list(allocations(model, base, self._evaluator.examples))
         steps = self._of[base.key]
-        keys = [step.key for step in steps]
-        yield from steps[keys.index(recipe.key) + 1 :] if recipe.key in keys else steps
+        keys, here = [step.key for step in steps], recipe.but(tuned=False).key
+        begin = keys.index(here) if here in keys else 0
+        if here in keys and recipe.tuned == self._tuned:
+            begin += 1
+        yield from (step.but(tuned=self._tuned) for step in steps[begin:])
+
+
+class Taught:
+    """The same model taught by teachers, with so many times its L2: they tell noise, which L2 is against."""
+
+    def __init__(self, l2: float) -> None:
+        self._l2 = l2
+
+    def __call__(self, recipe: Recipe) -> Iterator[Recipe]:
+        """Yield it once."""
+        if not recipe.taught:
+            yield recipe.but(taught=True).trained_with(l2=recipe.config.l2 * self._l2)
 
 
 def known_ids(recipe: Recipe) -> Iterator[Recipe]:
@@ -98,6 +116,13 @@ def untrained(evaluator: Evaluator) -> Sequence[Axis]:
     return (dictionary, row_types, network_type, Allocated(evaluator), low_rank)
 
 
+def fine_tuned(evaluator: Evaluator) -> Sequence[Axis]:
+    """Return the axes that let a trained model learn on."""
+    allocated = Allocated(evaluator), Allocated(evaluator, tuned=True)
+    return (dictionary, row_types, network_type, *allocated)
+
+
 def trained(evaluator: Evaluator) -> Sequence[Axis]:
-    """Return all axes."""
-    return (*untrained(evaluator)[:-1], known_ids, layers, width, network)
+    """Return all axes. A better model and a smaller network come first: resizing spends all that is left."""
+    first, rest = fine_tuned(evaluator)[:3], fine_tuned(evaluator)[3:]
+    return (*first, Taught(L2_OF_TAUGHT), Taught(1), layers, *rest, known_ids, width, network)

@@ -3,6 +3,7 @@
 Each recipe is tried once: `tried.jsonl` keeps the result, whatever ends the search.
 """
 
+from functools import cached_property
 from pathlib import Path
 
 from tablefold.errors import TablefoldError, TrainingError
@@ -12,11 +13,13 @@ from tablefold.metrics import auc, logloss
 from tablefold.study.results import JsonLines
 from tablefold.study.shrink.interval import auc_loss, logloss_increase
 from tablefold.study.shrink.recipe import Recipe, Tried
+from tablefold.study.shrink.teachers import taught_labels
 from tablefold.study.stored_model import CachedNetworkExport, StoredModel, StoredModels
 from tablefold.study.training_runs import TrainingRuns
 from tablefold.trainer.checkpoint.checkpoint import Checkpoint
 from tablefold.trainer.compression.compress import low_rank
 from tablefold.trainer.compression.resize import resize
+from tablefold.trainer.training.tune import tune
 
 __all__ = ["Evaluator"]
 
@@ -87,16 +90,31 @@ class Evaluator:
         model = self._trained(recipe)
         if recipe.rank is not None:
             model = low_rank(model, recipe.rank)
-        return resize(model, recipe.sizes) if recipe.sizes else model
+        if recipe.sizes:
+            model = resize(model, recipe.sizes)
+        if recipe.tuned:
+            runs = self._runs_of(recipe)
+            model = tune(model, runs.train, recipe.config, runs.callback)
+        return model
 
     def _trained(self, recipe: Recipe) -> Checkpoint:
-        if recipe.config == self.full.description.config:
+        if recipe.config == self.full.description.config and not recipe.taught:
             return self.full
-        assert self._runs is not None  # without runs no axis changes what is trained
-        run = self._runs.run(recipe.config, recipe.title)
+        runs = self._runs_of(recipe)
+        run = runs.run(recipe.config, recipe.title)
         if run.failed is not None:
             raise TrainingError(run.failed)
-        return self._runs.checkpoint(recipe.config)
+        return runs.checkpoint(recipe.config)
+
+    def _runs_of(self, recipe: Recipe) -> TrainingRuns:
+        assert self._runs is not None  # without runs no axis changes what is trained
+        return self._taught_runs if recipe.taught else self._runs
+
+    @cached_property
+    def _taught_runs(self) -> TrainingRuns:
+        assert self._runs is not None
+        labels = taught_labels(self._runs, self.full.description.config)
+        return self._runs.with_labels(labels, "taught")
 
 
 def _key_before_export(recipe: Recipe) -> str:

@@ -20,10 +20,14 @@ class Recipe(BaseModel):
 
     config: TrainConfig
     """What it is trained with. The full model's own means: no training."""
+    taught: bool = False
+    """Whether it learns from teachers too (see `teachers`)."""
     rank: int | None = None
     """So many values a row after training."""
     sizes: dict[str, FeatureSize] = {}
     """Known ids and rows of features after training, by name; others stay as they are."""
+    tuned: bool = False
+    """Whether it learns on in that size."""
     options: ExportOptions = ExportOptions()
 
     def but(self, **changes: Any) -> "Recipe":
@@ -41,7 +45,7 @@ class Recipe(BaseModel):
     @property
     def whole(self) -> "Recipe":
         """The recipe with every feature in full."""
-        return self.but(sizes={}).stored_with(row_type_of={})
+        return self.but(sizes={}, tuned=False).stored_with(row_type_of={})
 
     @property
     def key(self) -> str:
@@ -55,6 +59,7 @@ class Recipe(BaseModel):
         if config.method.startswith("lhf"):
             made |= {"row_ratio": config.row_ratio, "warm_start": config.warm_start}
         made |= {"known_from": config.known_from, "network": config.network, "top": list(config.top)}
+        made |= {name: True for name in ("taught", "tuned") if getattr(self, name)}
         if self.rank is not None:
             made["rank_after_training"] = self.rank
         if self.sizes:
@@ -71,9 +76,9 @@ class Recipe(BaseModel):
     def title(self) -> str:
         """The same in a line."""
         return ", ".join(
-            f"{name.replace('_', ' ')} {_in_words(value)}"
+            name.replace("_", " ") if value is True else f"{name.replace('_', ' ')} {_in_words(value)}"
             for name, value in self.described().items()
-            if value is not None and value is not True
+            if value is not None
         )
 
 

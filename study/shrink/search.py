@@ -71,7 +71,7 @@ class Search:
                 seen = recipe.key in self.tried
                 tried = self._attempt(recipe)
                 holds = tried.holds(limit)
-                if holds and tried.parts.total < best.parts.total:
+                if holds and _order(tried) < _order(best):
                     best = tried
                 if not seen:
                     self._on_tried(tried, best, limit)
@@ -84,3 +84,8 @@ class Search:
             raise OutOfTime
         tried = self.tried[recipe.key] = self._evaluator.attempt(recipe)
         return tried
+
+
+def _order(tried: Tried) -> tuple[int, float]:
+    """Fewer bytes are better; in as many, a lower validation logloss."""
+    return tried.parts.total, tried.logloss

@@ -13,7 +13,7 @@ from tablefold.errors import TrainingError, UsageError
 from tablefold.files.atomic import write_text
 from tablefold.logs import Log, Splits, read_splits
 from tablefold.schema import FeatureSchema
-from tablefold.study.shrink.axes import Axis, trained, untrained
+from tablefold.study.shrink.axes import Axis, fine_tuned, trained, untrained
 from tablefold.study.shrink.budget import Budget, EndsRuns, EndsTrials, OutOfTime
 from tablefold.study.shrink.evaluator import Evaluator
 from tablefold.study.shrink.interval import auc_loss, logloss_increase
@@ -146,7 +146,7 @@ class ModelSource:
             judged_on=splits.validation,
             reported_on=splits.test,
             runs=runs,
-            axes=untrained,
+            axes=fine_tuned,
             provenance={"test_rows": digests["test_rows"]},
         )
 
