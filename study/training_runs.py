@@ -34,7 +34,7 @@ class TrainingRuns:
             test=splits.validation,
             rule=splits.rule,
         )
-        self._schema, self._out, self.callback, self._data = schema, out, callback, data
+        self._schema, self._out, self._callback, self._data = schema, out, callback, data
         out.mkdir(parents=True, exist_ok=True)
         self._runs = JsonLines(out / "runs.jsonl", TrainingRun)
         self._run_of = {_key(run.config): run for run in self._runs.records}
@@ -48,7 +48,7 @@ class TrainingRuns:
             return known
         try:
             checkpoint = train(
-                self._schema, self.splits, config, self.folder(config), callback=self.callback,
+                self._schema, self.splits, config, self.folder(config), callback=self._callback,
                 data=self._data, stage=stage, resume=True, first_stage_at=self.folder,
             )  # fmt: skip
             metrics = checkpoint.description.metrics
@@ -82,7 +82,7 @@ class TrainingRuns:
         """Return runs of the same examples with other labels float32 [n], kept in a folder of that name."""
         log = replace(self.train, labels=labels, digest=f"{self.train.digest} {name}")
         splits = replace(self.splits, train=log)
-        return TrainingRuns(self._schema, splits, self._out / name, self.callback, data=self._data)
+        return TrainingRuns(self._schema, splits, self._out / name, self._callback, data=self._data)
 
     @property
     def train(self) -> EncodedLog:

@@ -19,6 +19,7 @@ from tablefold.study.training_runs import TrainingRuns
 from tablefold.trainer.checkpoint.checkpoint import Checkpoint
 from tablefold.trainer.compression.compress import low_rank
 from tablefold.trainer.compression.resize import resize
+from tablefold.trainer.training.callbacks import Callback
 from tablefold.trainer.training.tune import tune
 
 __all__ = ["Evaluator"]
@@ -93,8 +94,8 @@ class Evaluator:
         if recipe.sizes:
             model = resize(model, recipe.sizes)
         if recipe.tuned:
-            runs = self._runs_of(recipe)
-            model = tune(model, runs.train, recipe.config, runs.callback)
+            # Its one epoch is no step of a run that the budget ends: the chosen model is made after the time.
+            model = tune(model, self._runs_of(recipe).train, recipe.config, Callback())
         return model
 
     def _trained(self, recipe: Recipe) -> Checkpoint:
