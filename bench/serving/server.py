@@ -1,6 +1,6 @@
 """Calls a second of each front, beside a plain gRPC server and beside ONNX Runtime without any server.
 
-    python -m bench.serving.server [--perf-analyzer PATH] [--workers 2] [--rounds 3]
+    python -m bench.serving.server [--perf-analyzer PATH] [--workers 2] [--rounds 3] [--connections 6]
 
 DLRM of Criteo's shape. All run on this machine, client and server on the same cores, in turn, so that noise
 hits all alike; medians of the rounds. `bare` is session calls in a loop, a thread a core.
@@ -34,7 +34,8 @@ from bench.random_bundle import Ids, write_bundle
 from bench.serving.plain_server import open_session
 from tablefold.bundle import GRAPH
 
-SHAPES = [(rows, in_flight) for rows in (1, 16, 270) for in_flight in (32, 1)]
+MOST_IN_FLIGHT = 32
+SHAPES = [(rows, in_flight) for rows in (1, 16, 270) for in_flight in (MOST_IN_FLIGHT, 1)]
 SECONDS = 2.4
 PLAIN, BARE = "plain grpc.server", "bare, no server"
 
@@ -141,7 +142,10 @@ def main() -> None:
     parser.add_argument("--workers", type=int, default=2)
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--ids", type=int, default=1_000_000, help="known ids of all features together")
+    parser.add_argument("--connections", type=int, default=6, help="of perf_analyzer's 32 calls in flight")
     given = parser.parse_args()
+    # Read by perf_analyzer: how many callers share a connection.
+    os.environ["TRITON_CLIENT_GRPC_CHANNEL_MAX_SHARE_COUNT"] = str(-(-MOST_IN_FLIGHT // given.connections))
     with tempfile.TemporaryDirectory() as root, ExitStack() as stack:
         repository = Path(root)
         ids = write_bundle(repository, "ads", 1, given.ids)
