@@ -24,8 +24,10 @@ def serve(options: Options) -> None:
         from tablefold.server.processes.run import run
     _require_folder(options.repository)
     with Port(options.host, options.port) as port:
-        share = available_cores() // options.workers
-        threads = options.engine_threads or max(1, share)
+        cores = available_cores()
+        # The kernel gives a connection to one worker: where they land unevenly, it may use twice its share.
+        share = min(cores, max(1, 2 * cores // options.workers))
+        threads = options.engine_threads or share
         options = options.model_copy(update={"port": port.number, "engine_threads": threads})
 
         def announce(http_port: int, models: str) -> None:
