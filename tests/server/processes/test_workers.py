@@ -184,7 +184,8 @@ async def test_a_worker_that_hangs_altogether_is_killed_and_replaced(repository,
 
 
 @pytest.mark.parametrize(
-    ("cores", "workers", "asked", "engine_threads"), [(8, 1, None, 8), (8, 2, None, 8), (8, 4, None, 4), (2, 4, None, 1), (2, 8, None, 1), (8, 2, 3, 3)]
+    ("cores", "workers", "asked", "engine_threads"),
+    [(8, 2, None, 8), (8, 4, None, 4), (2, 4, None, 1), (2, 8, None, 1), (8, 2, 3, 3)],
 )
 def test_a_worker_may_use_twice_its_share_of_the_cores(
     monkeypatch, repository, cores, workers, asked, engine_threads
