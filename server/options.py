@@ -48,7 +48,7 @@ class ServeOptions(BaseModel):
     workers: Annotated[int, Field(ge=1, le=256)] = 1
     """Processes that share the port and the cores; connections are spread over them."""
     engine_threads: Annotated[int | None, Field(ge=1, le=1024)] = None
-    """Batches at once in each process; by default one for each core, with several workers twice their share."""
+    """Batches at once in each process; by default one a core, with several workers twice their share."""
     max_queue_rows: Rows = 65_536
     """Rows of a model that may wait in each process; more are refused at once."""
     max_batch_size: Rows = 65_536
