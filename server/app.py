@@ -154,7 +154,8 @@ class Server:
 
         gRPC's own `stop` cancels every call that Python has not seen yet, and under load many wait there.
         So the server goes on until they are through (no call comes, or LAME_DUCK_SECONDS have passed). Then
-        clients that still come get UNAVAILABLE, and only after that it stops.
+        clients that still come get UNAVAILABLE, also those that waited for an answer until then, and only
+        after that it stops.
         """
         self._health.draining.set()
         for task in (self._watch, self._trimming):
@@ -166,6 +167,7 @@ class Server:
         self.repository.close()
         await self._gateway.wait_until_idle(lame_duck)
         await self._gateway.wait_until_answered(end - time.monotonic())
+        await self._gateway.wait_until_idle(min(lame_duck, max(0.0, end - time.monotonic())))
         await self._gateway.stop(end - time.monotonic())
         self._engine_threads.close()
         if self._monitoring is not None:

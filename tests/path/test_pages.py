@@ -5,6 +5,7 @@
 name, as in `mine.py`: Blocks without a language are not run: they hold placeholders.
 """
 
+import json
 import os
 import re
 import socket
@@ -139,9 +140,15 @@ def test_the_smallest_model(tmp_path: Path) -> None:
     assert (tmp_path / "small.html").stat().st_size > 10_000
 
 
+def test_several_ranks_train_one_model(tmp_path: Path) -> None:
+    run(script(ROOT / "docs/how-to/several-machines.md"), tmp_path)
+    lines = (tmp_path / "model.metrics.jsonl").read_text().splitlines()
+    assert {json.loads(line)["world_size"] for line in lines} == {2}
+
+
 def test_every_page_with_commands_is_run_here() -> None:
     shown = {page.stem for page in (ROOT / "docs").rglob("*.md") if script(page)}
     assert shown == {
         "shrink", "tutorial", "rank-items", "own-network", "own-row-map", "prepare-a-log", "existing-model",
-        "operate",
+        "operate", "several-machines",
     }  # fmt: skip
