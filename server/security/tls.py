@@ -65,9 +65,8 @@ class TlsFiles:
         if self.client_ca is not None:
             authority = read_regular_file(self.client_ca, MAX_PEM_BYTES)
             context.load_verify_locations(self.client_ca)
-        if [
-            stamp_of(path) for path in self.paths
-        ] != self._stamps:  # what was checked may not be what was read
+        stamps = [stamp_of(path) for path in self.paths]
+        if stamps != self._stamps:  # what was checked may not be what was read
             raise OSError("the files change while they are read")
         return grpc.ssl_server_certificate_configuration([(key, chain)], root_certificates=authority)
 
