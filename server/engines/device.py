@@ -27,7 +27,7 @@ class Device:
                 "pip uninstall onnxruntime, then pip install 'tablefold[serve-gpu]', or use --device cpu"
             )
         if kind == "cuda":
-            from tablefold.server.engines.cuda import require_cuda
+            from tablefold.server.engines.cuda.requirements import require_cuda
 
             require_cuda(self.index)
 

@@ -45,7 +45,7 @@ class OnnxEngine:
         self._tells_rows = ROWS in {tensor.name for tensor in self._session.get_outputs()}
         self._bound: BoundSession | None = None
         if device.name != "cpu":
-            from tablefold.server.engines.cuda import PinnedArray
+            from tablefold.server.engines.cuda.requirements import PinnedArray
 
             schema = manifest.feature_schema
             width = len(schema.dense) if self._takes_dense else None

@@ -12,7 +12,7 @@ import pytest
 
 from tablefold.bundle import GRAPH, TOLERANCE, read_manifest
 from tablefold.errors import UsageError
-from tablefold.server.engines import cuda
+from tablefold.server.engines.cuda import requirements as cuda
 from tablefold.server.engines.device import Device
 from tablefold.server.engines.io_binding import BoundSession
 from tablefold.server.engines.onnx import OnnxEngine
