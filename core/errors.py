@@ -101,6 +101,10 @@ class BundleError(UsageError):
     """A bundle is incomplete, damaged, or points outside its own folder."""
 
 
+class DeviceLost(TablefoldError):
+    """The GPU gives errors to this process until it ends."""
+
+
 class MemoryLimitExceeded(BundleError):
     """A bundle does not fit into the memory that is left of the server's limit."""
 

@@ -16,7 +16,7 @@ from tablefold.server.drift.collector import DriftCollector
 from tablefold.server.drift.drift import Drift
 from tablefold.server.drift.sampled_engine import SampledEngine
 from tablefold.server.engines.device import Device
-from tablefold.server.engines.onnx import OnnxEngine
+from tablefold.server.engines.opening import open_engine as open_engine_on
 from tablefold.server.fronts.services import SERVICES
 from tablefold.server.gateway import Gateway, ServerParts
 from tablefold.server.models.footprint import Processes, ServerMemory
@@ -66,7 +66,7 @@ class Server:
             on_loss=self.leave.set,
         )
         loader = Loader(
-            open_engine or partial(OnnxEngine, device=self._device),
+            open_engine or partial(open_engine_on, device=self._device),
             self._make_batcher,
             WarmUp(options.max_batch_size, parallel_batches=self._engine_threads.count),
             self._memory,

@@ -14,6 +14,9 @@ MAX_MESSAGE_BYTES = (1 << 31) - 1
 """gRPC keeps the limit in 32 bits."""
 DAY_SECONDS = 86_400
 
+GPU_ENGINE_THREADS = 2
+"""While the rows of one batch are joined and copied, another one computes (docs/results/gpu.md)."""
+
 Port = Annotated[int, Field(ge=0, le=65_535)]
 Seconds = Annotated[float, Field(ge=0, le=DAY_SECONDS, allow_inf_nan=False)]
 Timeout = Annotated[float, Field(ge=1, le=DAY_SECONDS, allow_inf_nan=False)]
@@ -48,7 +51,8 @@ class ServeOptions(BaseModel):
     workers: Annotated[int, Field(ge=1, le=256)] = 1
     """Processes that share the port and the cores; connections are spread over them."""
     engine_threads: Annotated[int | None, Field(ge=1, le=1024)] = None
-    """Batches at once in each process; by default one a core, with several workers twice their share."""
+    """Batches at once in each process; by default one a core, with several workers twice their share; on a
+    GPU 2."""
     max_queue_rows: Rows = 65_536
     """Rows of a model that may wait in each process; more are refused at once."""
     max_batch_size: Rows = 65_536

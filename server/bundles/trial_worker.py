@@ -18,7 +18,7 @@ from tablefold.bundle import read_manifest
 from tablefold.server.bundles.own_stdout import take_stdout
 from tablefold.server.bundles.warm_up import WarmUp, warm_up_engine
 from tablefold.server.engines.device import Device
-from tablefold.server.engines.onnx import OnnxEngine
+from tablefold.server.engines.opening import open_engine
 
 OOM_SCORE = 1000
 """The kernel's highest: where memory runs out, this process ends and not the server."""
@@ -53,7 +53,7 @@ def _read(requests: "queue.SimpleQueue[str]") -> None:
 def _fault(folder: Path, max_rows: int) -> str | None:
     try:
         manifest = read_manifest(folder)
-        engine = OnnxEngine(folder, manifest, Device("cpu"))
+        engine = open_engine(folder, manifest, Device("cpu"))
         warm_up_engine(folder, manifest, engine, WarmUp(max_rows))
     except Exception as error:
         return str(error) or type(error).__name__

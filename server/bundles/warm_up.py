@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from tablefold.bundle import MANIFEST, Manifest
 from tablefold.errors import BundleError
-from tablefold.server.engines import Engine
+from tablefold.server.engines import Engine, LanedEngine
 from tablefold.server.queue.batch_sizing import BatchSizing, calibrate
 
 
@@ -35,15 +35,22 @@ def warm_up_engine(folder: Path, manifest: Manifest, engine: Engine, warm_up: Wa
     if not len(expected):
         raise BundleError(f"{folder / MANIFEST} has no golden rows to verify the graph with; export again")
 
-    def run(rows: int) -> None:
+    def run(rows: int, engine: Engine = engine) -> None:
         probability = engine.run(
             np.resize(dense, (rows, dense.shape[1])), np.resize(ids, (rows, ids.shape[1]))
         )
         _check(folder, manifest, probability, np.resize(expected, rows))
 
     try:
+        if isinstance(engine, LanedEngine):
+            engine.prepare(max(warm_up.max_rows, len(ids)), 1)
         _check(folder, manifest, engine.run(dense, ids), expected)
         sizing = calibrate(run, warm_up.max_rows, time.monotonic)
+        if isinstance(engine, LanedEngine):
+            engine.prepare(sizing.max_rows, warm_up.parallel_batches)
+            for lane in engine.lanes:
+                for size in engine.sizes:
+                    run(size, lane)
         seconds = _time_parallel(lambda: run(sizing.max_rows), warm_up.parallel_batches)
     except BundleError:
         raise

@@ -1,5 +1,5 @@
 """Runs graphs."""
 
-from tablefold.server.engines.engine import Engine, RowsEngine
+from tablefold.server.engines.engine import Engine, LanedEngine, RowsEngine
 
-__all__ = ["Engine", "RowsEngine"]
+__all__ = ["Engine", "LanedEngine", "RowsEngine"]

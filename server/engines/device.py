@@ -34,10 +34,14 @@ class Device:
     @property
     def providers(self) -> list[Any]:
         """The execution providers for ONNX Runtime, with their options."""
+        return self.providers_on(0)
+
+    def providers_on(self, stream: int) -> list[Any]:
+        """Return the execution providers, such that all work goes to a stream of CUDA's (its address)."""
         if self.name == "cpu":
             return [self.provider]
         # TF32 would round to 10 bits: the golden rows would differ from the exporter's.
         options = {
             "device_id": self.index, "use_tf32": "0", "arena_extend_strategy": "kSameAsRequested",
         }  # fmt: skip
-        return [(self.provider, options)]
+        return [(self.provider, options | ({"user_compute_stream": str(stream)} if stream else {}))]

@@ -1,5 +1,6 @@
 """The engine: the seam between the queue and the library that computes."""
 
+from collections.abc import Sequence
 from typing import Protocol, runtime_checkable
 
 import numpy as np
@@ -28,3 +29,21 @@ class RowsEngine(Engine, Protocol):
         self, dense: NDArray[np.float32], ids: NDArray[np.int64]
     ) -> tuple[NDArray[np.float32], NDArray[np.int32]]:
         """Return what `run` returns, and rows int32 [B, L]."""
+
+
+@runtime_checkable
+class LanedEngine(Engine, Protocol):
+    """One that must know beforehand what it will have to run."""
+
+    lanes: Sequence[Engine]
+    """Each runs one batch at a time."""
+
+    @property
+    def sizes(self) -> Sequence[int]:
+        """The sizes of batches that it is made for, ascending; others are padded."""
+
+    def prepare(self, max_rows: int, lanes: int) -> None:
+        """Make `lanes` lanes for batches of up to `max_rows` rows, in place of those that there are.
+
+        Raises BundleError where they do not fit on the device.
+        """

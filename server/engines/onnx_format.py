@@ -19,9 +19,15 @@ FIELDS: dict[str, dict[str, tuple[int, bool, str]]] = {
     "Graph": {
         "node": (1, True, "Node"),
         "initializer": (5, True, "Tensor"),
+        "output": (12, True, "Value"),
         "sparse_initializer": (15, True, "Sparse"),
     },
-    "Node": {"attribute": (5, True, "Attribute")},
+    "Node": {
+        "input": (1, True, "string"),
+        "op_type": (4, False, "string"),
+        "attribute": (5, True, "Attribute"),
+    },
+    "Value": {"name": (1, False, "string")},
     "Attribute": {
         "t": (5, False, "Tensor"),
         "g": (6, False, "Graph"),
@@ -31,7 +37,12 @@ FIELDS: dict[str, dict[str, tuple[int, bool, str]]] = {
         "sparse_tensors": (23, True, "Sparse"),
     },
     "Sparse": {"values": (1, False, "Tensor"), "indices": (2, False, "Tensor")},
-    "Tensor": {"external_data": (13, True, "Entry")},
+    "Tensor": {
+        "dims": (1, True, "int64"),
+        "data_type": (2, False, "int32"),
+        "name": (8, False, "string"),
+        "external_data": (13, True, "Entry"),
+    },
     "Entry": {"key": (1, False, "string"), "value": (2, False, "string")},
 }
 
@@ -40,12 +51,13 @@ FIELDS: dict[str, dict[str, tuple[int, bool, str]]] = {
 def _model_class() -> type[Message]:
     field = descriptor_pb2.FieldDescriptorProto
     file = descriptor_pb2.FileDescriptorProto(name="onnx_files.proto", package="onnx_files", syntax="proto2")
+    scalars = {"string": field.TYPE_STRING, "int64": field.TYPE_INT64, "int32": field.TYPE_INT32}
     for message, fields in FIELDS.items():
         kind = file.message_type.add(name=message)
         for name, (number, repeated, of) in fields.items():
             label = field.LABEL_REPEATED if repeated else field.LABEL_OPTIONAL
-            if of == "string":
-                kind.field.add(name=name, number=number, label=label, type=field.TYPE_STRING)
+            if of in scalars:
+                kind.field.add(name=name, number=number, label=label, type=scalars[of])
             else:
                 target = f".onnx_files.{of}"
                 kind.field.add(

@@ -8,7 +8,7 @@ from pathlib import Path
 from tablefold.server.bundles.background import in_background
 from tablefold.server.cores import available_cores
 from tablefold.server.models.folder_scan import scan_root
-from tablefold.server.options import Options
+from tablefold.server.options import GPU_ENGINE_THREADS, Options
 from tablefold.server.port import Port, address_of
 
 FOLDER_SECONDS = 5.0
@@ -27,7 +27,7 @@ def serve(options: Options) -> None:
         cores = available_cores()
         # The kernel gives a connection to one worker: where they land unevenly, it may use twice its share.
         share = min(cores, max(1, 2 * cores // options.workers))
-        threads = options.engine_threads or share
+        threads = options.engine_threads or (share if options.device == "cpu" else GPU_ENGINE_THREADS)
         options = options.model_copy(update={"port": port.number, "engine_threads": threads})
 
         def announce(http_port: int, models: str) -> None:

@@ -12,6 +12,7 @@ import threading
 import time
 from collections.abc import Callable
 
+from tablefold.errors import DeviceLost
 from tablefold.server.queue.batch import Batch
 from tablefold.server.queue.call import Call
 from tablefold.server.queue.sources import BatchSource, CallSource
@@ -31,7 +32,7 @@ class EngineThreads:
 
     A batch that runs longer than `timeout_seconds` is abandoned, its thread is lost, and `on_loss` is
     called. A thread that hangs in native code can be neither ended nor trusted: only a new process helps.
-    Where the front fails, all threads are lost.
+    Where the front or the device fails, all threads are lost.
     """
 
     def __init__(
@@ -125,10 +126,11 @@ class EngineThreads:
     def _run_thread(self, work: Callable[[], None]) -> None:
         try:
             work()
-        except BaseException:  # pygrpc-native's own errors are no Exception
+        except BaseException as error:  # pygrpc-native's own errors are no Exception
             if self._closed:
                 return
-            log.critical("the front has failed: no call will be taken any more", exc_info=True)
+            lost = "device" if isinstance(error, DeviceLost) else "front"
+            log.critical("the %s has failed: no call will be taken any more", lost, exc_info=True)
             self._loop.call_soon_threadsafe(self._on_loss)
             with self.lock:
                 self.hanging = self.count
@@ -203,6 +205,8 @@ class EngineThreads:
             # Abandoned batches are answered; their thread stays lost, because the server is leaving.
             finished = batch.end(batch) if self._running.pop(batch, None) is not None else []
         self._settle(finished)
+        if isinstance(batch.error, DeviceLost):
+            raise batch.error
         del batch, finished  # an idle thread would keep its engine, and a retired one its memory
         if self._source is not None:
             self._source.receive(wait=False)

@@ -1,22 +1,13 @@
-"""The parts of CUDA that ONNX Runtime needs, named where one is missing, and page-locked memory.
-
-Imported only where CUDA is asked for.
-"""
+"""The parts of CUDA that ONNX Runtime needs, named where one is missing."""
 
 import ctypes
 import sys
-from collections.abc import Sequence
 from contextlib import redirect_stdout
 from typing import Any
 
-import numpy as np
 import onnxruntime as ort
-from numpy.typing import DTypeLike, NDArray
 
 from tablefold.errors import UsageError
-
-HOST_REGISTER_PORTABLE = 1
-"""cudaHostRegisterPortable: page-locked for every device."""
 
 
 def require_cuda(index: int) -> None:
@@ -44,25 +35,6 @@ def require_cuda(index: int) -> None:
         "libcudnn.so.9",
     ):
         _library(name, index, "pip install 'tablefold[serve-gpu]' brings it")
-
-
-class PinnedArray:
-    """An array in page-locked memory, for as long as this lives."""
-
-    def __init__(self, shape: Sequence[int], dtype: DTypeLike) -> None:
-        self.array: NDArray[Any] = np.zeros(shape, dtype)
-        self._runtime: Any = ctypes.CDLL(f"libcudart.so.{_cuda_major()}")
-        if self.array.nbytes:
-            size = ctypes.c_size_t(self.array.nbytes)
-            code = self._runtime.cudaHostRegister(
-                ctypes.c_void_p(self.array.ctypes.data), size, HOST_REGISTER_PORTABLE
-            )
-            if code:
-                raise MemoryError(f"cudaHostRegister gives error {code} for {self.array.nbytes:,} bytes")
-
-    def __del__(self) -> None:
-        if self.array.nbytes:
-            self._runtime.cudaHostUnregister(ctypes.c_void_p(self.array.ctypes.data))
 
 
 def _cuda_major() -> str:

@@ -1,22 +1,18 @@
 """The same bundle on a GPU: the same probabilities, on the device that was asked for."""
 
 import ctypes
-import threading
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
-import onnxruntime
 import pytest
 
-from tablefold.bundle import GRAPH, TOLERANCE, read_manifest
+from tablefold.bundle import TOLERANCE, read_manifest
 from tablefold.errors import UsageError
 from tablefold.server.engines.cuda import requirements as cuda
 from tablefold.server.engines.device import Device
-from tablefold.server.engines.io_binding import BoundSession
 from tablefold.server.engines.onnx import OnnxEngine
-from tests.server.conftest import NO_DENSE, SCHEMA, draw_rows, write_bundle
+from tests.server.conftest import draw_rows, write_bundle
 
 
 def why_no_cuda() -> str:
@@ -29,40 +25,6 @@ def why_no_cuda() -> str:
 
 
 needs_gpu = [pytest.mark.gpu, pytest.mark.skipif(bool(why_no_cuda()), reason=why_no_cuda())]
-
-
-class Plain:
-    """Memory as it comes."""
-
-    taken = 0
-
-    def __init__(self, shape, dtype) -> None:
-        self.array = np.zeros(shape, dtype)
-        Plain.taken += 1
-
-
-@pytest.mark.parametrize("schema", [SCHEMA, NO_DENSE], ids=["dense", "no dense"])
-def test_bound_buffers_give_what_the_session_gives_from_several_threads_and_are_kept(tmp_path, schema):
-    folder = write_bundle(tmp_path, schema=schema)
-    manifest = read_manifest(folder)
-    plain = OnnxEngine(folder, manifest, Device("cpu"))
-    session = onnxruntime.InferenceSession(folder / GRAPH, providers=["CPUExecutionProvider"])
-    bound = BoundSession(session, len(schema.dense) or None, schema.id_columns, Plain)
-    sizes = [1, 2, 7, 300, 64, 1, 1024, 3] * 8
-    start = threading.Barrier(4)
-
-    def run(thread: int) -> None:
-        start.wait()
-        for seed, size in enumerate(sizes):
-            dense, ids = draw_rows(size, schema, seed=seed + 100 * thread)
-            np.testing.assert_array_equal(bound.run(dense, ids), plain.run(dense, ids))
-
-    with ThreadPoolExecutor(4) as pool:
-        list(pool.map(run, range(4)))
-    Plain.taken = 0
-    for thread in range(4):
-        bound.run(*draw_rows(300, schema, seed=thread))
-    assert Plain.taken == 0, "buffers that are large enough are used again"
 
 
 @pytest.mark.parametrize(
