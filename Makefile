@@ -72,19 +72,25 @@ bench-server: .venv/.installed
 	$(BIN)/python -m bench.serving.answers
 	$(BIN)/python -m bench.serving.bad_input
 
-# CUDA = CPU = torch, places of nodes, speed and device memory, in one table; skips where there is no GPU.
+# CUDA = CPU for every kind of bundle, places of nodes, speed, device memory; skips where there is no GPU.
 ifneq ($(shell command -v nvidia-smi),)
-gpu-check: .venv-gpu/.installed
-	.venv-gpu/bin/python -m bench.serving.gpu_check
+gpu-check: .venv-gpu/.installed build/gpu/.made
+	.venv-gpu/bin/python -m bench.gpu.check build/gpu
+	.venv-gpu/bin/python -m bench.gpu.peers
+	.venv-gpu/bin/python -m bench.gpu.served build/gpu
 else
-gpu-check: .venv/.installed
-	$(BIN)/python -m bench.serving.gpu_check
+gpu-check: .venv/.installed build/gpu/.made
+	$(BIN)/python -m bench.gpu.check build/gpu
 endif
+
+build/gpu/.made: .venv/.installed
+	$(BIN)/python -m bench.gpu.bundles build/gpu
+	touch $@
 
 # onnxruntime and onnxruntime-gpu own the same folder: the last to be written stays.
 .venv-gpu/.installed: pyproject.toml constraints.txt
 	test -x .venv-gpu/bin/python || $(PYTHON) -m venv .venv-gpu
-	.venv-gpu/bin/pip install -q -c constraints.txt -C editable_mode=strict -e '.[train,export,serve-gpu]' nvidia-ml-py
+	.venv-gpu/bin/pip install -q -c constraints.txt -C editable_mode=strict -e '.[train,export,serve-gpu,loadtest]' pygrpc-native
 	.venv-gpu/bin/pip uninstall -q -y onnxruntime
 	.venv-gpu/bin/pip install -q -c constraints.txt --no-deps --force-reinstall onnxruntime-gpu
 	touch $@

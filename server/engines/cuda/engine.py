@@ -27,6 +27,8 @@ class CudaEngine:
             self._tables = SharedTables(folder, runtime, device.index)
         except RuntimeError as error:
             raise self._no_room(error) from error
+        self.shared_bytes = self._tables.size
+        """Of the device, whatever the number of lanes."""
         self._idle: queue.SimpleQueue[Lane] = queue.SimpleQueue()
         self.lanes: list[Lane] = []
         self.sizes: list[int] = []
