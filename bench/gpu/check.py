@@ -4,8 +4,8 @@
     python -m bench.gpu.check FOLDER [--json FILE] [--device cuda:0]
 
 FOLDER is one of `bench.gpu.bundles`. Needs the server's install only. The most important comes first, and
-each answer is in the file as soon as it is there. Ends with 1 where a probability differs, a node is elsewhere or
-work cannot be captured. Skips with a reason where there is no GPU.
+each answer is in the file as soon as it is there. Ends with 1 where a probability differs, a node is
+elsewhere or work cannot be captured. Skips with a reason where there is no GPU.
 """
 
 import argparse
@@ -86,7 +86,7 @@ def asked_of(folder: Path) -> Iterator[Asked]:
 
 def open_lanes(asked: Asked, device: Device, lanes: int, max_rows: int) -> CudaEngine:
     """The engine as the server has it."""
-    from tablefold.server.engines.cuda.runtime import CudaRuntime
+    from tablefold.server.engines.cuda.cuda_runtime import CudaRuntime
 
     engine = CudaEngine(asked.folder, asked.manifest, device, CudaRuntime(device.index))
     engine.prepare(max_rows, lanes)

@@ -15,7 +15,7 @@ def open_engine(folder: Path, manifest: Manifest, device: Device) -> Engine:
     """
     if device.name == "cpu":
         return OnnxEngine(folder, manifest, device)
+    from tablefold.server.engines.cuda.cuda_runtime import CudaRuntime
     from tablefold.server.engines.cuda.engine import CudaEngine
-    from tablefold.server.engines.cuda.runtime import CudaRuntime
 
     return CudaEngine(folder, manifest, device, CudaRuntime(device.index))
