@@ -71,7 +71,7 @@ class Server:
             WarmUp(options.max_batch_size, parallel_batches=self._engine_threads.count),
             self._memory,
             timeout_seconds=options.load_timeout_seconds,
-            trial=open_engine is None,
+            trial=self._device.name if open_engine is None else None,
         )
         self.repository = Repository(options.repository, loader, scan_seconds=options.load_timeout_seconds)
         self._watch: asyncio.Task[None] | None = None

@@ -27,6 +27,7 @@ from numpy.typing import NDArray
 from tablefold.bundle import GRAPH, Manifest, read_manifest
 from tablefold.errors import UsageError
 from tablefold.server.engines.cuda.engine import CudaEngine
+from tablefold.server.engines.cuda.lane import Lane
 from tablefold.server.engines.device import Device
 
 ROWS = (1, 16, 270, 1024, 4096, 16_384, 65_536)
@@ -174,9 +175,20 @@ def check_speed(asked: Asked, device: Device, report: Report) -> None:
         median, worst = times(lambda dense=dense, ids=ids: engine.lanes[0].run(dense, ids))
         one[rows] = {"p50_us": median, "p99_us": worst, "rows_per_second": round(rows / median * 1e6)}
     report.tell(f"one lane {asked.name}", one)
+    kernels = {rows: on_device(engine.lanes[0], rows) for rows in ROWS}
+    report.tell(f"on the device {asked.name}", kernels)
     for count in range(2, LANES + 1):
         found = {rows: together(engine, asked, rows, count) for rows in ROWS}
         report.tell(f"{count} lanes {asked.name}", found)
+
+
+def on_device(lane: Lane, rows: int) -> tuple[float, float]:
+    """The graph alone: rows that are on the device already, probabilities that stay there."""
+    rows = lane.ladder.size_for(rows)
+    work = lane._stream.capture(
+        lambda: lane._session.run_with_iobinding(lane._bindings[rows], lane._run_options), 0
+    )
+    return times(lambda: (work.launch(), lane._stream.wait()))
 
 
 def together(engine: CudaEngine, asked: Asked, rows: int, count: int) -> dict[str, float]:

@@ -2,8 +2,8 @@
 
     python -m bench.gpu.peers [--json FILE]
 
-Its rows lie on the device already and its ids are rows of the table: it has no dictionary to ask, and no
-copy to wait for. Also the rate of matrix products and of memory, which bound any model.
+Its ids are rows of the table: it has no dictionary to ask. Its rows lie on the device already, or (`from the
+host`) in page-locked memory. Also the rate of matrix products and of memory, which bound any model.
 """
 
 import argparse
@@ -79,6 +79,10 @@ def main() -> None:
             for name, call in (("eager", model), ("compiled", compiled)):
                 if name == "eager" or rows in (1, 1024, 65_536):
                     found[name] = times(lambda call=call: (call(dense, ids), torch.cuda.synchronize()))  # noqa: B023
+            host = dense.cpu().pin_memory(), ids.cpu().pin_memory()
+            found["eager from the host"] = times(
+                lambda host=host: model(*(each.to("cuda", non_blocking=True) for each in host)).cpu()
+            )
             report.tell(f"torch {rows}", found)
 
 

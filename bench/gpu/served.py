@@ -14,7 +14,7 @@ import tempfile
 from pathlib import Path
 
 from bench.gpu.check import Report
-from bench.serving.server import load, started
+from bench.serving.load import load, started
 
 MODEL = "random-net-fp16"
 SHAPES = ((270, 8), (270, 16), (270, 24), (270, 32), (270, 64), (1, 1), (1, 32), (1, 128))

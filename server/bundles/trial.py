@@ -46,7 +46,7 @@ class TrialProcess:
         self.idle = True
         """Whether it waits for a bundle; one that never answered does not."""
 
-    def load(self, folder: Path, max_rows: int, max_seconds: float) -> None:
+    def load(self, folder: Path, device: str, max_rows: int, max_seconds: float) -> None:
         """Load and warm up the bundle there. From any thread.
 
         Raises BundleError where it cannot be loaded; LoadInterrupted where it ends the process, or takes
@@ -60,7 +60,7 @@ class TrialProcess:
             if ready != "ready":
                 raise EOFError
             self._ready = True
-        request = json.dumps({"folder": os.fspath(folder), "max_rows": max_rows}) + "\n"
+        request = json.dumps({"folder": os.fspath(folder), "device": device, "max_rows": max_rows}) + "\n"
         assert self._process.stdin is not None
         self.idle = False
         try:
@@ -124,8 +124,8 @@ def prepare_trials() -> None:
             _idle.append(TrialProcess())
 
 
-def try_bundle(folder: Path, max_rows: int, max_seconds: float) -> None:
-    """Load and warm up a bundle in a process of its own, on the CPU. Blocks; from any thread.
+def try_bundle(folder: Path, device: str, max_rows: int, max_seconds: float) -> None:
+    """Load and warm up a bundle in a process of its own, on the device. Blocks; from any thread.
 
     Raises BundleError saying why it cannot be served.
     """
@@ -136,7 +136,7 @@ def try_bundle(folder: Path, max_rows: int, max_seconds: float) -> None:
             _busy.add(process)
         reusable = False
         try:
-            process.load(folder, max_rows, max_seconds)
+            process.load(folder, device, max_rows, max_seconds)
             reusable = True
             return
         except EOFError:

@@ -35,8 +35,8 @@ PARALLEL_TRIALS = 2
 class Loader:
     """Makes models of bundles. Belongs to the event loop.
 
-    `trial`: whether a process of its own loads the bundle first; not where `open_engine` stands in for ONNX
-    Runtime.
+    `trial`: the device on which a process of its own loads the bundle first; None where `open_engine` stands
+    in for ONNX Runtime.
     """
 
     def __init__(
@@ -47,7 +47,7 @@ class Loader:
         memory: ServerMemory,
         *,
         timeout_seconds: float,
-        trial: bool,
+        trial: str | None,
     ) -> None:
         self._open_engine, self._make_batcher, self._warm_up = open_engine, make_batcher, warm_up
         self._memory, self._timeout_seconds, self._trial = memory, timeout_seconds, trial
@@ -74,10 +74,10 @@ class Loader:
     async def _load(self, files: BundleFiles, size: int, models: Callable[[], Iterable[Model]]) -> Model:
         folder, manifest = files.folder, files.manifest
         await self._step(folder, size, partial(self._memory.check, folder, manifest, list(models())))
-        if self._trial:
+        if self._trial is not None:
             async with self._trials:
                 seconds = self._seconds(size)
-                await in_background(partial(try_bundle, folder, self._warm_up.max_rows, seconds))
+                await in_background(partial(try_bundle, folder, self._trial, self._warm_up.max_rows, seconds))
 
         def load() -> LoadedBundle:
             engine = self._open_engine(folder, manifest)

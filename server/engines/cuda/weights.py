@@ -18,6 +18,8 @@ DTYPES: dict[int, type[np.generic]] = {
 }  # fmt: skip
 """By the numbers of onnx.proto's TensorProto.DataType."""
 DLPACK_TYPES = {"cpu": 1, "cuda": 2}
+GATHERS = {"Gather", "GatherElements"}
+"""Their data stays on the device."""
 MIN_BYTES = 4096
 """Smaller ones stay the session's: they may be shapes, which ONNX Runtime reads on the host."""
 
@@ -69,7 +71,7 @@ def stored_tables(folder: Path) -> list[StoredTable]:
         if any(attribute.HasField("g") or attribute.graphs for attribute in node.attribute):
             return []  # a graph in a node may use any tensor by its name
         for position, name in enumerate(node.input):
-            uses.setdefault(name, []).append(node.op_type == "Gather" and position == 0)
+            uses.setdefault(name, []).append(node.op_type in GATHERS and position == 0)
     outputs = {output.name for output in graph.output}
     end = (folder / WEIGHTS).stat().st_size
     found = []

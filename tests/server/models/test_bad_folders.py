@@ -303,9 +303,9 @@ async def test_a_version_that_took_too_long_is_tried_again_later_for_the_machine
 
     tried = []
 
-    def try_and_count(folder: Path, max_rows: int, max_seconds: float) -> None:
+    def try_and_count(folder: Path, device: str, max_rows: int, max_seconds: float) -> None:
         tried.append(folder.parent.name)
-        try_bundle(folder, max_rows, max_seconds)
+        try_bundle(folder, device, max_rows, max_seconds)
 
     monkeypatch.setattr(loader, "try_bundle", try_and_count)
     async with toy.here(tmp_path, load_timeout_seconds=1) as client:
