@@ -5,12 +5,14 @@ Of every SAMPLED_EVERY rows one is looked at: what that costs a call, `python -m
 
 import logging
 import random
+from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from tablefold.server.drift.drift import Drift
-from tablefold.server.engines import Engine, RowsEngine
+from tablefold.server.engines import Engine, JoiningEngine, RowsEngine
 
 log = logging.getLogger(__name__)
 
@@ -22,28 +24,56 @@ class SampledEngine:
 
     def __init__(self, engine: Engine, drift: Drift) -> None:
         self._engine, self._drift = engine, drift
-        self._tells_rows = engine if isinstance(engine, RowsEngine) and engine.tells_rows else None
+        self._joining = engine if isinstance(engine, JoiningEngine) else None
+        self._telling = engine if isinstance(engine, RowsEngine) and engine.tells_rows else None
 
     def run(self, dense: NDArray[np.float32], ids: NDArray[np.int64]) -> NDArray[np.float32]:
         """See `Engine.run`."""
+        return self.run_joined([dense], [ids])[0]
+
+    def run_joined(
+        self,
+        dense: Sequence[NDArray[np.float32]],
+        ids: Sequence[NDArray[np.int64]],
+        *,
+        tell_rows: bool = False,
+    ) -> tuple[NDArray[np.float32], NDArray[np.int32] | None]:
+        """See `JoiningEngine`."""
         first = int(random.random() * SAMPLED_EVERY)  # every row has the same chance, in batches of any size
-        if first >= len(ids):
-            return self._engine.run(dense, ids)
-        rows: NDArray[np.int32] | None = None
-        if self._tells_rows is not None:
-            probability, rows = self._tells_rows.run_and_tell_rows(dense, ids)
-        else:
-            probability = self._engine.run(dense, ids)
+        sampled = first < sum(map(len, ids))
+        probability, rows = self._pass_on(dense, ids, tell_rows or (sampled and self._telling is not None))
+        if not sampled:
+            return probability, rows
         chosen = slice(first, None, SAMPLED_EVERY)
         try:
             self._drift.add(
                 (
-                    dense[chosen].copy(),
-                    ids[chosen].copy(),
+                    _every(dense, first),
+                    _every(ids, first),
                     probability[chosen].copy(),
                     None if rows is None else rows[chosen].copy(),
                 )
             )
         except Exception:  # the calls have their answers all the same
             log.exception("model %s: rows cannot be counted", self._drift.manifest.name)
-        return probability
+        return probability, rows
+
+    def _pass_on(
+        self, dense: Sequence[NDArray[np.float32]], ids: Sequence[NDArray[np.int64]], tell_rows: bool
+    ) -> tuple[NDArray[np.float32], NDArray[np.int32] | None]:
+        if self._joining is not None:
+            return self._joining.run_joined(dense, ids, tell_rows=tell_rows)
+        one = len(ids) == 1  # then its rows pass without a copy
+        all_dense, all_ids = (dense[0], ids[0]) if one else (np.concatenate(dense), np.concatenate(ids))
+        if tell_rows and self._telling is not None:
+            return self._telling.run_and_tell_rows(all_dense, all_ids)
+        return self._engine.run(all_dense, all_ids), None
+
+
+def _every(parts: Sequence[NDArray[Any]], first: int) -> NDArray[Any]:
+    """Return a copy of the rows `first`, `first` + SAMPLED_EVERY, ... of all parts, one after the other."""
+    chosen = []
+    for part in parts:
+        chosen.append(part[first::SAMPLED_EVERY])
+        first = (first - len(part)) % SAMPLED_EVERY if first < len(part) else first - len(part)
+    return np.concatenate(chosen)

@@ -1,5 +1,5 @@
 """Runs graphs."""
 
-from tablefold.server.engines.engine import Engine, LanedEngine, RowsEngine
+from tablefold.server.engines.engine import Engine, JoiningEngine, LanedEngine, RowsEngine
 
-__all__ = ["Engine", "LanedEngine", "RowsEngine"]
+__all__ = ["Engine", "JoiningEngine", "LanedEngine", "RowsEngine"]

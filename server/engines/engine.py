@@ -47,3 +47,13 @@ class LanedEngine(Engine, Protocol):
 
         Raises BundleError where they do not fit on the device.
         """
+
+
+@runtime_checkable
+class JoiningEngine(Engine, Protocol):
+    """One that joins the rows of several calls itself, where it needs them."""
+
+    def run_joined(
+        self, dense: Sequence[NDArray[np.float32]], ids: Sequence[NDArray[np.int64]], *, tell_rows: bool
+    ) -> tuple[NDArray[np.float32], NDArray[np.int32] | None]:
+        """Return what `run` returns for all rows, in their order, and the rows of the table where told to."""

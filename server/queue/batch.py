@@ -1,14 +1,16 @@
 """The batch: parts of calls that go through the engine together."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
-from tablefold.server.engines import Engine
 from tablefold.server.queue.batch_sizing import Clock
 from tablefold.server.queue.call import Call
+
+RunJoined = Callable[[Sequence[NDArray[np.float32]], Sequence[NDArray[np.int64]]], NDArray[np.float32]]
+"""Runs the rows of several calls together; see `JoiningEngine`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,13 +28,13 @@ class Batch:
     def __init__(
         self,
         parts: list[Part],
-        engine: Engine,
+        run: RunJoined,
         clock: Clock,
         end: Callable[["Batch"], list[Call]],
         *,
         full_rows: int,
     ) -> None:
-        self.parts, self._engine, self._clock = parts, engine, clock
+        self.parts, self._run, self._clock = parts, run, clock
         self.end = end
         """Takes the results; returns the calls that are finished by them. Called once, with the lock held."""
         self.rows = sum(part.stop - part.start for part in parts)
@@ -49,10 +51,7 @@ class Batch:
             self.started = self._clock()
             dense = [part.call.dense[part.start : part.stop] for part in self.parts]
             ids = [part.call.ids[part.start : part.stop] for part in self.parts]
-            single = len(self.parts) == 1  # then its rows pass without a copy
-            probability = self._engine.run(
-                dense[0] if single else np.concatenate(dense), ids[0] if single else np.concatenate(ids)
-            )
+            probability = self._run(dense, ids)
             self.seconds = self._clock() - self.started
             if probability.shape != (self.rows,) or probability.dtype != np.float32:
                 raise TypeError(f"it gave {probability.dtype} {list(probability.shape)} for {self.rows} rows")

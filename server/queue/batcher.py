@@ -12,9 +12,9 @@ import time
 import numpy as np
 
 from tablefold.errors import DeadlineExceeded, EngineError, RequestError, Unavailable
-from tablefold.server.engines import Engine
+from tablefold.server.engines import Engine, JoiningEngine
 from tablefold.server.queue.admission import check_deadline, check_space
-from tablefold.server.queue.batch import Batch, Part
+from tablefold.server.queue.batch import Batch, Part, RunJoined
 from tablefold.server.queue.batch_sizing import BatchSizing, Clock, Throughput
 from tablefold.server.queue.call import Call
 from tablefold.server.queue.engine_threads import EngineThreads
@@ -24,6 +24,17 @@ from tablefold.server.telemetry.metrics import ModelMetrics
 log = logging.getLogger(__name__)
 
 ENGINE_HANGS = "the engine hangs and the server is leaving; try another one"
+
+
+def run_joined_of(engine: Engine) -> RunJoined:
+    """Return what runs the rows of several calls in `engine`."""
+    if isinstance(engine, JoiningEngine):
+        return lambda dense, ids: engine.run_joined(dense, ids, tell_rows=False)[0]
+    return lambda dense, ids: (
+        engine.run(dense[0], ids[0])  # without a copy
+        if len(ids) == 1
+        else engine.run(np.concatenate(dense), np.concatenate(ids))
+    )
 
 
 class Batcher:
@@ -44,6 +55,7 @@ class Batcher:
         self.max_queue_rows = max_queue_rows
         self.engine_seconds = 0.0
         """What it has taken of the engine threads; the least served goes first (see `EngineThreads`)."""
+        self._run = run_joined_of(engine)
         self._engine_threads = engine_threads
         self._throughput = Throughput(sizing)
         self._waiting = PriorityQueue()
@@ -123,7 +135,7 @@ class Batcher:
             room -= rows
         if not parts:
             return None
-        batch = Batch(parts, self.engine, self.clock, self._end, full_rows=self.sizing.rows)
+        batch = Batch(parts, self._run, self.clock, self._end, full_rows=self.sizing.rows)
         self._running_rows += batch.rows
         self.engine_seconds += batch.rows / self._throughput.rows_per_second
         return batch

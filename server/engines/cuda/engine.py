@@ -1,6 +1,7 @@
 """The engine on a GPU: as many lanes as batches may run at once."""
 
 import queue
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -51,23 +52,24 @@ class CudaEngine:
         self.sizes, self.tells_rows = lane.ladder.sizes, lane.tells_rows
 
     def run(self, dense: NDArray[np.float32], ids: NDArray[np.int64]) -> NDArray[np.float32]:
-        """See `Engine.run`. Raises DeviceLost, RuntimeError, and the exceptions of ONNX Runtime."""
-        lane = self._idle.get()
-        try:
-            return lane.run(dense, ids)
-        except Exception:
-            self._runtime.check_alive()
-            raise
-        finally:
-            self._idle.put(lane)
+        """See `Engine.run`. Raises what `run_joined` raises."""
+        return self.run_joined([dense], [ids], tell_rows=False)[0]
 
     def run_and_tell_rows(
         self, dense: NDArray[np.float32], ids: NDArray[np.int64]
     ) -> tuple[NDArray[np.float32], NDArray[np.int32]]:
-        """See `RowsEngine`. Raises what `run` raises."""
+        """See `RowsEngine`. Raises what `run_joined` raises."""
+        probability, rows = self.run_joined([dense], [ids], tell_rows=True)
+        assert rows is not None
+        return probability, rows
+
+    def run_joined(
+        self, dense: Sequence[NDArray[np.float32]], ids: Sequence[NDArray[np.int64]], *, tell_rows: bool
+    ) -> tuple[NDArray[np.float32], NDArray[np.int32] | None]:
+        """See `JoiningEngine`. Raises DeviceLost, RuntimeError, and the exceptions of ONNX Runtime."""
         lane = self._idle.get()
         try:
-            return lane.run_and_tell_rows(dense, ids)
+            return lane.run_joined(dense, ids, tell_rows=tell_rows)
         except Exception:
             self._runtime.check_alive()
             raise

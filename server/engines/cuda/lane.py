@@ -3,7 +3,7 @@
 rows ──► page-locked memory ──► device ──► graph ──► device ──► page-locked memory ──► probabilities
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -76,34 +76,32 @@ class Lane:
         return len(self._graphs) == len(self.ladder.sizes)
 
     def run(self, dense: NDArray[np.float32], ids: NDArray[np.int64]) -> NDArray[np.float32]:
-        """See `Engine.run`. Raises RuntimeError, and the exceptions of ONNX Runtime."""
-        self._compute(dense, ids)
-        probability: NDArray[np.float32] = self._host[PROBABILITY].array[: len(ids)].copy()
-        return probability
+        """See `Engine.run`. Raises what `run_joined` raises."""
+        return self.run_joined([dense], [ids], tell_rows=False)[0]
 
-    def run_and_tell_rows(
-        self, dense: NDArray[np.float32], ids: NDArray[np.int64]
-    ) -> tuple[NDArray[np.float32], NDArray[np.int32]]:
-        """See `RowsEngine`. Raises what `run` raises."""
-        self._compute(dense, ids)
-        probability = self._host[PROBABILITY].array[: len(ids)].copy()
-        rows = self._host[ROWS].array[: len(ids)]
-        self._stream.copy_out(rows, self._memory[ROWS])
-        self._stream.wait()
-        return probability, rows.copy()
+    def run_joined(
+        self, dense: Sequence[NDArray[np.float32]], ids: Sequence[NDArray[np.int64]], *, tell_rows: bool
+    ) -> tuple[NDArray[np.float32], NDArray[np.int32] | None]:
+        """See `JoiningEngine`. Rows that a batch is padded with are those of an earlier one.
 
-    def _compute(self, dense: NDArray[np.float32], ids: NDArray[np.int64]) -> None:
-        """Fill the page-locked probabilities. Rows beyond those of the batch are those of an earlier one."""
+        Raises RuntimeError, and the exceptions of ONNX Runtime.
+        """
         self._runtime.use()
-        given: dict[str, NDArray[Any]] = {"ids": ids, "dense": dense}
+        rows = sum(map(len, ids))
+        given: dict[str, Sequence[NDArray[Any]]] = {"ids": ids, "dense": dense}
         for name in self._inputs:
-            np.copyto(self._host[name].array[: len(ids)], given[name])
-        size = self.ladder.size_for(len(ids))
+            np.concatenate(given[name], out=self._host[name].array[:rows])
+        size = self.ladder.size_for(rows)
         if size in self._graphs:
             self._graphs[size].launch()
         else:
             self._pass_through(size)
+        table_rows = self._host[ROWS].array[:rows] if tell_rows else None
+        if table_rows is not None:
+            self._stream.copy_out(table_rows, self._memory[ROWS])
         self._stream.wait()
+        probability = self._host[PROBABILITY].array[:rows].copy()
+        return probability, None if table_rows is None else table_rows.copy()
 
     def _prepare(self, size: int) -> None:
         binding = self._session.io_binding()

@@ -159,7 +159,7 @@ def test_a_device_that_is_lost_is_told_and_any_other_failure_is_its_own(tmp_path
     runtime = HostRuntime()
     engine = engine_of(write_bundle(tmp_path), runtime, lanes=1)
     dense, ids = draw_rows(3)
-    with pytest.raises(ValueError, match="broadcast"):
+    with pytest.raises(ValueError, match="shape"):
         engine.run(dense, ids[:, :2])
     runtime.lost = DeviceLost("an illegal address")
     with pytest.raises(DeviceLost, match="an illegal address"):
@@ -200,3 +200,20 @@ def test_no_room_on_the_device_is_a_fault_of_the_bundle_that_says_what_takes_les
     monkeypatch.setattr(runtime, "memory", refuse)
     with pytest.raises(BundleError, match=r"out of memory.*--max-batch-size"):
         engine.prepare(10, 1)
+
+
+@given(st.lists(st.integers(1, 40), min_size=1, max_size=6), st.booleans())
+def test_joined_rows_give_what_the_rows_of_all_calls_give(pair, sizes, tell_rows):
+    engine, plain = pair
+    parts = [draw_rows(size, seed=seed) for seed, size in enumerate(sizes)]
+    dense, ids = ([part[which] for part in parts] for which in (0, 1))
+    probability, rows = engine.run_joined(dense, ids, tell_rows=tell_rows)
+    expected, expected_rows = plain.run_and_tell_rows(np.concatenate(dense), np.concatenate(ids))
+    np.testing.assert_array_equal(probability, expected)
+    assert rows is None if not tell_rows else (rows == expected_rows).all()
+
+
+@pytest.fixture(scope="module")
+def pair(tmp_path_factory) -> tuple[CudaEngine, OnnxEngine]:
+    folder = with_rows(write_bundle(tmp_path_factory.mktemp("joined")))
+    return engine_of(folder, HostRuntime()), plain_of(folder)
