@@ -42,7 +42,8 @@ def build_network_graph(
         vectors = model.collection(rows).numpy()
     trained = half(model.network) if network_type is NetworkType.FP16 else model.network
     network = (export or export_network)(trained, len(schema.dense), *vectors.shape[1:])
-    network = QuickenElementGathers()(network).model
+    if network_type is not NetworkType.FP16:  # fp16 is for GPUs, where the indices of every row cost more
+        network = QuickenElementGathers()(network).model
     if network_type is NetworkType.INT8:
         network = QuantiseNetwork(calibration.dense, vectors)(network).model
     return network

@@ -17,7 +17,7 @@ from bench.gpu.check import Report
 from bench.serving.load import load, started
 
 MODEL = "random-net-fp16"
-SHAPES = ((270, 8), (270, 16), (270, 24), (270, 32), (270, 64), (1, 1), (1, 32), (1, 128))
+SHAPES = ((270, 16), (270, 32), (270, 64), (1, 1), (1, 32), (1, 128))
 """Rows a call, calls in flight."""
 CALLS_A_CONNECTION = 4
 
@@ -37,14 +37,14 @@ def main() -> None:
     os.environ["TRITON_CLIENT_GRPC_CHANNEL_MAX_SHARE_COUNT"] = str(CALLS_A_CONNECTION)
     report = Report(given.json)
     with tempfile.TemporaryDirectory() as root:
-        shutil.copytree(given.folder / given.model, Path(root) / "ads")
+        shutil.copytree(given.folder / given.model, Path(root) / given.model)
         command = [sys.executable, "-m", "tablefold", "serve", "--repository", root, "--http-port", "0"]
         command += ["--port", "18720", "--device", given.device, "--front", given.front]
         command += ["--workers", given.workers]
         command += ["--engine-threads", given.engine_threads] if given.engine_threads else []
         with started(command, "127.0.0.1:18720") as server:
             for rows, in_flight in SHAPES:
-                found = load(server, given.perf_analyzer, rows, in_flight)
+                found = load(server, given.perf_analyzer, rows, in_flight, given.model)
                 report.tell(
                     f"{rows} rows, {in_flight} in flight",
                     {**found._asdict(), "rows_per_second": round(found.calls * rows)},

@@ -53,18 +53,18 @@ def started(command: list[str], address: str) -> Iterator[Server]:
             process.terminate()
 
 
-def load(server: Server, analyzer: str | None, rows: int, in_flight: int) -> Figures:
+def load(server: Server, analyzer: str | None, rows: int, in_flight: int, model: str = "ads") -> Figures:
     """One run of the client; the server's CPU time is that of the middle of it."""
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder) / "figures"
         if analyzer:
-            command = [analyzer, "-i", "grpc", "-u", server.address, "-m", "ads", "-b", str(rows)]
+            command = [analyzer, "-i", "grpc", "-u", server.address, "-m", model, "-b", str(rows)]
             command += ["--concurrency-range", str(in_flight), "-f", str(file)]
             # Three windows, whatever they differ by: the rounds are what tells noise from difference.
             command += ["-p", str(int(SECONDS / 3 * 1000)), "-r", "3", "-s", "1000"]
         else:
             command = [sys.executable, "-m", "tablefold", "loadtest", "--server", server.address]
-            command += ["--model", "ads", "--rows", str(rows), "--concurrency", str(in_flight)]
+            command += ["--model", model, "--rows", str(rows), "--concurrency", str(in_flight)]
             command += ["--duration", str(SECONDS), "--warmup", "0", "--json", str(file)]
         client = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
         time.sleep(SECONDS / 2 if analyzer else SECONDS)  # the loadtest has imports to do

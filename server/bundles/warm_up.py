@@ -16,6 +16,9 @@ from tablefold.errors import BundleError
 from tablefold.server.engines import Engine, LanedEngine
 from tablefold.server.queue.batch_sizing import BatchSizing, calibrate
 
+LANE_ROWS = 16_384
+"""More rows go no faster where two lanes run, and each takes 17 kB of work memory (docs/results/gpu.md)."""
+
 
 @dataclass(frozen=True)
 class WarmUp:
@@ -43,6 +46,7 @@ def warm_up_engine(folder: Path, manifest: Manifest, engine: Engine, warm_up: Wa
 
     try:
         if isinstance(engine, LanedEngine):
+            warm_up = replace(warm_up, max_rows=min(warm_up.max_rows, LANE_ROWS))
             engine.prepare(max(warm_up.max_rows, len(ids)), 1)
         _check(folder, manifest, engine.run(dense, ids), expected)
         sizing = calibrate(run, warm_up.max_rows, time.monotonic)
