@@ -49,6 +49,7 @@ def train(
     tensorboard: Annotated[
         Path | None, typer.Option(metavar="FOLDER", help="Write TensorBoard's event files there too.")
     ] = None,
+    device: Annotated[str, typer.Option(help="cpu, cuda or cuda:N.")] = "cpu",
 ) -> None:
     """Train a model on a log and write a checkpoint.
 
@@ -67,6 +68,7 @@ def train(
     from tablefold.trainer.checkpoint.files import require_free
     from tablefold.trainer.defaults.by_log import describe_chosen, with_open
     from tablefold.trainer.defaults.trials import choose_settings
+    from tablefold.trainer.device import open_device
     from tablefold.trainer.methods.registry import Method
     from tablefold.trainer.networks.registry import import_factory
     from tablefold.trainer.progress.metrics_log import JsonLines, TensorBoard
@@ -81,10 +83,13 @@ def train(
         raise UsageError("--checkpoint-every nan: give a number of minutes")
     Method.parse(config.method)  # a wrong name is refused before the log is read
     import_factory(config.network)
+    place = open_device(device)
     console = make_console(stderr=True)
     rule = SplitRule(split) if split else None
     with ExitStack() as stack:
         ranks = stack.enter_context(join())
+        if ranks.world_size > 1 and place.type != "cpu":
+            raise UsageError(f"--device {device} is for one process; several ranks train on the CPU")
         if isinstance(ranks, GlooRanks) and not ranks.lead:
             follow(ranks, lambda: read_splits(data, rule=rule, seed=config.seed, cache=cache))
             return
@@ -101,13 +106,13 @@ def train(
         callbacks.append(terminal)
         begun = settings_of_run(out) if resume else None
         if begun is None:
-            config = choose_settings(schema, splits, config, out.parent, callback=terminal)
+            config = choose_settings(schema, splits, config, out.parent, callback=terminal, device=place)
         else:
             config = with_open(config, {name: getattr(begun, name) for name in CHOSEN})
         console.print(f"chosen: {describe_chosen(config)}", soft_wrap=True)
         trained = run(
             schema, splits, config, out, callback=Callbacks(callbacks), data=data, resume=resume,
-            state_minutes=checkpoint_every, ranks=ranks,
+            state_minutes=checkpoint_every, ranks=ranks, device=place,
         )  # fmt: skip
     print_written(console, out)
     _advise(console, trained)

@@ -86,7 +86,7 @@ def _not_written(folder: Path, error: Exception) -> UsageError:
 
 
 def _write(checkpoint: Checkpoint, draft: Path) -> None:
-    tensors = {name: tensor.contiguous() for name, tensor in checkpoint.model.state_dict().items()}
+    tensors = {name: tensor.cpu().contiguous() for name, tensor in checkpoint.model.state_dict().items()}
     for name in [name for name in tensors if name.startswith("network.")]:
         tensors[name] = tensors[name].clone()  # a network may tie weights, safetensors may not
     tensors |= row_map_arrays(checkpoint.row_maps) | vocabulary_arrays(checkpoint.vocabularies or ())

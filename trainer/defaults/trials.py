@@ -13,6 +13,7 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 import numpy as np
+import torch
 
 from tablefold.errors import TrainingError
 from tablefold.logs import EncodedLog, Splits
@@ -23,7 +24,7 @@ from tablefold.trainer.embedding.vocabulary import count_vocabularies, with_know
 from tablefold.trainer.methods.registry import Method, needs_vectors
 from tablefold.trainer.training.callbacks import Callback, Callbacks
 from tablefold.trainer.training.collapse import ENOUGH_EXAMPLES
-from tablefold.trainer.training.run import train
+from tablefold.trainer.training.run import CPU, train
 
 TRIAL_EXAMPLES = 400_000
 FIRST_STAGE_TRIED = (1e-2, 1e-3)
@@ -51,6 +52,7 @@ def choose_settings(
     folder: Path | str | None = None,
     *,
     callback: Callback | None = None,
+    device: torch.device = CPU,
 ) -> TrainConfig:
     """Return the settings to train with: those given, the others chosen for this log.
 
@@ -63,7 +65,7 @@ def choose_settings(
     if folder is not None:
         Path(folder).mkdir(parents=True, exist_ok=True)
     with TemporaryDirectory(dir=folder, prefix=".trials-") as made:
-        trials = _Trials(schema, splits, Path(made), callback)
+        trials = _Trials(schema, splits, Path(made), callback, device)
         if trials.have_first_stage(config):
             penalties = [with_open(config, {"first_stage_l2": l2}) for l2 in FIRST_STAGE_TRIED]
             config = trials.best("first stage", penalties, first_stage=True)
@@ -104,9 +106,14 @@ class _Trials:
     """Trains on the last examples; validation examples stand in for those of the test."""
 
     def __init__(
-        self, schema: FeatureSchema, splits: Splits, folder: Path, callback: Callback | None
+        self,
+        schema: FeatureSchema,
+        splits: Splits,
+        folder: Path,
+        callback: Callback | None,
+        device: torch.device,
     ) -> None:
-        self._schema, self._folder = schema, folder
+        self._schema, self._folder, self._device = schema, folder, device
         self._callback = _OfTrial([callback] if callback else [])
         log, first = splits.train, max(0, len(splits.train) - TRIAL_EXAMPLES)
         one_label = len(np.unique(log.labels[first:])) < 2  # nothing to learn from: take all
@@ -137,7 +144,7 @@ class _Trials:
         try:
             checkpoint = train(
                 self._schema, self._splits, config, self._at(config), callback=self._callback, stage=stage,
-                resume=True, first_stage_at=self._at,
+                resume=True, first_stage_at=self._at, device=self._device,
             )  # fmt: skip
         except TrainingError:
             return inf

@@ -63,6 +63,11 @@ class CTRModel(nn.Module):
         logit: Tensor = self.network(dense, self.collection(rows))
         return logit
 
+    @property
+    def device(self) -> torch.device:
+        """Where its weights are."""
+        return self.collection.table.vectors.weight.device
+
     @torch.inference_mode()
     def predict(self, log: Log, *, batch_size: int = 8192) -> np.ndarray:
         """Return float32 [n]: the click probability of each example, as the served graph must give it."""
@@ -71,7 +76,7 @@ class CTRModel(nn.Module):
         parts = []
         for start in range(0, len(log), batch_size):
             batch = log.take(slice(start, start + batch_size))
-            rows = torch.from_numpy(self.collection.rows(batch.ids).astype(np.int64))
-            parts.append(torch.sigmoid(self(torch.from_numpy(batch.dense), rows)))
+            rows = torch.from_numpy(self.collection.rows(batch.ids)).to(self.device).long()
+            parts.append(torch.sigmoid(self(torch.from_numpy(batch.dense).to(self.device), rows)))
         self.train(was_training)
-        return torch.cat(parts).numpy() if parts else np.zeros(0, np.float32)
+        return torch.cat(parts).cpu().numpy() if parts else np.zeros(0, np.float32)

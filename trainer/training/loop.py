@@ -86,6 +86,7 @@ class TrainingLoop:
         self._order = torch.Generator().manual_seed(config.seed)
         self._epoch_order = self._order.get_state()
         self._optimizers = make_optimizers(model, config)
+        self._device, self._on_cuda = model.device, model.device.type == "cuda"
         (self._table,), self._others = (o.param_groups[0]["params"] for o in self._optimizers)
         total = max(1, self.epoch_steps * config.epochs)
         self._schedules = [LinearLR(o, 1.0, config.final_rate, total) for o in self._optimizers]
@@ -114,10 +115,10 @@ class TrainingLoop:
                 loss = self.step(batch, examples)
                 if not math.isfinite(loss):
                     mine = batch.numbers if before is None else torch.cat([before, batch.numbers])
-                    suspects = self._ranks.gather(mine)
+                    suspects = self._ranks.gather(mine.cpu())
                     raise TrainingError(
                         f"the loss became {loss} in epoch {progress.epoch}, step {progress.epoch_steps + 1}: "
-                        + explain_divergence(self._model, self._train.log, suspects.numpy())
+                        + explain_divergence(self._model.cpu(), self._train.log, suspects.numpy())
                     )
                 before = batch.numbers
                 progress.epoch_steps += 1
@@ -157,6 +158,7 @@ class TrainingLoop:
             "schedules": [schedule.state_dict() for schedule in self._schedules],
             "order": self._epoch_order,
             "random": torch.get_rng_state(),  # a network may drop out
+            **({"device_random": torch.cuda.get_rng_state(self._device)} if self._on_cuda else {}),
         }
 
     def restore(self, state: dict[str, Any]) -> None:
@@ -170,6 +172,8 @@ class TrainingLoop:
         self._epoch_order = state["order"].clone()
         self._order.set_state(self._epoch_order)
         torch.set_rng_state(state["random"].clone())
+        if self._on_cuda and "device_random" in state:
+            torch.cuda.set_rng_state(state["device_random"].clone(), self._device)
 
     def _end_epoch(self) -> EpochResult:
         progress, validation = self.progress, self._validation
@@ -180,7 +184,7 @@ class TrainingLoop:
         if len(not_finite):
             raise TrainingError(
                 f"probabilities of validation examples are not numbers after epoch {progress.epoch}: "
-                + explain_divergence(self._model, validation, not_finite)
+                + explain_divergence(self._model.cpu(), validation, not_finite)
             )
         measured = self._ranks.from_lead(lambda: quality(validation.labels, probability, self._frequency))
         best = measured["logloss"] < progress.best

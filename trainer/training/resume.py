@@ -132,7 +132,7 @@ def _state_of(out: Path) -> Path:
 
 def _read_state(path: Path) -> tuple[dict[str, Any], Identity]:
     try:
-        content: dict[str, Any] = torch.load(path, weights_only=True, mmap=True)
+        content: dict[str, Any] = torch.load(path, weights_only=True, mmap=True, map_location="cpu")
         return content, Identity.model_validate_json(content["identity"])
     except (OSError, RuntimeError, UnpicklingError, EOFError, KeyError, ValueError) as error:
         raise UsageError(f"{path} is damaged; without --resume the run starts anew") from error

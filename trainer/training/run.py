@@ -5,6 +5,8 @@ from dataclasses import replace
 from itertools import zip_longest
 from pathlib import Path
 
+import torch
+
 from tablefold.errors import TrainingError, UsageError
 from tablefold.logs import EncodedLog, Splits
 from tablefold.printable import redacted
@@ -22,6 +24,8 @@ from tablefold.trainer.training.plan import Stage, make_plan
 from tablefold.trainer.training.resume import STATE_MINUTES
 from tablefold.trainer.training.stage import StageRunner
 
+CPU = torch.device("cpu")
+
 
 def train(
     schema: FeatureSchema,
@@ -36,6 +40,7 @@ def train(
     state_minutes: float = STATE_MINUTES,
     first_stage_at: Callable[[TrainConfig], Path] | None = None,
     ranks: Ranks | None = None,
+    device: torch.device = CPU,
 ) -> Checkpoint:
     """Train by `config`, write the best epoch's checkpoint to `out` and return it.
 
@@ -43,7 +48,8 @@ def train(
     `<out>.state` every `state_minutes` and after each epoch. With `resume` the run goes on from there,
     returns what was finished before, and begins anew where there is neither. `first_stage_at` says where the
     first stage of given settings is kept, for runs that share it (see `make_plan`). `ranks` are the processes
-    that train together; this one is their lead, the others `follow`.
+    that train together; this one is their lead, the others `follow`. The model is on `device` while it is
+    trained, and on the CPU when it is returned: checkpoints and states know of no device.
 
     Test examples are read once, after the best epoch is chosen. Raises UsageError for data that nothing can
     be learned from, for an `out` that is something else, cannot be written or is written by another run, and
@@ -66,6 +72,7 @@ def train(
         resume=resume,
         state_minutes=state_minutes,
         ranks=ranks or Ranks(),
+        device=device,
     )
     _warn_of_unknown(vocabularies, runner.callback)
     with lock_checkpoint(out):

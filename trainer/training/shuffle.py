@@ -49,6 +49,10 @@ class Batch(NamedTuple):
         """Return the examples at these positions int64 [n]."""
         return Batch(*(tensor.index_select(0, positions) for tensor in self))
 
+    def to(self, device: torch.device) -> "Batch":
+        """Return the examples on a device."""
+        return Batch(*(tensor.to(device) for tensor in self))
+
     def join(self, other: "Batch") -> "Batch":
         """Return these examples, then others."""
         return Batch(*(torch.cat(pair) for pair in zip(self, other, strict=True)))
@@ -57,6 +61,7 @@ class Batch(NamedTuple):
 class ShuffledRows:
     """The examples of a log, their ids replaced by rows of the fused table.
 
+    They lie on `device`, a buffer at a time.
     `row_indices` are, of each row map int32 [n], the rows of its feature's distinct ids.
     """
 
@@ -67,8 +72,9 @@ class ShuffledRows:
         row_indices: Sequence[np.ndarray],
         batch_size: int,
         ranks: Ranks,
+        device: torch.device,
     ) -> None:
-        self.log, self.row_indices = log, row_indices
+        self.log, self.row_indices, self._device = log, row_indices, device
         self._columns, self._batch_size, self._ranks = columns, batch_size, ranks
         self.batches = ceil(len(log) / batch_size)
         self._blocks = ceil(len(log) / BLOCK_ROWS)
@@ -78,7 +84,8 @@ class ShuffledRows:
     def of(cls, log: EncodedLog, collection: EmbeddingCollection, batch_size: int, ranks: Ranks) -> Self:
         """Return the examples as a collection looks them up."""
         row_indices = collection.columns.row_indices(collection.rows_of, log.ids)
-        return cls(log, collection.columns, row_indices, batch_size, ranks)
+        device = collection.table.vectors.weight.device
+        return cls(log, collection.columns, row_indices, batch_size, ranks, device)
 
     def epoch(self, order: torch.Generator, done: int = 0) -> Iterator[Batch]:
         """This rank's part of each batch of one epoch drawn from `order`, without the first `done`."""
@@ -94,7 +101,7 @@ class ShuffledRows:
             buffer, part = self._read(blocks), self._ranks.part(self._rows_in(blocks))
             for positions in (shuffled[:wanted], *torch.split(shuffled[wanted:], self._batch_size)):
                 mine = positions[(positions >= part.start) & (positions < part.stop)] - part.start
-                batch = buffer.take(mine)
+                batch = buffer.take(mine.to(self._device))
                 batch = batch if waiting is None else waiting.join(batch)
                 wanted -= len(positions)
                 waiting = batch if wanted else None
@@ -139,7 +146,7 @@ class ShuffledRows:
         ):
             rows[:, index] = self.row_indices[row_map][column(self.log.codes[id_column])]
         numbers = np.concatenate([np.arange(block.start, block.stop) for block in slices])
-        return Batch(*(torch.from_numpy(array) for array in (numbers, dense, rows, label)))
+        return Batch(*(torch.from_numpy(array) for array in (numbers, dense, rows, label))).to(self._device)
 
     def _slices(self, blocks: Tensor) -> list[slice]:
         """The rows of each block that lie in this rank's part of the buffer."""

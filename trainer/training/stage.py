@@ -47,6 +47,7 @@ class StageRunner:
     resume: bool
     state_minutes: float
     ranks: Ranks
+    device: torch.device
 
     def finished(self, stage: Stage) -> Checkpoint | None:
         """Return the checkpoint of a stage to resume that came to its end before.
@@ -88,6 +89,7 @@ class StageRunner:
         if not self.resume:
             state.warn_of_restart()
         row_maps, model, config = self._start(stage.config, first)
+        model.to(self.device)
         shuffled, row_counts = self._table_rows(model, config.batch_size)
         _zero_unreached_rows(model, row_counts)
         frequency = id_frequency(self.schema, self.vocabularies, self.splits.validation)
@@ -191,7 +193,9 @@ class StageRunner:
     def _tested(self, stage: Stage) -> Checkpoint:
         """Add the best epoch's test metrics to its checkpoint, and return it."""
         best, test = checkpoints.load(stage.out, import_factory(stage.config.network)), self.splits.test
+        best.model.to(self.device)
         measured = _test_quality(best, test, id_frequency(self.schema, self.vocabularies, test))
+        best.model.cpu()
         metrics = best.description.metrics | {f"test_{name}": value for name, value in measured.items()}
         collapsed = entropy_if_collapsed(metrics) is not None
         if collapsed:
@@ -209,4 +213,4 @@ def _test_quality(checkpoint: Checkpoint, test: Log, frequency: np.ndarray) -> d
 def _zero_unreached_rows(model: CTRModel, row_counts: np.ndarray) -> None:
     """Make rows zero that no training example reaches: an id that has one adds nothing, not noise."""
     with torch.no_grad():
-        model.collection.table.vectors.weight[torch.from_numpy(row_counts == 0)] = 0
+        model.collection.table.vectors.weight[torch.from_numpy(row_counts == 0).to(model.device)] = 0

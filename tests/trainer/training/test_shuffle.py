@@ -12,6 +12,7 @@ from tablefold.trainer.embedding.lookup_columns import LookupColumns
 from tablefold.trainer.embedding.row_map import RowMap
 from tablefold.trainer.ranks.ranks import Ranks
 from tablefold.trainer.training import shuffle
+from tablefold.trainer.training.run import CPU
 from tablefold.trainer.training.shuffle import ShuffledRows
 
 SCHEMA = FeatureSchema(
@@ -40,7 +41,7 @@ def shuffled(rows: int, batch_size: int, ranks: Ranks | None = None) -> Shuffled
     ]
     columns = LookupColumns.of(SCHEMA, [(row_map,) for row_map in maps])
     return ShuffledRows(
-        encoded, columns, columns.row_indices(maps, encoded.ids), batch_size, ranks or Ranks()
+        encoded, columns, columns.row_indices(maps, encoded.ids), batch_size, ranks or Ranks(), CPU
     )
 
 

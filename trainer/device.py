@@ -1,0 +1,29 @@
+"""The device that a model is trained on, as the command line names it."""
+
+import torch
+
+from tablefold.errors import UsageError
+
+
+def open_device(name: str) -> torch.device:
+    """Return the device `cpu`, `cuda` or `cuda:N`.
+
+    Raises UsageError for any other name, and where torch cannot use that GPU: it says what is missing.
+    """
+    kind, colon, index = name.partition(":")
+    number = index.isascii() and index.isdecimal() and len(index) < 4
+    if name == "cpu":
+        return torch.device("cpu")
+    if kind != "cuda" or (colon and not number):
+        raise UsageError(f"unknown device {name!r}: give cpu, cuda or cuda:N, such as cuda:0")
+    if torch.version.cuda is None:
+        raise UsageError(
+            f"--device {name} needs a torch with CUDA, and the one installed here, {torch.__version__}, has "
+            "none: install one (https://pytorch.org/get-started/locally), or use --device cpu"
+        )
+    if not torch.cuda.is_available():
+        raise UsageError(f"--device {name}: torch finds no GPU; does nvidia-smi show one here?")
+    if int(index or 0) >= torch.cuda.device_count():
+        count = torch.cuda.device_count()
+        raise UsageError(f"--device {name}: this machine has {count} GPUs, counted from 0")
+    return torch.device("cuda", int(index or 0))
