@@ -295,6 +295,10 @@ class GetFootprintResponse(_message.Message):
         MAPPED_BYTES_FIELD_NUMBER: _builtins.int
         ANONYMOUS_BYTES_FIELD_NUMBER: _builtins.int
         PEAK_BYTES_FIELD_NUMBER: _builtins.int
+        GPU_PREDICTED_BYTES_FIELD_NUMBER: _builtins.int
+        GPU_WEIGHTS_BYTES_FIELD_NUMBER: _builtins.int
+        GPU_WORK_BYTES_FIELD_NUMBER: _builtins.int
+        GPU_PEAK_BYTES_FIELD_NUMBER: _builtins.int
         name: _builtins.str
         version: _builtins.int
         tables_bytes: _builtins.int
@@ -311,6 +315,15 @@ class GetFootprintResponse(_message.Message):
         anonymous_bytes: _builtins.int
         peak_bytes: _builtins.int
         """The highest sum of both so far; its loading included."""
+        gpu_predicted_bytes: _builtins.int
+        """On the GPU that serves, over all processes. Absent without one, and where its driver does not tell.
+        Predicted before it was loaded, for the largest batches that may come:
+        """
+        gpu_weights_bytes: _builtins.int
+        """Taken now: weights, and what batches are computed in (the arena of ONNX Runtime, workspaces, buffers)."""
+        gpu_work_bytes: _builtins.int
+        gpu_peak_bytes: _builtins.int
+        """The highest sum of both so far; its loading included."""
         def __init__(
             self,
             *,
@@ -325,12 +338,31 @@ class GetFootprintResponse(_message.Message):
             mapped_bytes: _builtins.int = ...,
             anonymous_bytes: _builtins.int = ...,
             peak_bytes: _builtins.int = ...,
+            gpu_predicted_bytes: _builtins.int | None = ...,
+            gpu_weights_bytes: _builtins.int | None = ...,
+            gpu_work_bytes: _builtins.int | None = ...,
+            gpu_peak_bytes: _builtins.int | None = ...,
         ) -> None: ...
-        _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+        _HasFieldArgType: _TypeAlias = _typing.Literal["_gpu_peak_bytes", b"_gpu_peak_bytes", "_gpu_predicted_bytes", b"_gpu_predicted_bytes", "_gpu_weights_bytes", b"_gpu_weights_bytes", "_gpu_work_bytes", b"_gpu_work_bytes", "gpu_peak_bytes", b"gpu_peak_bytes", "gpu_predicted_bytes", b"gpu_predicted_bytes", "gpu_weights_bytes", b"gpu_weights_bytes", "gpu_work_bytes", b"gpu_work_bytes"]  # noqa: Y015
         def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-        _ClearFieldArgType: _TypeAlias = _typing.Literal["anonymous_bytes", b"anonymous_bytes", "baseline_fp32_bytes", b"baseline_fp32_bytes", "mapped_bytes", b"mapped_bytes", "name", b"name", "network_bytes", b"network_bytes", "peak_bytes", b"peak_bytes", "row_maps_bytes", b"row_maps_bytes", "scales_bytes", b"scales_bytes", "tables_bytes", b"tables_bytes", "version", b"version", "vocabulary_bytes", b"vocabulary_bytes"]  # noqa: Y015
+        _ClearFieldArgType: _TypeAlias = _typing.Literal["_gpu_peak_bytes", b"_gpu_peak_bytes", "_gpu_predicted_bytes", b"_gpu_predicted_bytes", "_gpu_weights_bytes", b"_gpu_weights_bytes", "_gpu_work_bytes", b"_gpu_work_bytes", "anonymous_bytes", b"anonymous_bytes", "baseline_fp32_bytes", b"baseline_fp32_bytes", "gpu_peak_bytes", b"gpu_peak_bytes", "gpu_predicted_bytes", b"gpu_predicted_bytes", "gpu_weights_bytes", b"gpu_weights_bytes", "gpu_work_bytes", b"gpu_work_bytes", "mapped_bytes", b"mapped_bytes", "name", b"name", "network_bytes", b"network_bytes", "peak_bytes", b"peak_bytes", "row_maps_bytes", b"row_maps_bytes", "scales_bytes", b"scales_bytes", "tables_bytes", b"tables_bytes", "version", b"version", "vocabulary_bytes", b"vocabulary_bytes"]  # noqa: Y015
         def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-        def WhichOneof(self, oneof_group: _Never) -> None: ...
+        _WhichOneofReturnType__gpu_peak_bytes: _TypeAlias = _typing.Literal["gpu_peak_bytes"]  # noqa: Y015
+        _WhichOneofArgType__gpu_peak_bytes: _TypeAlias = _typing.Literal["_gpu_peak_bytes", b"_gpu_peak_bytes"]  # noqa: Y015
+        _WhichOneofReturnType__gpu_predicted_bytes: _TypeAlias = _typing.Literal["gpu_predicted_bytes"]  # noqa: Y015
+        _WhichOneofArgType__gpu_predicted_bytes: _TypeAlias = _typing.Literal["_gpu_predicted_bytes", b"_gpu_predicted_bytes"]  # noqa: Y015
+        _WhichOneofReturnType__gpu_weights_bytes: _TypeAlias = _typing.Literal["gpu_weights_bytes"]  # noqa: Y015
+        _WhichOneofArgType__gpu_weights_bytes: _TypeAlias = _typing.Literal["_gpu_weights_bytes", b"_gpu_weights_bytes"]  # noqa: Y015
+        _WhichOneofReturnType__gpu_work_bytes: _TypeAlias = _typing.Literal["gpu_work_bytes"]  # noqa: Y015
+        _WhichOneofArgType__gpu_work_bytes: _TypeAlias = _typing.Literal["_gpu_work_bytes", b"_gpu_work_bytes"]  # noqa: Y015
+        @_typing.overload
+        def WhichOneof(self, oneof_group: _WhichOneofArgType__gpu_peak_bytes) -> _WhichOneofReturnType__gpu_peak_bytes | None: ...
+        @_typing.overload
+        def WhichOneof(self, oneof_group: _WhichOneofArgType__gpu_predicted_bytes) -> _WhichOneofReturnType__gpu_predicted_bytes | None: ...
+        @_typing.overload
+        def WhichOneof(self, oneof_group: _WhichOneofArgType__gpu_weights_bytes) -> _WhichOneofReturnType__gpu_weights_bytes | None: ...
+        @_typing.overload
+        def WhichOneof(self, oneof_group: _WhichOneofArgType__gpu_work_bytes) -> _WhichOneofReturnType__gpu_work_bytes | None: ...
 
     @_typing.final
     class Process(_message.Message):
@@ -343,6 +375,7 @@ class GetFootprintResponse(_message.Message):
         ANONYMOUS_BYTES_FIELD_NUMBER: _builtins.int
         FILE_BACKED_BYTES_FIELD_NUMBER: _builtins.int
         PROPORTIONAL_ANONYMOUS_BYTES_FIELD_NUMBER: _builtins.int
+        GPU_BYTES_FIELD_NUMBER: _builtins.int
         pid: _builtins.int
         resident_bytes: _builtins.int
         """Pages shared by n processes count 1/n in the proportional figures."""
@@ -352,6 +385,10 @@ class GetFootprintResponse(_message.Message):
         file_backed_bytes: _builtins.int
         proportional_anonymous_bytes: _builtins.int
         """The anonymous part of `proportional_bytes`; the rest is mapped from files."""
+        gpu_bytes: _builtins.int
+        """Of the GPU that serves, as its driver says: its models, and about 0.5 GB of CUDA itself. Absent where
+        the driver does not tell.
+        """
         def __init__(
             self,
             *,
@@ -362,28 +399,68 @@ class GetFootprintResponse(_message.Message):
             anonymous_bytes: _builtins.int = ...,
             file_backed_bytes: _builtins.int = ...,
             proportional_anonymous_bytes: _builtins.int = ...,
+            gpu_bytes: _builtins.int | None = ...,
         ) -> None: ...
-        _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+        _HasFieldArgType: _TypeAlias = _typing.Literal["_gpu_bytes", b"_gpu_bytes", "gpu_bytes", b"gpu_bytes"]  # noqa: Y015
         def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-        _ClearFieldArgType: _TypeAlias = _typing.Literal["anonymous_bytes", b"anonymous_bytes", "file_backed_bytes", b"file_backed_bytes", "pid", b"pid", "proportional_anonymous_bytes", b"proportional_anonymous_bytes", "proportional_bytes", b"proportional_bytes", "resident_bytes", b"resident_bytes", "resident_peak_bytes", b"resident_peak_bytes"]  # noqa: Y015
+        _ClearFieldArgType: _TypeAlias = _typing.Literal["_gpu_bytes", b"_gpu_bytes", "anonymous_bytes", b"anonymous_bytes", "file_backed_bytes", b"file_backed_bytes", "gpu_bytes", b"gpu_bytes", "pid", b"pid", "proportional_anonymous_bytes", b"proportional_anonymous_bytes", "proportional_bytes", b"proportional_bytes", "resident_bytes", b"resident_bytes", "resident_peak_bytes", b"resident_peak_bytes"]  # noqa: Y015
         def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-        def WhichOneof(self, oneof_group: _Never) -> None: ...
+        _WhichOneofReturnType__gpu_bytes: _TypeAlias = _typing.Literal["gpu_bytes"]  # noqa: Y015
+        _WhichOneofArgType__gpu_bytes: _TypeAlias = _typing.Literal["_gpu_bytes", b"_gpu_bytes"]  # noqa: Y015
+        def WhichOneof(self, oneof_group: _WhichOneofArgType__gpu_bytes) -> _WhichOneofReturnType__gpu_bytes | None: ...
+
+    @_typing.final
+    class Gpu(_message.Message):
+        DESCRIPTOR: _descriptor.Descriptor
+
+        NAME_FIELD_NUMBER: _builtins.int
+        TOTAL_BYTES_FIELD_NUMBER: _builtins.int
+        FREE_BYTES_FIELD_NUMBER: _builtins.int
+        LIMIT_BYTES_FIELD_NUMBER: _builtins.int
+        name: _builtins.str
+        """Such as `cuda:0`."""
+        total_bytes: _builtins.int
+        free_bytes: _builtins.int
+        """Taken by nobody."""
+        limit_bytes: _builtins.int
+        """What --gpu-memory-limit allows all processes together; absent without a limit."""
+        def __init__(
+            self,
+            *,
+            name: _builtins.str = ...,
+            total_bytes: _builtins.int = ...,
+            free_bytes: _builtins.int = ...,
+            limit_bytes: _builtins.int | None = ...,
+        ) -> None: ...
+        _HasFieldArgType: _TypeAlias = _typing.Literal["_limit_bytes", b"_limit_bytes", "limit_bytes", b"limit_bytes"]  # noqa: Y015
+        def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+        _ClearFieldArgType: _TypeAlias = _typing.Literal["_limit_bytes", b"_limit_bytes", "free_bytes", b"free_bytes", "limit_bytes", b"limit_bytes", "name", b"name", "total_bytes", b"total_bytes"]  # noqa: Y015
+        def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+        _WhichOneofReturnType__limit_bytes: _TypeAlias = _typing.Literal["limit_bytes"]  # noqa: Y015
+        _WhichOneofArgType__limit_bytes: _TypeAlias = _typing.Literal["_limit_bytes", b"_limit_bytes"]  # noqa: Y015
+        def WhichOneof(self, oneof_group: _WhichOneofArgType__limit_bytes) -> _WhichOneofReturnType__limit_bytes | None: ...
 
     MODELS_FIELD_NUMBER: _builtins.int
     PROCESSES_FIELD_NUMBER: _builtins.int
+    GPU_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def models(self) -> _containers.RepeatedCompositeFieldContainer[Global___GetFootprintResponse.Model]: ...
     @_builtins.property
     def processes(self) -> _containers.RepeatedCompositeFieldContainer[Global___GetFootprintResponse.Process]: ...
+    @_builtins.property
+    def gpu(self) -> Global___GetFootprintResponse.Gpu:
+        """Absent without one, and where its driver does not answer."""
+
     def __init__(
         self,
         *,
         models: _abc.Iterable[Global___GetFootprintResponse.Model] | None = ...,
         processes: _abc.Iterable[Global___GetFootprintResponse.Process] | None = ...,
+        gpu: Global___GetFootprintResponse.Gpu | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["gpu", b"gpu"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["models", b"models", "processes", b"processes"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["gpu", b"gpu", "models", b"models", "processes", b"processes"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

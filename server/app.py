@@ -20,6 +20,8 @@ from tablefold.server.engines.opening import open_engine as open_engine_on
 from tablefold.server.fronts.services import SERVICES
 from tablefold.server.gateway import Gateway, ServerParts
 from tablefold.server.models.footprint import Processes, ServerMemory
+from tablefold.server.models.gpu_collector import GpuCollector
+from tablefold.server.models.gpu_footprint import GpuUse, watch_gpu
 from tablefold.server.models.loader import Loader, OpenEngine
 from tablefold.server.models.model import LoadedBundle
 from tablefold.server.models.repository import Repository
@@ -56,7 +58,6 @@ class Server:
         open_engine: OpenEngine | None = None,
     ) -> None:
         self._options = options
-        self._memory = ServerMemory(processes, options.memory_limit)
         self._device = Device(options.device)
         self.leave = asyncio.Event()
         """Set when the server should be drained: by a signal, or because a thread is lost."""
@@ -65,6 +66,14 @@ class Server:
             timeout_seconds=options.engine_timeout_seconds,
             on_loss=self.leave.set,
         )
+        use = GpuUse(
+            name=self._device.name,
+            max_rows=options.max_batch_size,
+            lanes=self._engine_threads.count,
+            workers=options.workers,
+            limit=options.gpu_memory_limit,
+        )
+        self._memory = ServerMemory(processes, options.memory_limit, watch_gpu(self._device, use))
         loader = Loader(
             open_engine or partial(open_engine_on, device=self._device),
             self._make_batcher,
@@ -81,6 +90,8 @@ class Server:
         self._metrics = Metrics()
         self._drifts = DriftCollector()
         self._metrics.registry.register(self._drifts)
+        if self._memory.gpu is not None:
+            self._metrics.registry.register(GpuCollector(self._memory.gpu, self.repository.served))
         self._health = Health(SERVICES)
         self._tls = TlsFiles.of(options.tls_cert, options.tls_key, options.tls_client_ca)
         self._credentials = None if self._tls is None else self._tls.credentials()

@@ -11,8 +11,11 @@ from tablefold.files.remote import RemotePath
 from tablefold.options import options_of, parse_bytes
 from tablefold.server.options import Options, ServeOptions
 
+SIZES = {"memory_limit", "gpu_memory_limit"}
+"""Options that are given as 2GiB or so."""
 
-@options_of("options", ServeOptions, leave_out={"memory_limit"})
+
+@options_of("options", ServeOptions, leave_out=SIZES)
 def serve(
     repository: Annotated[
         str,
@@ -25,6 +28,14 @@ def serve(
         typer.Option(
             metavar="SIZE",
             help="Refuse a load that would take the server beyond it, such as 2GiB or 500MB.",
+            show_default=False,
+        ),
+    ] = None,
+    gpu_memory_limit: Annotated[
+        str | None,
+        typer.Option(
+            metavar="SIZE",
+            help="With --device cuda: refuse a load that would take the server beyond so much of the GPU.",
             show_default=False,
         ),
     ] = None,
@@ -49,7 +60,12 @@ def serve(
     """
     from tablefold.server.processes.launch import serve as launch
 
-    limit = None if memory_limit is None else parse_bytes(memory_limit, "--memory-limit")
+    given = {"memory_limit": memory_limit, "gpu_memory_limit": gpu_memory_limit}
+    sizes = {
+        name: parse_bytes(text, f"--{name.replace('_', '-')}")
+        for name, text in given.items()
+        if text is not None
+    }
     folder = place_of(repository)
     if isinstance(folder, RemotePath):
         from tablefold.server.processes.mirror import keep_mirrored
@@ -57,4 +73,4 @@ def serve(
         folder = keep_mirrored(folder, repository_cache, options.poll_seconds)
     elif repository_cache is not None:
         raise UsageError("--repository-cache is for a --repository at a URL")
-    launch(Options(repository=folder, **options.model_dump(exclude={"memory_limit"}), memory_limit=limit))
+    launch(Options(repository=folder, **options.model_dump(exclude=SIZES), **sizes))

@@ -85,6 +85,8 @@ class ServeOptions(BaseModel):
     call too. For one worker."""
     memory_limit: Annotated[int | None, Field(ge=1, lt=1 << 63)] = None
     """Bytes of all processes of the server together; a load beyond it is refused."""
+    gpu_memory_limit: Annotated[int | None, Field(ge=1, lt=1 << 63)] = None
+    """Bytes of the GPU, all processes of the server together; a load beyond it is refused."""
     drain_seconds: Seconds = 30.0
     """After SIGTERM, time for calls in flight."""
     engine_timeout_seconds: Timeout = 10.0

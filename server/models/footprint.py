@@ -2,13 +2,24 @@
 
 import os
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import TypeVar
 
 from tablefold.bundle import WEIGHTS, Manifest
 from tablefold.errors import MemoryLimitExceeded
+from tablefold.server.models.gpu_footprint import GpuFootprint
 from tablefold.server.models.model import Model
-from tablefold.server.telemetry.memory import ProcessMemory, mapped_bytes, memory_of, process_memory
+from tablefold.server.telemetry.memory import (
+    Growth,
+    ProcessMemory,
+    mapped_bytes,
+    measure_growth,
+    memory_of,
+    process_memory,
+)
+
+Outcome = TypeVar("Outcome")
 
 
 @dataclass(frozen=True)
@@ -50,10 +61,18 @@ class ServerMemory:
     """
 
     def __init__(
-        self, processes: Callable[[], Processes] = Processes.only_this, limit: int | None = None
+        self,
+        processes: Callable[[], Processes] = Processes.only_this,
+        limit: int | None = None,
+        gpu: GpuFootprint | None = None,
     ) -> None:
-        self._processes, self._limit = processes, limit
+        self._processes, self._limit, self.gpu = processes, limit, gpu
         self._empty = process_memory().anonymous
+
+    @property
+    def workers(self) -> Sequence[int]:
+        """The processes that serve."""
+        return self._processes().workers
 
     def of_processes(self) -> dict[int, ProcessMemory]:
         """Return the memory of each process by its number. Takes milliseconds a process."""
@@ -78,8 +97,25 @@ class ServerMemory:
             found[model] = ModelMemory(mapped[file], anonymous, model.peak)
         return found
 
-    def check(self, folder: Path, manifest: Manifest, models: Iterable[Model]) -> None:
-        """Raise MemoryLimitExceeded unless one more fits beside `models`, with all weights in memory."""
+    def measure(
+        self, folder: Path, manifest: Manifest, load: Callable[[], Outcome]
+    ) -> tuple[Outcome, Growth]:
+        """Return the outcome of `load`, and the memory that it added to this process. Raises its errors."""
+        footprint = self.gpu
+        if footprint is None:
+            return measure_growth(load)
+        (outcome, gpu), growth = measure_growth(lambda: footprint.measure(folder, manifest, load))
+        return outcome, replace(growth, gpu=gpu)
+
+    def check(
+        self, folder: Path, manifest: Manifest, models: Iterable[Model], *, trial: bool = False
+    ) -> None:
+        """Raise MemoryLimitExceeded unless one more fits beside `models`, with all weights in memory.
+
+        `trial`: another process is to load it first.
+        """
+        if self.gpu is not None:
+            self.gpu.check(folder, manifest, trial=trial)
         if self._limit is None:
             return
         used = sum(memory.proportional for memory in self.of_processes().values())

@@ -18,7 +18,6 @@ from tablefold.server.bundles.warm_up import WarmUp, warm_up_engine
 from tablefold.server.engines import Engine
 from tablefold.server.models.footprint import ServerMemory
 from tablefold.server.models.model import LoadedBundle, MakeBatcher, Model
-from tablefold.server.telemetry.memory import measure_growth
 
 Outcome = TypeVar("Outcome")
 
@@ -73,7 +72,11 @@ class Loader:
 
     async def _load(self, files: BundleFiles, size: int, models: Callable[[], Iterable[Model]]) -> Model:
         folder, manifest = files.folder, files.manifest
-        await self._step(folder, size, partial(self._memory.check, folder, manifest, list(models())))
+        await self._step(
+            folder,
+            size,
+            partial(self._memory.check, folder, manifest, list(models()), trial=self._trial is not None),
+        )
         if self._trial is not None:
             async with self._trials:
                 seconds = self._seconds(size)
@@ -85,7 +88,9 @@ class Loader:
 
         async with self._loading:
             await self._step(folder, size, partial(self._memory.check, folder, manifest, list(models())))
-            bundle, growth = await self._step(folder, size, partial(measure_growth, load))
+            bundle, growth = await self._step(
+                folder, size, partial(self._memory.measure, folder, manifest, load)
+            )
             return Model(bundle, self._make_batcher(bundle), growth)
 
     async def _step(self, folder: Path, size: int, work: Callable[[], Outcome]) -> Outcome:

@@ -43,6 +43,8 @@ class Model:
         self.batcher = batcher
         self.growth, self.peak = growth, growth.peak
         """What loading it added to the process; the highest it has taken since, in bytes."""
+        self.gpu_peak = 0 if growth.gpu is None else growth.gpu.peak
+        """The highest of one process so far, in bytes of a GPU."""
         self.stamp: FolderStamp = ()
         """Of its folder when it was loaded."""
         self.retired = False

@@ -77,7 +77,7 @@ class Repository:
 
     def served(self) -> Iterator[Model]:
         """Yield every version that takes requests."""
-        for versions in self.models.values():
+        for versions in list(self.models.values()):  # a copy: the metrics are read on another thread
             yield from versions.served
 
     def index(self) -> Iterator[tuple[str, IndexEntry]]:

@@ -93,12 +93,26 @@ def mapped_bytes(pids: Iterable[int], files: set[str]) -> dict[str, int]:
 
 
 @dataclass(frozen=True)
+class GpuGrowth:
+    """What loading a version added to this process's memory of a GPU, in bytes."""
+
+    predicted: int
+    weights: int
+    """Of those predicted."""
+    added: int
+    peak: int
+    """At the highest, while it was loaded."""
+
+
+@dataclass(frozen=True)
 class Growth:
     """Memory that a piece of work added to this process, in bytes; other work of that moment is in it."""
 
     anonymous: int = 0
     peak: int = 0
     """Resident, at the highest, mapped files included."""
+    gpu: GpuGrowth | None = None
+    """None without a GPU, and where its driver tells nothing."""
 
 
 def measure_growth(work: Callable[[], Outcome]) -> tuple[Outcome, Growth]:

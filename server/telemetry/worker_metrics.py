@@ -16,6 +16,7 @@ SCRAPE_SECONDS = 2.0
 LARGEST_FAMILIES = {
     "tablefold_model_bytes", "tablefold_versions", "tablefold_memory_limit_bytes",
     "tablefold_training_unknown_ids_ratio", "tablefold_drift_psi",
+    "tablefold_gpu_total_bytes", "tablefold_gpu_free_bytes", "tablefold_gpu_memory_limit_bytes",
 }  # fmt: skip
 """The same in every worker, or telling where it is worst: not the sum counts, but the largest."""
 

@@ -8,7 +8,7 @@ import pytest
 NUMBERS = (
     "port", "http-port", "poll-seconds", "workers", "engine-threads", "max-queue-rows", "max-batch-size",
     "max-message-bytes", "drain-seconds", "engine-timeout-seconds",
-    "load-timeout-seconds", "memory-limit",
+    "load-timeout-seconds", "memory-limit", "gpu-memory-limit",
 )  # fmt: skip
 FILES = ("tls-cert", "tls-key", "tls-client-ca", "token-file", "admin-token-file")
 BAD_NUMBERS = ("-1", "inf", "-inf", "nan", "", "9" * 30, "1e400", "[3]")

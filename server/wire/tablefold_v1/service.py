@@ -14,6 +14,7 @@ from tablefold.server.wire.context import AnswerBytes, Context
 from tablefold.server.wire.inputs import require_inputs
 from tablefold.server.wire.prediction import Prediction
 from tablefold.server.wire.tablefold_v1.features import read_rows
+from tablefold.server.wire.tablefold_v1.gpu import add_gpu
 from tablefold.server.wire.tablefold_v1.predict_request import read_request, version_of
 from tablefold.server.wire.tablefold_v1.shared_answer import SharedAnswer
 
@@ -75,10 +76,13 @@ class PredictService(TablefoldServicer):
         models = list(self._repository.served())
         now = await asyncio.to_thread(self._memory.of_models, models)
         memory = await asyncio.to_thread(self._memory.of_processes)
-        return pb.GetFootprintResponse(
+        reply = pb.GetFootprintResponse(
             models=[_footprint(model, now[model]) for model in models],
             processes=[_process(pid, of_process) for pid, of_process in memory.items()],
         )
+        if self._memory.gpu is not None:
+            await asyncio.to_thread(add_gpu, reply, self._memory.gpu, models, self._memory.workers)
+        return reply
 
 
 def _footprint(model: Model, now: ModelMemory) -> pb.GetFootprintResponse.Model:

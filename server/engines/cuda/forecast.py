@@ -1,0 +1,57 @@
+"""What a version takes of a GPU, predicted before it is loaded.
+
+    tables once + what else the bundle holds, in each lane          the weights
+    + lanes x (LANE_BYTES + rows of the largest batch x bytes a row)    the work memory
+
+The constants are measured (H200, onnxruntime-gpu 1.31.1, DLRM of Criteo's shape: 26 ids, 13 dense, d = 16):
+203 MB after a batch of 4,096 rows and 864 MB after one of 65,536, so 10.8 kB a row and 159 MB beside them.
+They are the place to refine where more is measured.
+"""
+
+import math
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from tablefold.bundle import WEIGHTS, Manifest
+from tablefold.server.engines.cuda.weights import stored_tables
+
+CONTEXT_BYTES = 543_000_000
+"""Of a process that uses CUDA, once, before it has loaded anything."""
+LANE_BYTES = 159_000_000
+"""Of a session after its first batch, however small: workspaces of cuBLAS, captured graphs."""
+ROW_BYTES_OF_COLUMN = 276
+"""For each column of ids and of dense values: 10.8 kB for 39 of them."""
+MEASURED_WIDTH = 16
+"""Of a row of the table. Wider ones are taken to need as much more."""
+
+
+@dataclass(frozen=True)
+class Forecast:
+    """Of one process, in bytes."""
+
+    weights: int
+    work: int
+    """What batches are computed in: ONNX Runtime's arena, workspaces, captured graphs, inputs and outputs."""
+
+    @property
+    def total(self) -> int:
+        """Return both."""
+        return self.weights + self.work
+
+
+def forecast(folder: Path, manifest: Manifest, *, max_rows: int, lanes: int) -> Forecast:
+    """Return what the bundle in `folder` takes for batches of up to `max_rows` rows, `lanes` at once.
+
+    Raises BundleError where its graph is no ONNX model, and OSError where it cannot be read.
+    """
+    weights = manifest.footprint.parts.total
+    tables = stored_tables(folder) if (folder / WEIGHTS).is_file() else []
+    sizes = (math.prod(table.shape) * np.dtype(table.dtype).itemsize for table in tables)
+    shared = min(weights, sum(sizes))
+    width = max((table.shape[1] for table in tables if len(table.shape) == 2), default=MEASURED_WIDTH)
+    schema = manifest.feature_schema
+    columns = schema.id_columns + len(schema.dense)
+    row = round(ROW_BYTES_OF_COLUMN * columns * max(1.0, width / MEASURED_WIDTH))
+    return Forecast(shared + lanes * (weights - shared), lanes * (LANE_BYTES + max_rows * row))
