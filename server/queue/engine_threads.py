@@ -199,14 +199,15 @@ class EngineThreads:
         if batch is None:
             return False
         batch.run()
+        lost = str(batch.error) if isinstance(batch.error, DeviceLost) else None
         with self.lock:
             if attending:
                 self._attendant_runs = False
             # Abandoned batches are answered; their thread stays lost, because the server is leaving.
             finished = batch.end(batch) if self._running.pop(batch, None) is not None else []
         self._settle(finished)
-        if isinstance(batch.error, DeviceLost):
-            raise batch.error
+        if lost is not None:
+            raise DeviceLost(lost)
         del batch, finished  # an idle thread would keep its engine, and a retired one its memory
         if self._source is not None:
             self._source.receive(wait=False)

@@ -6,7 +6,7 @@ import threading
 import numpy as np
 import pytest
 
-from tablefold.errors import EngineError, Unavailable
+from tablefold.errors import DeviceLost, EngineError, Unavailable
 from tablefold.model_size import Parts
 from tablefold.server.queue.batch_sizing import BatchSizing
 from tablefold.server.telemetry.metrics import Metrics
@@ -70,6 +70,24 @@ async def test_when_every_thread_hangs_all_that_wait_and_all_that_come_are_answe
         with pytest.raises(Unavailable):
             await batcher.submit(*rows_of(1))
         assert batcher.queue_rows == 0
+
+
+async def test_a_device_that_is_lost_costs_the_process_and_every_call_has_its_answer():
+    def lose(ids: np.ndarray) -> np.ndarray:
+        raise DeviceLost("an illegal address")
+
+    engine, left = FakeEngine(lose), asyncio.Event()
+    async with batcher_of(engine, engine_threads=2, max_batch_size=1, on_loss=left.set) as batcher:
+        engine.gate.clear()
+        calls = [await queued(batcher, number) for number in range(6)]
+        await engine.busy()
+        engine.gate.set()
+        outcomes = await asyncio.gather(*calls, return_exceptions=True)
+        assert {type(outcome) for outcome in outcomes} <= {EngineError, Unavailable}
+        assert EngineError in {type(outcome) for outcome in outcomes}
+        await asyncio.wait_for(left.wait(), 30)
+        with pytest.raises(Unavailable):
+            await batcher.submit(*rows_of(1))
 
 
 async def test_a_call_beside_a_slow_one_is_taken_by_the_thread_that_is_idle():
