@@ -8,10 +8,10 @@ from collections.abc import Callable
 from functools import partial
 
 from tablefold import __version__
+from tablefold.cores import available_cores
 from tablefold.errors import UsageError
 from tablefold.server.bundles.lease import ignore_lease_breaks, on_lease_break
 from tablefold.server.bundles.warm_up import WarmUp
-from tablefold.server.cores import available_cores
 from tablefold.server.drift.collector import DriftCollector
 from tablefold.server.drift.drift import Drift
 from tablefold.server.drift.sampled_engine import SampledEngine

@@ -5,8 +5,8 @@ from contextlib import suppress
 from functools import partial
 from pathlib import Path
 
+from tablefold.cores import available_cores
 from tablefold.server.bundles.background import in_background
-from tablefold.server.cores import available_cores
 from tablefold.server.models.folder_scan import scan_root
 from tablefold.server.options import GPU_ENGINE_THREADS, Options
 from tablefold.server.port import Port, address_of

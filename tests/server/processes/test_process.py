@@ -7,9 +7,7 @@ import textwrap
 from pathlib import Path
 
 import numpy as np
-import pytest
 
-from tablefold.server import cores as core_count
 from tablefold.server.wire.oip.service import INFER
 from tests.server.conftest import FRONT
 
@@ -178,15 +176,3 @@ async def run_python(script: str, *arguments: str) -> None:
     )
     output, _ = await process.communicate()
     assert process.returncode == 0, output.decode()
-
-
-@pytest.mark.parametrize(
-    ("limits", "cores"), [(["max 100000"], 8), (["max 100000", "250000 100000"], 3), ([], 8)]
-)
-def test_engine_threads_are_as_many_as_the_control_group_allows_cores(tmp_path, monkeypatch, limits, cores):
-    files = [tmp_path / str(index) for index in range(len(limits))]
-    for file, limit in zip(files, limits, strict=True):
-        file.write_text(limit + "\n")
-    monkeypatch.setattr(core_count.os, "sched_getaffinity", lambda pid: set(range(8)))
-    monkeypatch.setattr(core_count, "_quota_files", lambda: [*files, tmp_path / "not there"])
-    assert core_count.available_cores() == cores
