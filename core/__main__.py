@@ -3,6 +3,8 @@
 import signal
 import sys
 
+from tablefold.threads import limit_threads
+
 
 def main() -> None:
     """Run the command line. Ctrl-C ends it without a traceback, also while it is imported."""
@@ -11,6 +13,7 @@ def main() -> None:
         from tablefold.server.processes.signals import exit_on_signals
 
         exit_on_signals()
+    limit_threads()
     heeded = signal.getsignal(signal.SIGINT) is signal.default_int_handler  # a shell may have it ignored
     if heeded:
         signal.signal(signal.SIGINT, signal.SIG_DFL)

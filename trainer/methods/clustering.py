@@ -12,7 +12,6 @@ comparisons, not n m.
 faiss is imported where it works: the exporter knows the methods and clusters nothing.
 """
 
-import os
 from concurrent.futures import ThreadPoolExecutor
 from math import ceil, sqrt
 
@@ -60,8 +59,9 @@ def in_cells(vectors: np.ndarray, weights: np.ndarray, rows: int, *, seed: int) 
 
     import faiss
 
+    threads = faiss.omp_get_max_threads()
     # A thread a cell: two threads on the same small cell would wait for each other most of the time.
-    with ThreadPoolExecutor(os.cpu_count(), initializer=faiss.omp_set_num_threads, initargs=(1,)) as pool:
+    with ThreadPoolExecutor(threads, initializer=faiss.omp_set_num_threads, initargs=(1,)) as pool:
         list(pool.map(cluster_cell, members, allotted.tolist(), (np.cumsum(allotted) - allotted).tolist()))
     return row_of
 

@@ -3,11 +3,11 @@
 A task is a function and arguments that pickle carries. It may run again: a worker that dies costs its task.
 """
 
-import os
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, NamedTuple, Protocol, TypeVar
 
+from tablefold.cores import available_cores
 from tablefold.errors import UsageError
 
 Result = TypeVar("Result")
@@ -45,7 +45,7 @@ class Here:
         if not brief:  # reading uses all cores as it is, and can be interrupted so
             yield from (task(*given) for given in arguments)
             return
-        with ThreadPoolExecutor(os.cpu_count()) as pool:
+        with ThreadPoolExecutor(available_cores()) as pool:
             yield from pool.map(lambda given: task(*given), arguments)
 
 

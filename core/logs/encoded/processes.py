@@ -1,7 +1,6 @@
 """Processes of this machine that run the tasks of an encoding."""
 
 import multiprocessing
-import os
 import signal
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -12,6 +11,7 @@ from queue import SimpleQueue
 from threading import Event, Lock
 from typing import Any
 
+from tablefold.cores import available_cores
 from tablefold.errors import TablefoldError
 from tablefold.logs.encoded.engines import TRIES, Here, Outcome, Result, Task, outcome, result_of
 
@@ -22,7 +22,7 @@ class Processes:
     in_this_process = False
 
     def __init__(self, workers: int | None = None) -> None:
-        self._workers = workers or os.cpu_count() or 1
+        self._workers = workers or available_cores()
 
     def run(
         self, task: Task[Result], arguments: Sequence[tuple[Any, ...]], *, brief: bool = False
