@@ -11,7 +11,7 @@ from tablefold import __version__
 from tablefold.cores import available_cores
 from tablefold.errors import UsageError
 from tablefold.server.bundles.lease import ignore_lease_breaks, on_lease_break
-from tablefold.server.bundles.warm_up import WarmUp
+from tablefold.server.bundles.warm_up import LANE_ROWS, WarmUp
 from tablefold.server.drift.collector import DriftCollector
 from tablefold.server.drift.drift import Drift
 from tablefold.server.drift.sampled_engine import SampledEngine
@@ -68,7 +68,7 @@ class Server:
         )
         use = GpuUse(
             name=self._device.name,
-            max_rows=options.max_batch_size,
+            max_rows=min(options.max_batch_size, LANE_ROWS),
             lanes=self._engine_threads.count,
             workers=options.workers,
             limit=options.gpu_memory_limit,

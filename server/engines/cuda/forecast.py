@@ -3,9 +3,9 @@
     tables once + what else the bundle holds, in each lane          the weights
     + lanes x (LANE_BYTES + rows of the largest batch x bytes a row)    the work memory
 
-The constants are measured (H200, onnxruntime-gpu 1.31.1, DLRM of Criteo's shape: 26 ids, 13 dense, d = 16):
-203 MB after a batch of 4,096 rows and 864 MB after one of 65,536, so 10.8 kB a row and 159 MB beside them.
-They are the place to refine where more is measured.
+The constants are measured (H200, onnxruntime-gpu 1.31.1, DLRM of Criteo's shape: 26 ids, 13 dense, d = 16,
+lanes whose graphs are captured from the largest size down): 67 MB of a session, 90 MB up to 1,024 rows; then
+11 to 24 kB a row, fp16 and fp32 networks of 64-32 to 512-256-64. The highest is taken (docs/results/gpu.md).
 """
 
 import math
@@ -19,10 +19,10 @@ from tablefold.server.engines.cuda.weights import stored_tables
 
 CONTEXT_BYTES = 543_000_000
 """Of a process that uses CUDA, once, before it has loaded anything."""
-LANE_BYTES = 159_000_000
+LANE_BYTES = 90_000_000
 """Of a session after its first batch, however small: workspaces of cuBLAS, captured graphs."""
-ROW_BYTES_OF_COLUMN = 276
-"""For each column of ids and of dense values: 10.8 kB for 39 of them."""
+ROW_BYTES_OF_COLUMN = 620
+"""For each column of ids and of dense values: 24 kB for 39 of them."""
 MEASURED_WIDTH = 16
 """Of a row of the table. Wider ones are taken to need as much more."""
 
