@@ -58,7 +58,7 @@ class Server:
         open_engine: OpenEngine | None = None,
     ) -> None:
         self._options = options
-        self._device = Device(options.device)
+        self._device = Device(options.device, options.gpu_memory_limit)
         self.leave = asyncio.Event()
         """Set when the server should be drained: by a signal, or because a thread is lost."""
         self._engine_threads = EngineThreads(
@@ -80,7 +80,7 @@ class Server:
             WarmUp(options.max_batch_size, parallel_batches=self._engine_threads.count),
             self._memory,
             timeout_seconds=options.load_timeout_seconds,
-            trial=self._device.name if open_engine is None else None,
+            trial=self._device if open_engine is None else None,
         )
         self.repository = Repository(options.repository, loader, scan_seconds=options.load_timeout_seconds)
         self._watch: asyncio.Task[None] | None = None

@@ -20,6 +20,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from tablefold.errors import BundleError
+from tablefold.server.engines.device import Device
 
 IDLE_SECONDS = 20.0
 START_SECONDS = 60.0
@@ -46,7 +47,7 @@ class TrialProcess:
         self.idle = True
         """Whether it waits for a bundle; one that never answered does not."""
 
-    def load(self, folder: Path, device: str, max_rows: int, max_seconds: float) -> None:
+    def load(self, folder: Path, device: Device, max_rows: int, max_seconds: float) -> None:
         """Load and warm up the bundle there. From any thread.
 
         Raises BundleError where it cannot be loaded; LoadInterrupted where it ends the process, or takes
@@ -60,11 +61,14 @@ class TrialProcess:
             if ready != "ready":
                 raise EOFError
             self._ready = True
-        request = json.dumps({"folder": os.fspath(folder), "device": device, "max_rows": max_rows}) + "\n"
+        request = {
+            "folder": os.fspath(folder), "device": device.name, "device_memory": device.memory_limit,
+            "max_rows": max_rows,
+        }  # fmt: skip
         assert self._process.stdin is not None
         self.idle = False
         try:
-            self._process.stdin.write(request.encode())
+            self._process.stdin.write(f"{json.dumps(request)}\n".encode())
             self._process.stdin.flush()
         except OSError:
             raise EOFError from None
@@ -124,7 +128,7 @@ def prepare_trials() -> None:
             _idle.append(TrialProcess())
 
 
-def try_bundle(folder: Path, device: str, max_rows: int, max_seconds: float) -> None:
+def try_bundle(folder: Path, device: Device, max_rows: int, max_seconds: float) -> None:
     """Load and warm up a bundle in a process of its own, on the device. Blocks; from any thread.
 
     Raises BundleError saying why it cannot be served.

@@ -1,7 +1,7 @@
 """The process that tries bundles: requests come in on stdin, whose end is the order to leave.
 
 ready                                        once, when it has started
-{"folder": "ads/3", "device": "cpu", "max_rows": 65536}   on stdin: load this bundle
+{"folder": "ads/3", "device": "cpu", "device_memory": null, "max_rows": 65536}   on stdin: load this bundle
 {"error": null}                              on stdout: it is sound, or why it is not
 """
 
@@ -39,7 +39,9 @@ def main() -> None:
             request = json.loads(requests.get(timeout=idle_seconds))
         except queue.Empty:
             os._exit(0)
-        fault = _fault(Path(request["folder"]), request["device"], request["max_rows"])
+        fault = _fault(
+            Path(request["folder"]), request["device"], request["device_memory"], request["max_rows"]
+        )
         print(json.dumps({"error": fault}), file=replies, flush=True)
 
 
@@ -50,10 +52,10 @@ def _read(requests: "queue.SimpleQueue[str]") -> None:
     os._exit(0)
 
 
-def _fault(folder: Path, device: str, max_rows: int) -> str | None:
+def _fault(folder: Path, device: str, device_memory: int | None, max_rows: int) -> str | None:
     try:
         manifest = read_manifest(folder)
-        engine = open_engine(folder, manifest, Device(device))
+        engine = open_engine(folder, manifest, Device(device, device_memory))
         warm_up_engine(folder, manifest, engine, WarmUp(max_rows))
     except Exception as error:
         return str(error) or type(error).__name__

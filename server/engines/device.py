@@ -8,12 +8,13 @@ from tablefold.errors import UsageError
 
 
 class Device:
-    """`cpu`, `cuda` or `cuda:1`.
+    """`cpu`, `cuda` or `cuda:1`. `memory_limit`: bytes of it that one graph may work in.
 
     Raises UsageError for any other name, and where the library of the device is not installed.
     """
 
-    def __init__(self, name: str) -> None:
+    def __init__(self, name: str, memory_limit: int | None = None) -> None:
+        self.memory_limit = memory_limit
         kind, colon, index = name.partition(":")
         number = index.isascii() and index.isdecimal() and len(index) < 4
         if name != "cpu" and not (kind == "cuda" and (not colon or number)):
@@ -44,4 +45,6 @@ class Device:
         options = {
             "device_id": self.index, "use_tf32": "0", "arena_extend_strategy": "kSameAsRequested",
         }  # fmt: skip
+        if self.memory_limit is not None:
+            options["gpu_mem_limit"] = str(self.memory_limit)
         return [(self.provider, options | ({"user_compute_stream": str(stream)} if stream else {}))]

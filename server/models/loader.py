@@ -16,6 +16,7 @@ from tablefold.server.bundles.files import BundleFiles, check_bundle
 from tablefold.server.bundles.trial import LoadInterrupted, try_bundle
 from tablefold.server.bundles.warm_up import WarmUp, warm_up_engine
 from tablefold.server.engines import Engine
+from tablefold.server.engines.device import Device
 from tablefold.server.models.footprint import ServerMemory
 from tablefold.server.models.model import LoadedBundle, MakeBatcher, Model
 
@@ -46,7 +47,7 @@ class Loader:
         memory: ServerMemory,
         *,
         timeout_seconds: float,
-        trial: str | None,
+        trial: Device | None,
     ) -> None:
         self._open_engine, self._make_batcher, self._warm_up = open_engine, make_batcher, warm_up
         self._memory, self._timeout_seconds, self._trial = memory, timeout_seconds, trial

@@ -65,3 +65,12 @@ class TestOnAGpu:
         cpu, gpu = (OnnxEngine(folder, manifest, Device(name)) for name in ("cpu", "cuda:0"))
         dense, ids = draw_rows(rows)
         np.testing.assert_allclose(gpu.run(dense, ids), cpu.run(dense, ids), rtol=0, atol=TOLERANCE)
+
+
+def test_a_limit_of_memory_bounds_the_arena_of_each_session(monkeypatch):
+    monkeypatch.setattr("onnxruntime.get_available_providers", lambda: ["CUDAExecutionProvider"])
+    monkeypatch.setattr(cuda, "require_cuda", lambda index: None)
+    [(_, bounded)] = Device("cuda:1", 5_000_000).providers_on(7)
+    assert bounded["gpu_mem_limit"] == "5000000"
+    [(_, free)] = Device("cuda:1").providers_on(7)
+    assert bounded == free | {"gpu_mem_limit": "5000000"}

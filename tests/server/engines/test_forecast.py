@@ -45,7 +45,7 @@ def test_each_lane_has_work_memory_of_its_own_and_rows_cost_the_same_in_each(row
     assert (of(rows + 1, lanes, 0).work - several.work) == lanes * (two.work - one.work) > 0
 
 
-def test_as_measured_for_criteos_shape(monkeypatch):
+def test_as_measured_for_criteos_shape():
     """On an H200, with an fp32 network of 512-256-64 and 512-256, the most that any lane took."""
     manifest = read_manifest(folder())
     schema = manifest.feature_schema.model_copy(

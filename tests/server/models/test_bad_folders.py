@@ -19,6 +19,7 @@ from tablefold.protos import inference_pb2 as oip
 from tablefold.protos import tablefold_pb2 as pb
 from tablefold.protos.inference_pb2_grpc import GRPCInferenceServiceStub
 from tablefold.server.bundles.trial import end_trials, try_bundle
+from tablefold.server.engines.device import Device
 from tablefold.server.models import loader, refusals, versions
 from tablefold.server.models.folder_scan import scan_model
 from tests.server.models import graphs
@@ -303,7 +304,7 @@ async def test_a_version_that_took_too_long_is_tried_again_later_for_the_machine
 
     tried = []
 
-    def try_and_count(folder: Path, device: str, max_rows: int, max_seconds: float) -> None:
+    def try_and_count(folder: Path, device: Device, max_rows: int, max_seconds: float) -> None:
         tried.append(folder.parent.name)
         try_bundle(folder, device, max_rows, max_seconds)
 
