@@ -120,7 +120,9 @@ def _footprint_table(footprint: "ServerFootprint") -> "Table":
     from rich.table import Table
 
     table = Table("", caption="mapped: weights and libraries, which the kernel can drop and read again")
-    for column in ("predicted", "loaded", "anonymous", "mapped", "peak"):
+    on_gpu = footprint.gpu is not None or any(model.gpu is not None for model in footprint.models)
+    gpu_columns = ("on the GPU", "predicted", "weights", "peak") if on_gpu else ()
+    for column in ("predicted", "loaded", "anonymous", "mapped", "peak", *gpu_columns):
         table.add_column(column, justify="right")
 
     def add_line(name: str, *figures: int | None) -> None:
@@ -130,7 +132,9 @@ def _footprint_table(footprint: "ServerFootprint") -> "Table":
         for part, size in model.parts.model_dump().items():
             add_line(f"  {part}", size)
         title = f"{model.name}:{model.version}"
-        add_line(title, model.parts.total, model.loaded, model.anonymous, model.mapped, model.peak)
+        gpu = model.gpu
+        of_gpu = () if gpu is None else (gpu.loaded, gpu.predicted, gpu.weights, gpu.peak)
+        add_line(title, model.parts.total, model.loaded, model.anonymous, model.mapped, model.peak, *of_gpu)
         table.add_section()
     several = "" if footprint.processes == 1 else f" ({footprint.processes} processes)"
     add_line(
@@ -140,5 +144,6 @@ def _footprint_table(footprint: "ServerFootprint") -> "Table":
         footprint.anonymous,
         footprint.mapped,
         footprint.peak,
+        *(() if footprint.gpu is None else (footprint.gpu,)),
     )
     return table

@@ -1,10 +1,28 @@
 """The bytes that a server's models and processes take, as the server itself counts them."""
 
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any, Self
 
 from tablefold.model_size import Parts
 from tablefold.protos import tablefold_pb2 as pb
+
+
+@dataclass(frozen=True, kw_only=True)
+class GpuFootprint:
+    """One version on a GPU, over all processes, in bytes."""
+
+    predicted: int
+    """Before it was loaded, for the largest batches that may come."""
+    weights: int
+    work: int
+    """What batches are computed in."""
+    peak: int
+    """The highest sum of both so far, loading included."""
+
+    @property
+    def loaded(self) -> int:
+        """What the version takes now."""
+        return self.weights + self.work
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -23,6 +41,8 @@ class ModelFootprint:
     """What the runtime took beside it."""
     peak: int
     """The highest sum of both so far, loading included."""
+    gpu: GpuFootprint | None
+    """None where no GPU serves, or its driver does not tell."""
 
     @property
     def loaded(self) -> int:
@@ -33,6 +53,14 @@ class ModelFootprint:
     def of(cls, reply: pb.GetFootprintResponse.Model) -> Self:
         """From the server's message."""
         parts = {part: getattr(reply, f"{part}_bytes") for part in Parts.model_fields}
+        gpu = None
+        if reply.HasField("gpu_weights_bytes"):
+            gpu = GpuFootprint(
+                predicted=reply.gpu_predicted_bytes,
+                weights=reply.gpu_weights_bytes,
+                work=reply.gpu_work_bytes,
+                peak=reply.gpu_peak_bytes,
+            )
         return cls(
             name=reply.name,
             version=reply.version,
@@ -41,7 +69,13 @@ class ModelFootprint:
             mapped=reply.mapped_bytes,
             anonymous=reply.anonymous_bytes,
             peak=reply.peak_bytes,
+            gpu=gpu,
         )
+
+
+def gpu_bytes(reply: pb.GetFootprintResponse) -> list[int]:
+    """Return what each process holds of the GPU that serves, of those whose figure is known."""
+    return [process.gpu_bytes for process in reply.processes if process.HasField("gpu_bytes")]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -53,6 +87,8 @@ class ServerFootprint:
     anonymous: int
     mapped: int
     peak: int
+    gpu: int | None
+    """What the processes hold of the GPU, CUDA itself included; None where its driver does not tell."""
 
     @property
     def total(self) -> int:
@@ -69,6 +105,7 @@ class ServerFootprint:
             anonymous=anonymous,
             mapped=sum(process.proportional_bytes for process in reply.processes) - anonymous,
             peak=sum(process.resident_peak_bytes for process in reply.processes),
+            gpu=sum(held) if (held := gpu_bytes(reply)) else None,
         )
 
     def as_json(self) -> dict[str, Any]:
@@ -84,6 +121,7 @@ class ServerFootprint:
                     "anonymous": model.anonymous,
                     "loaded": model.loaded,
                     "peak": model.peak,
+                    "gpu": None if model.gpu is None else {**asdict(model.gpu), "loaded": model.gpu.loaded},
                 }
                 for model in self.models
             ],
@@ -93,5 +131,6 @@ class ServerFootprint:
                 "mapped": self.mapped,
                 "total": self.total,
                 "peak": self.peak,
+                "gpu": self.gpu,
             },
         }

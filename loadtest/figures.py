@@ -90,8 +90,9 @@ class MemoryPoint(Figures):
 class FootprintCheck(Figures):
     """One figure of the server's processes at the end of the run, in bytes: the kernel's and the server's."""
 
-    part: Literal["resident", "proportional", "anonymous", "file_backed"]
+    part: Literal["resident", "proportional", "anonymous", "file_backed", "gpu"]
     kernel: int
+    """Of `gpu`: NVIDIA's driver's."""
     server: int
     difference_percent: float
     """Of the server's figure from the kernel's."""
@@ -110,6 +111,7 @@ class ServerMemory(Figures):
     anonymous_peak: int | None
     file_backed_peak: int | None
     gpu_peak: int | None
+    """On all cards, as the driver says of the server's processes; else as the server does."""
     checks: list[FootprintCheck]
     """Empty where the server or the kernel reports nothing."""
 

@@ -32,6 +32,7 @@ from tablefold.loadtest.generator.messages import FinalReport, ProgressReport
 from tablefold.loadtest.generator.request_pool import Rows, build_request_pool, load_rows
 from tablefold.loadtest.interrupt import Interrupt
 from tablefold.loadtest.observer.footprint import FootprintCall, read_bundle
+from tablefold.loadtest.observer.gpu import GpuMemory
 from tablefold.loadtest.observer.memory import MemorySource, MemoryWatcher, find_memory_source
 from tablefold.loadtest.observer.statistics import batches_since, read_counters
 from tablefold.loadtest.plan import Plan
@@ -142,11 +143,13 @@ class Target:
                 await asyncio.wait([watching])
 
     async def _check_footprint(self) -> list[FootprintCheck]:
-        """Compare the server's own account with the kernel's."""
+        """Compare the server's own account with the kernel's and the GPU driver's."""
         if self.memory is None or self.memory.source == "server":
             return []
         reported = await FootprintCall(self.connection).read()
-        return compare_footprints(await self.memory.read(), reported)
+        driver = GpuMemory()
+        measured = [each._replace(gpu=driver.of([each.pid])) for each in await self.memory.read()]
+        return compare_footprints(measured, reported)
 
 
 @asynccontextmanager

@@ -41,6 +41,7 @@ class FootprintCall:
                 anonymous=process.anonymous_bytes,
                 file_backed=process.file_backed_bytes,
                 proportional=process.proportional_bytes or None,
+                gpu=process.gpu_bytes if process.HasField("gpu_bytes") else None,
             )
             for process in reply.processes
         ]

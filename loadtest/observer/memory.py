@@ -69,6 +69,12 @@ def total(values: Iterable[Number | None]) -> Number | None:
     return sum(known, start=type(known[0])()) if known else None
 
 
+def known_sum(values: Iterable[int | None]) -> int | None:
+    """Return the sum of those that are known; None where none is. A supervisor holds nothing of a GPU."""
+    known = [value for value in values if value is not None]
+    return sum(known) if known else None
+
+
 class MemoryWatcher:
     """Samples a source until cancelled; `start` of the measured window by `time.perf_counter()`."""
 
@@ -106,7 +112,9 @@ class MemoryWatcher:
                 file_backed=sum(process.file_backed for process in processes),
                 proportional=total(process.proportional for process in processes),
                 cpu_seconds=total(process.cpu_seconds for process in processes),
-                gpu=self._gpu.of([process.pid for process in processes]) if self._local else None,
+                gpu=self._gpu.of([process.pid for process in processes])
+                if self._local
+                else known_sum(process.gpu for process in processes),
             )
         )
 

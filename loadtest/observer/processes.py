@@ -30,6 +30,8 @@ class ProcessMemory(NamedTuple):
     """Shared pages divided among those who share them; None where the kernel does not tell."""
     cpu_seconds: float | None = None
     """Processor time since the process started, user and system; None where it is unknown."""
+    gpu: int | None = None
+    """Of the GPU, as the server says; None where it does not."""
 
 
 def process_memory(pid: int) -> ProcessMemory | None:

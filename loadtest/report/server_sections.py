@@ -67,7 +67,7 @@ def memory_section(result: Result) -> Section:
             )
             for check in memory.checks
         ]
-        header = ("", "kernel", "server", "difference")
+        header = ("", "kernel (gpu: its driver)", "server", "difference")
         blocks.append(Table(header, rows, caption="At the end of the run: what the server says of itself."))
     return Section("Memory of the server", blocks)
 

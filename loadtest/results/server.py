@@ -3,7 +3,7 @@
 from typing import Any, Literal, get_args
 
 from tablefold.loadtest.figures import FootprintCheck, MemoryPoint, ServerCpu, ServerMemory
-from tablefold.loadtest.observer.memory import Sample, total
+from tablefold.loadtest.observer.memory import Sample, known_sum, total
 from tablefold.loadtest.observer.processes import ProcessMemory
 
 MAX_POINTS = 240
@@ -66,8 +66,9 @@ def compare_footprints(kernel: list[ProcessMemory], server: list[ProcessMemory])
     checks = []
     common = {process.pid for process in kernel} & {process.pid for process in server}
     for part in get_args(FootprintCheck.model_fields["part"].annotation):
+        add = known_sum if part == "gpu" else total
         measured, reported = (
-            total(getattr(process, part) for process in processes if process.pid in common)
+            add(getattr(process, part) for process in processes if process.pid in common)
             for processes in (kernel, server)
         )
         if measured and reported:

@@ -48,6 +48,18 @@ def test_what_the_server_says_is_set_beside_the_kernels_figures():
     assert compare_footprints(kernel, []) == []
 
 
+def test_the_gpus_driver_is_what_the_servers_word_of_its_gpu_is_held_to():
+    def process(pid, gpu):
+        return ProcessMemory(pid, 100, 100, 60, 40, None, gpu=gpu)
+
+    measured = [process(1, 700), process(2, 300), process(3, 0)]
+    checks = compare_footprints(measured, [process(1, 700), process(2, 310), process(3, None)])
+    [gpu] = [check for check in checks if check.part == "gpu"]
+    assert (gpu.kernel, gpu.server, gpu.difference_percent) == (1000, 1010, 1.0)
+    silent = compare_footprints(measured, [process(pid, None) for pid in (1, 2, 3)])
+    assert "gpu" not in {check.part for check in silent}
+
+
 def test_gpu_memory_is_the_servers_on_all_cards(monkeypatch):
     def process(pid, held):
         return SimpleNamespace(pid=pid, usedGpuMemory=held)
@@ -71,6 +83,16 @@ def test_gpu_memory_is_the_servers_on_all_cards(monkeypatch):
 
     nvml.nvmlInit = no_driver
     assert GpuMemory().of({1, 2}) is None
+
+
+async def test_elsewhere_the_gpu_is_what_the_server_says_of_it_and_unknown_where_it_says_nothing():
+    said = [memory(1, 100, 100)._replace(gpu=70), memory(2, 100, 100)._replace(gpu=5), memory(3, 1, 1)]
+    script = Script(said, [memory(1, 100, 100)])
+    script.source = "server"
+    watch = MemoryWatcher(script, start=time.perf_counter(), seconds=1.0)
+    await watch.sample()
+    await watch.sample()
+    assert [sample.gpu for sample in watch.samples] == [75, None]
 
 
 async def watched(*readings):

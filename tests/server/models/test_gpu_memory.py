@@ -12,6 +12,7 @@ from urllib.request import urlopen
 import pytest
 
 from tablefold.bundle import read_manifest
+from tablefold.client.footprint import ServerFootprint
 from tablefold.errors import BundleError, UsageError
 from tablefold.protos import tablefold_pb2 as pb
 from tablefold.server.engines.cuda.forecast import LANE_BYTES
@@ -100,6 +101,10 @@ async def test_each_versions_memory_and_the_processes_are_what_the_driver_says(s
             assert model.gpu_weights_bytes == LANES * (97 * 4 + 8)
             assert model.gpu_peak_bytes == LOADING
             assert model.gpu_predicted_bytes > LANES * LANE_BYTES
+        told = ServerFootprint.of(reply)
+        assert told.gpu == gpu.own
+        assert [model.gpu.loaded for model in told.models] == [LOADED, LOADED]
+        assert [model["gpu"]["peak"] for model in told.as_json()["models"]] == [LOADING, LOADING]
         assert (reply.gpu.name, reply.gpu.total_bytes) == ("cpu", 80 * GB)
         assert reply.gpu.free_bytes == 78 * GB - gpu.own
         assert reply.gpu.limit_bytes == 40 * GB
@@ -130,6 +135,7 @@ async def test_where_the_driver_tells_nothing_of_processes_they_are_absent_and_t
     async with serve(Gpu(tells=False)) as client:
         reply = await footprint(client)
         assert not reply.processes[0].HasField("gpu_bytes")
+        assert ServerFootprint.of(reply).gpu is None
         [model] = reply.models
         assert model.gpu_weights_bytes + model.gpu_work_bytes == LOADED
         assert model.gpu_peak_bytes == LOADING
@@ -146,6 +152,7 @@ async def test_what_a_driver_that_falls_silent_no_longer_tells_is_absent(serve, 
         reply = await footprint(client)
         assert not reply.HasField("gpu")
         assert not reply.models[0].HasField("gpu_weights_bytes")
+        assert ServerFootprint.of(reply).models[0].gpu is None
         assert metrics(client) == {}
         assert await served_by(client, toy) == 1
 
