@@ -107,6 +107,9 @@ function showTiles(now, earlier) {
   tile("Bytes in flight", bytes(now.sum("tablefold_inflight_bytes")), `of ${bytes(now.sum("tablefold_inflight_max_bytes"))}`);
   tile("Refused a second", number(rate("tablefold_refusals_total")));
   tile("Memory", bytes(now.sum("tablefold_process_proportional_bytes")));
+  const gpu = now.sum("tablefold_gpu_total_bytes");
+  const held = now.sum("tablefold_process_gpu_bytes");
+  if (gpu) tile("GPU memory", held ? bytes(held) : "–", `${bytes(now.sum("tablefold_gpu_free_bytes"))} of ${bytes(gpu)} free`);
   show("tiles", ...tiles);
 }
 
@@ -129,6 +132,15 @@ function driftOf(version, now) {
   }
   if (moved.length > MOST_MOVED) list.append(element("li", `and ${moved.length - MOST_MOVED} more`));
   return list;
+}
+
+// What a version takes of the GPU; null where there is none, or its driver does not tell.
+function onGpu({ model, version }, now) {
+  const sum = (name, wanted) => now.sum(name, { model, version, ...wanted });
+  const peak = sum("tablefold_model_gpu_peak_bytes");
+  if (!peak) return null;
+  const [weights, work] = ["weights", "work"].map((part) => bytes(sum("tablefold_model_gpu_bytes", { part })));
+  return element("p", `on the GPU: weights ${weights}, work memory ${work}, at most ${bytes(peak)} so far`, "soft gpu");
 }
 
 function showModels(status, now, earlier) {
@@ -160,6 +172,8 @@ function showModels(status, now, earlier) {
       if (parts[part]) legend.append(entry);
     }
     card.append(bar, legend);
+    const gpu = onGpu(one, now);
+    if (gpu) card.append(gpu);
     const drift = driftOf(one, now);
     if (drift) card.append(drift);
     return card;

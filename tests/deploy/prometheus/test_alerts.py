@@ -42,6 +42,12 @@ STAGED = {
         "tablefold_process_proportional_bytes": "80x20 95x80",
         "tablefold_memory_limit_bytes": "100x100",
     },
+    "TablefoldGpuMemoryNearLimit": {
+        "tablefold_process_gpu_bytes": "80x20 95x80",
+        "tablefold_gpu_memory_limit_bytes": "100x100",
+        "tablefold_gpu_free_bytes": "100x100",
+        "tablefold_gpu_total_bytes": "200x100",
+    },
     "TablefoldVersionRefused": {'tablefold_versions{state="UNAVAILABLE"}': "0x20 1x80"},
     "TablefoldDrift": {'tablefold_drift_psi{of="unknown_ids",feature="C1"}': "0.01x20 0.08x100"},
     "TablefoldTokensRefused": {'tablefold_refusals_total{reason="unauthenticated"}': "0x20 0+60x80"},

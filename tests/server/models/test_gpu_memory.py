@@ -10,6 +10,8 @@ from contextlib import asynccontextmanager
 from urllib.request import urlopen
 
 import pytest
+from prometheus_client.core import Metric
+from prometheus_client.parser import text_string_to_metric_families
 
 from tablefold.bundle import read_manifest
 from tablefold.client.footprint import ServerFootprint
@@ -20,6 +22,7 @@ from tablefold.server.engines.device import Device
 from tablefold.server.models.gpu_footprint import GpuFootprint, GpuUse, watch_gpu
 from tablefold.server.telemetry.gpu_memory import GpuReading
 from tests.server.models.test_reload import index, served_by
+from tests.server.telemetry.test_metrics import DESCRIBED, ON_A_GPU, described
 
 MB = 1_000_000
 GB = 1000 * MB
@@ -81,10 +84,19 @@ async def footprint(client) -> pb.GetFootprintResponse:
     return await client.tablefold.GetFootprint(pb.GetFootprintRequest())
 
 
-def metrics(client) -> dict[str, float]:
+def families(client) -> list[Metric]:
     with urlopen(f"{client.http}/metrics") as page:
-        lines = [line.rsplit(" ", 1) for line in page.read().decode().splitlines() if "gpu" in line]
-    return {name: float(value) for name, value in lines if not name.startswith("#")}
+        found = text_string_to_metric_families(page.read().decode())
+        return [family for family in found if "gpu" in family.name]
+
+
+def metrics(client) -> dict[tuple[str, ...], float]:
+    """By name and values of the labels, in the labels' order."""
+    return {
+        (sample.name, *(sample.labels[label] for label in sorted(sample.labels))): sample.value
+        for family in families(client)
+        for sample in family.samples
+    }
 
 
 async def test_each_versions_memory_and_the_processes_are_what_the_driver_says(serve, toy, tmp_path):
@@ -109,16 +121,14 @@ async def test_each_versions_memory_and_the_processes_are_what_the_driver_says(s
         assert reply.gpu.free_bytes == 78 * GB - gpu.own
         assert reply.gpu.limit_bytes == 40 * GB
         shown = metrics(client)
-        assert shown["tablefold_process_gpu_bytes"] == gpu.own
-        assert shown["tablefold_gpu_total_bytes"] == 80 * GB
-        assert shown["tablefold_gpu_free_bytes"] == 78 * GB - gpu.own
-        assert shown["tablefold_gpu_memory_limit_bytes"] == 40 * GB
-        parts = [
-            f'tablefold_model_gpu_bytes{{model="toy",part="{part}",version="1"}}'
-            for part in ("weights", "work")
-        ]
+        assert shown["tablefold_process_gpu_bytes",] == gpu.own
+        assert shown["tablefold_gpu_total_bytes",] == 80 * GB
+        assert shown["tablefold_gpu_free_bytes",] == 78 * GB - gpu.own
+        assert shown["tablefold_gpu_memory_limit_bytes",] == 40 * GB
+        parts = [("tablefold_model_gpu_bytes", "toy", part, "1") for part in ("weights", "work")]
         assert sum(shown[part] for part in parts) == LOADED
-        assert shown['tablefold_model_gpu_peak_bytes{model="toy",version="1"}'] == LOADING
+        assert shown["tablefold_model_gpu_peak_bytes", "toy", "1"] == LOADING
+        assert described(families(client)) == {name: DESCRIBED[name] for name in ON_A_GPU}
         gpu.own += 60 * MB  # under load
         grown = (await footprint(client)).models
         assert [model.gpu_peak_bytes for model in grown] == [LOADED + 30 * MB] * 2
@@ -140,8 +150,8 @@ async def test_where_the_driver_tells_nothing_of_processes_they_are_absent_and_t
         assert model.gpu_weights_bytes + model.gpu_work_bytes == LOADED
         assert model.gpu_peak_bytes == LOADING
         assert not reply.gpu.HasField("limit_bytes")
-        assert "tablefold_process_gpu_bytes" not in metrics(client)
-        assert "tablefold_gpu_memory_limit_bytes" not in metrics(client)
+        assert ("tablefold_process_gpu_bytes",) not in metrics(client)
+        assert ("tablefold_gpu_memory_limit_bytes",) not in metrics(client)
 
 
 async def test_what_a_driver_that_falls_silent_no_longer_tells_is_absent(serve, toy, tmp_path):
