@@ -6,6 +6,7 @@ import logging
 import time
 from collections.abc import Callable
 from functools import partial
+from typing import TYPE_CHECKING
 
 from tablefold import __version__
 from tablefold.cores import available_cores
@@ -37,6 +38,9 @@ from tablefold.server.telemetry.metrics import Metrics
 from tablefold.server.telemetry.monitoring import Monitoring, State
 from tablefold.server.trimming import trim_for_ever
 from tablefold.server.wire.health import Health
+
+if TYPE_CHECKING:
+    from tablefold.server.tracing import Tracing
 
 log = logging.getLogger(__name__)
 
@@ -95,6 +99,7 @@ class Server:
         self._health = Health(SERVICES)
         self._tls = TlsFiles.of(options.tls_cert, options.tls_key, options.tls_client_ca)
         self._credentials = None if self._tls is None else self._tls.credentials()
+        self._tracing = None if options.trace_sample is None else open_tracing(options.trace_sample)
         self._gateway = Gateway(
             options,
             ServerParts(
@@ -104,6 +109,7 @@ class Server:
                 metrics=self._metrics,
                 engine_threads=self._engine_threads,
                 access=self._access(),
+                tracing=self._tracing,
             ),
         )
 
@@ -181,6 +187,8 @@ class Server:
         await self._gateway.wait_until_idle(min(lame_duck, max(0.0, end - time.monotonic())))
         await self._gateway.stop(end - time.monotonic())
         self._engine_threads.close()
+        if self._tracing is not None:
+            await asyncio.to_thread(self._tracing.close, end - time.monotonic())
         if self._monitoring is not None:
             self._monitoring.close()
         ignore_lease_breaks()
@@ -220,3 +228,14 @@ class Server:
             name=manifest.name,
             max_queue_rows=self._options.max_queue_rows,
         )
+
+
+def open_tracing(share: float) -> "Tracing":
+    """Return what traces a share of the calls. Raises UsageError where it cannot be had."""
+    try:
+        from tablefold.server.tracing import Tracing
+    except ModuleNotFoundError as error:
+        raise UsageError(
+            f"--trace-sample needs {error.name}: pip install 'tablefold[serve,tracing]'"
+        ) from None
+    return Tracing(share)

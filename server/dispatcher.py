@@ -8,6 +8,7 @@ Runs on the engine threads, so that no message, however large, holds up the even
 import logging
 import time
 from collections.abc import Mapping
+from typing import TYPE_CHECKING
 
 from tablefold.errors import DeadlineExceeded, EngineError, RequestError, Unavailable
 from tablefold.server.fronts.front import Arrival, Front
@@ -17,6 +18,9 @@ from tablefold.server.queue import Call
 from tablefold.server.telemetry.metrics import Metrics
 from tablefold.server.telemetry.version_counts import CANCELLED
 from tablefold.server.wire.prediction import Prediction, Read
+
+if TYPE_CHECKING:
+    from tablefold.server.tracing import Tracing
 
 log = logging.getLogger(__name__)
 
@@ -42,8 +46,15 @@ class Dispatcher:
     `methods`: how the messages of each are read.
     """
 
-    def __init__(self, methods: Mapping[str, Read], repository: Repository, metrics: Metrics) -> None:
-        self._methods, self._repository, self._metrics = methods, repository, metrics
+    def __init__(
+        self,
+        methods: Mapping[str, Read],
+        repository: Repository,
+        metrics: Metrics,
+        tracing: "Tracing | None" = None,
+    ) -> None:
+        self._methods, self._repository = methods, repository
+        self._metrics, self._tracing = metrics, tracing
         self._front: Front | None = None
         self._open: dict[Arrival, None] = {}
         """Received and not ended. Whoever takes an arrival out ends it: so that happens once."""
@@ -154,13 +165,16 @@ class Dispatcher:
         return True
 
     def _count(self, arrival: Arrival, status: str, reason: str | None, call: "PredictCall | None") -> None:
-        """Count the end of a call: for Prometheus, and in its model's statistics."""
+        """Count the end of a call: for Prometheus, in its model's statistics, and in its trace."""
         seconds = time.monotonic() - arrival.arrived
-        if call is None:
+        model = None if call is None else call.prediction.model
+        if self._tracing is not None:
+            self._tracing.ended(
+                arrival.method, arrival.metadata, arrival.arrived, status, reason, model=model, call=call
+            )
+        if call is None or model is None:
             self._metrics.call(arrival.method, status, reason, seconds)
-            return
-        model = call.prediction.model
-        if reason is None:
+        elif reason is None:
             self._metrics.call(arrival.method, status, None, seconds)
             model.batcher.metrics.answered(call.rows, seconds, call.queue_seconds, call.compute_seconds)
         else:

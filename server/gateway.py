@@ -4,10 +4,11 @@ import asyncio
 import time
 from dataclasses import dataclass
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import grpc
 
+from tablefold.errors import RequestError
 from tablefold.server.dispatcher import Dispatcher
 from tablefold.server.fronts.choice import choose_front
 from tablefold.server.fronts.direct_answers import direct_answers, status_now
@@ -30,6 +31,7 @@ from tablefold.server.wire.tablefold_v1.service import PREDICT, PredictService
 
 if TYPE_CHECKING:
     from tablefold.server.fronts.native import NativeFront
+    from tablefold.server.tracing import Tracing
 
 IN_FLIGHT_SHARE = 0.25
 """Of the memory there is, for bytes in flight, unless --max-inflight-bytes says otherwise."""
@@ -48,6 +50,7 @@ class ServerParts:
     metrics: Metrics
     engine_threads: EngineThreads
     access: Access
+    tracing: "Tracing | None"
 
 
 class Gateway:
@@ -72,14 +75,14 @@ class Gateway:
             max_streams=min(options.max_streams, reads),
             access=parts.access,
         )
-        self._dispatcher = Dispatcher(readers(), parts.repository, parts.metrics)
+        self._dispatcher = Dispatcher(readers(), parts.repository, parts.metrics, parts.tracing)
         self._grpcio = GrpcioFront(
             options,
             self._methods,
             self.in_flight,
             ring=parts.engine_threads.ring,
             on_cancel=self._dispatcher.cancel,
-            on_refusal=lambda method, error: parts.metrics.call(method, error.status, error.reason, 0.0),
+            on_refusal=self._refused,
         )
         self._inference = inference_service(options, parts.repository, parts.health, self._grpcio.predict)
         predict = PredictService(parts.repository, parts.memory, self._grpcio.predict)
@@ -110,6 +113,7 @@ class Gateway:
             in_flight=self.in_flight,
             metrics=self._parts.metrics,
             on_cancel=self._dispatcher.cancel,
+            on_refusal=self._refused,
         )
         self._dispatcher.serve(self._native)
         return self._native.port
@@ -143,6 +147,13 @@ class Gateway:
     async def stop(self, max_seconds: float) -> None:
         """Take no calls any more, and let the last replies leave."""
         await (self._native or self._grpcio).stop(max_seconds)
+
+    def _refused(self, method: str, metadata: Any, error: RequestError, arrived: float) -> None:
+        """Count a prediction that its front refused."""
+        parts, seconds = self._parts, time.monotonic() - arrived
+        parts.metrics.call(method, error.status, error.reason, seconds)
+        if parts.tracing is not None:
+            parts.tracing.ended(method, metadata, arrived, error.status, error.reason)
 
     @property
     def _calls(self) -> int:

@@ -87,6 +87,9 @@ class ServeOptions(BaseModel):
     """Bytes of all processes of the server together; a load beyond it is refused."""
     gpu_memory_limit: Annotated[int | None, Field(ge=1, lt=1 << 63)] = None
     """Bytes of the GPU, all processes of the server together; a load beyond it is refused."""
+    trace_sample: Annotated[float | None, Field(ge=0, le=1, allow_inf_nan=False)] = None
+    """Turns OpenTelemetry's traces on: the share of calls (0 to 1) that are traced where the client sends no
+    trace context; where it sends one, it decides. OTEL_* of the environment say where spans go."""
     drain_seconds: Seconds = 30.0
     """After SIGTERM, time for calls in flight."""
     engine_timeout_seconds: Timeout = 10.0

@@ -12,6 +12,8 @@ class Arrival(Protocol):
     """As gRPC writes it: `/package.Service/Method`."""
     peer: str
     """The client's connection, as gRPC writes it."""
+    metadata: Any
+    """Pairs of name and value."""
     message: bytes
     arrived: float
     """Monotonic seconds, like `deadline`."""

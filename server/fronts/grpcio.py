@@ -29,12 +29,16 @@ GRPC_LOG = logging.getLogger("grpc._cython.cygrpc")
 class GrpcioArrival:
     """A call of a prediction whose message is there."""
 
-    __slots__ = ("_future", "_owner", "arrived", "call", "cancelled", "deadline", "message", "method", "peer")
+    __slots__ = (
+        "_future", "_owner", "arrived", "call", "cancelled", "deadline", "message", "metadata", "method",
+        "peer",
+    )  # fmt: skip
 
     def __init__(
-        self, owner: "GrpcioFront", method: str, peer: str, message: bytes, deadline: float | None
+        self, owner: "GrpcioFront", method: str, context: Context, message: bytes, deadline: float | None
     ) -> None:
-        self._owner, self.method, self.peer, self.message = owner, method, peer, message
+        self._owner, self.method, self.message = owner, method, message
+        self.metadata, self.peer = context.invocation_metadata(), context.peer()
         self.deadline = deadline
         self.arrived, self.cancelled = time.monotonic(), False
         self.call: Any = None
@@ -65,9 +69,9 @@ class GrpcioFront:
         in_flight: InFlight,
         ring: Callable[[], None],
         on_cancel: Callable[[Arrival], None],
-        on_refusal: Callable[[str, RequestError], None],
+        on_refusal: Callable[[str, Any, RequestError, float], None],
     ) -> None:
-        """`on_refusal` gets the method and error of a call that is refused here."""
+        """`on_refusal` gets method, metadata, error and arrival of a prediction that is refused here."""
         self.loop = asyncio.get_running_loop()
         self.outgoing: deque[tuple[asyncio.Future[bytes], bytes | RequestError]] = deque()
         GRPC_LOG.addFilter(is_about_a_fault)
@@ -101,11 +105,11 @@ class GrpcioFront:
         try:
             self._in_flight.begin(size)
         except RequestError as error:
-            self._on_refusal(method, error)
+            self._on_refusal(method, context.invocation_metadata(), error, time.monotonic())
             raise
         remaining = context.time_remaining()
         deadline = None if remaining is None else time.monotonic() + remaining
-        arrival = GrpcioArrival(self, method, context.peer(), message, deadline)
+        arrival = GrpcioArrival(self, method, context, message, deadline)
         del message
         self._arrivals.append(arrival)
         if not self._will_ring:  # once for all calls of this round of the event loop

@@ -53,6 +53,7 @@ class NativeArrival:
         "cancelled",
         "deadline",
         "message",
+        "metadata",
         "method",
         "peer",
     )
@@ -62,12 +63,13 @@ class NativeArrival:
         owner: "NativeFront",
         call_id: int,
         method: str,
+        metadata: Any,
         peer: str,
         message: bytes,
         remaining: float | None,
     ) -> None:
         self._owner, self.call_id, self.method = owner, call_id, method
-        self.peer, self.message = peer, message
+        self.metadata, self.peer, self.message = metadata, peer, message
         self._size = len(message)
         self.arrived = time.monotonic()
         self.deadline = None if remaining is None else self.arrived + remaining
@@ -104,12 +106,16 @@ class NativeFront:
         in_flight: InFlight,
         metrics: Metrics,
         on_cancel: Callable[[Arrival], None],
+        on_refusal: Callable[[str, Any, RequestError, float], None],
     ) -> None:
-        """`watched` gives a message of Health.Watch its answer now. Raises UsageError (a port in use)."""
+        """`watched` gives a message of Health.Watch its answer now; `on_refusal`: see `GrpcioFront`.
+
+        Raises UsageError (a port in use).
+        """
         self._methods = [*predictions, *answers, WATCH]
         self._answers, self._watched, self._access = answers, watched, access
         self._options, self._in_flight, self._metrics = options, in_flight, metrics
-        self._behind, self._on_cancel = behind, on_cancel
+        self._behind, self._on_cancel, self._on_refusal = behind, on_cancel, on_refusal
         self._open: dict[int, NativeArrival] = {}
         self._watchers: dict[int, bytes] = {}
         self._counting = threading.Lock()
@@ -203,6 +209,7 @@ class NativeFront:
             self.calls += 1
         started = time.monotonic()
         refusal: RequestError | None = None
+        is_prediction = False
         try:
             self._access.check(method, metadata)
             if method == WATCH:
@@ -214,6 +221,7 @@ class NativeFront:
                 self.native.respond(call_id, self._answers[method](message))
                 self._metrics.call(method, "OK", None, time.monotonic() - started)
                 return None
+            is_prediction = True
             self._check(len(message))
         except RequestError as error:
             refusal = drop_frames(error)
@@ -222,9 +230,14 @@ class NativeFront:
             refusal = EngineError(INTERNAL_TEXT)
         if refusal is not None:
             self.fail(call_id, refusal)
-            self._metrics.call(method, refusal.status, refusal.reason, time.monotonic() - started)
+            if is_prediction:
+                self._on_refusal(method, metadata, refusal, started)
+            else:
+                self._metrics.call(method, refusal.status, refusal.reason, time.monotonic() - started)
             return None
-        arrival = self._open[call_id] = NativeArrival(self, call_id, method, peer, message, remaining)
+        arrival = self._open[call_id] = NativeArrival(
+            self, call_id, method, metadata, peer, message, remaining
+        )
         return arrival
 
     def _check(self, size: int) -> None:

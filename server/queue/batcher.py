@@ -170,7 +170,7 @@ class Batcher:
                 self._fail(part.call, error, finished)
                 if probability is not None:
                     log.error("model %s: the engine gave a probability that is not a number", self.name)
-            elif part.call.complete(part.start, probability, batch.started, batch.seconds):
+            elif part.call.complete(part.start, probability, batch.started, batch.seconds, batch.rows):
                 self._in_flight -= 1
                 finished.append(part.call)
         if batch.probability is not None:

@@ -24,6 +24,7 @@ class Call:
 
     __slots__ = (
         "accepted",
+        "batch_rows",
         "caller",
         "client",
         "compute_seconds",
@@ -31,6 +32,7 @@ class Call:
         "dense",
         "done",
         "due",
+        "ended",
         "error",
         "finished",
         "ids",
@@ -55,8 +57,11 @@ class Call:
         self.dense, self.ids, self.deadline, self.caller = dense, ids, deadline, caller
         self.rows = len(ids)
         self.client = client
-        self.accepted = self.started = self.due = 0.0
+        self.accepted = self.started = self.ended = self.due = 0.0
+        """On the queue's clock; `started` and `ended`: of the last batch that held rows of the call."""
         self.taken = self.done = 0
+        self.batch_rows = 0
+        """Of the largest batch that held rows of the call."""
         self.compute_seconds = 0.0
         """The engine's time for the batches that held rows of the call."""
         self.finished = False
@@ -68,11 +73,18 @@ class Call:
         """From acceptance to the start of the last batch that held rows of the call."""
         return self.started - self.accepted
 
-    def complete(self, start: int, probability: NDArray[np.float32], started: float, seconds: float) -> bool:
-        """Store the probabilities of the rows from `start` on. True where the call is finished by that."""
+    def complete(
+        self, start: int, probability: NDArray[np.float32], started: float, seconds: float, batch_rows: int
+    ) -> bool:
+        """Store the probabilities of the rows from `start` on. True where the call is finished by that.
+
+        `started`, `seconds` and `batch_rows` are those of the batch.
+        """
         if self.finished:  # cancelled, or another part failed
             return False
         self.started = max(self.started, started)
+        self.ended = max(self.ended, started + seconds)
+        self.batch_rows = max(self.batch_rows, batch_rows)
         self.compute_seconds += seconds
         self.done += len(probability)
         if len(probability) == self.rows:

@@ -11,14 +11,17 @@ AnswerBytes = Callable[[str, bytes, Context], Awaitable[bytes]]
 
 
 class _KnownPeer:
-    __slots__ = ("_peer", "add_done_callback", "time_remaining")
+    __slots__ = ("_metadata", "_peer", "add_done_callback", "time_remaining")
 
     def __init__(self, context: Context) -> None:
-        self._peer = context.peer()
+        self._peer, self._metadata = context.peer(), context.invocation_metadata()
         self.time_remaining, self.add_done_callback = context.time_remaining, context.add_done_callback
 
     def peer(self) -> str:
         return self._peer
+
+    def invocation_metadata(self) -> Any:
+        return self._metadata
 
 
 def with_known_peer(context: Context) -> Context:

@@ -31,14 +31,14 @@ USED_BY: dict[str, tuple[str, ...]] = DECLARED_BY | {
     "trainer": ("export", "study", "train"),
     "exporter": ("export", "study"),
     "protos": ("client", "loadtest", "serve", "serve-gpu"),
-    "server": ("serve", "serve-gpu", "serve-native"),
+    "server": ("serve", "serve-gpu", "serve-native", "tracing"),
     "client": ("client", "loadtest"),
     "core": tuple(sorted(set(EXTRAS) - {"dev"})),
 }
 """The extras that are for something in a folder."""
-OF_ONE_EXTRA = {"fsspec": ("cloud",), "pygrpc_native": ("serve-native",)}
+OF_ONE_EXTRA = {"fsspec": ("cloud",), "opentelemetry": ("tracing",), "pygrpc_native": ("serve-native",)}
 """Modules that only one extra brings; where it is absent, all goes on without, or says so."""
-NEEDS_MORE = {"server/fronts/native.py"}
+NEEDS_MORE = {"server/fronts/native.py", "server/tracing.py"}
 """Modules that import one of them."""
 NOT_IMPORTED = {
     "onnx": "torch.onnx and ONNX Runtime's quantisation import it",

@@ -57,7 +57,7 @@ def run(program: str, folder: Path) -> str:
     """What the program prints on stdout."""
     for more, less in LESS.items():
         program = program.replace(more, less)
-    for port in ("8001", "8002"):
+    for port in ("8001", "8002", "8003", "8004", "4318"):
         program = program.replace(port, str(free_port()))
     (folder / "examples").symlink_to(ROOT / "examples")
     (folder / "studies").symlink_to(ROOT / "studies")
@@ -86,7 +86,8 @@ def test_the_tutorial_and_what_builds_on_it(tmp_path: Path) -> None:
     printed = run("".join(map(script, pages)), tmp_path)
     for expected in (r"full fp32 table / total: ", r"ready on", r"AUC 0\.", r"calls/s", r"the whole server"):
         assert re.search(expected, printed), printed
-    assert printed.count("AUC 0.") == 3  # of the tutorial, the canary and the stable version
+    assert printed.count("AUC 0.") == 4  # of the tutorial, the canary, the stable version and what is traced
+    assert "tablefold.batch_rows" in printed
     assert "stable = 1\ncanary = 2" in (tmp_path / "models/clicks/serving.toml").read_text()
     assert (tmp_path / "load.html").stat().st_size > 10_000
     for page in (TUTORIAL, ROOT / "README.md"):
