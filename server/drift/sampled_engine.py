@@ -16,7 +16,7 @@ from tablefold.server.engines import Engine, JoiningEngine, RowsEngine
 
 log = logging.getLogger(__name__)
 
-SAMPLED_EVERY = 16
+SAMPLED_EVERY = 18
 
 
 class SampledEngine:

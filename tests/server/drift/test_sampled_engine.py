@@ -18,7 +18,7 @@ class Sum:
 
 
 @given(st.lists(st.integers(1, 50), min_size=1, max_size=8), st.floats(0, 1, exclude_max=True))
-def test_every_sixteenth_row_of_a_batch_is_looked_at_wherever_its_calls_are_cut(sizes, drawn):
+def test_the_same_share_of_a_batch_is_looked_at_wherever_its_calls_are_cut(sizes, drawn):
     rows = sum(sizes)
     ids = np.arange(2 * rows).reshape(rows, 2)
     dense = ids.astype(np.float32)
