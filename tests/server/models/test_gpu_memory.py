@@ -3,16 +3,21 @@
 The toy's engines take 30 MB of it while they are opened, and 10 MB for as long as they live.
 """
 
+import asyncio
 import os
+import sys
 import time
 from collections.abc import Callable
 from contextlib import asynccontextmanager
+from types import SimpleNamespace
 from urllib.request import urlopen
+from uuid import UUID
 
 import pytest
 from prometheus_client.core import Metric
 from prometheus_client.parser import text_string_to_metric_families
 
+from bench.serving import gpu_memory
 from tablefold.bundle import read_manifest
 from tablefold.client.footprint import ServerFootprint
 from tablefold.errors import BundleError, UsageError
@@ -234,3 +239,56 @@ def test_a_limit_without_a_gpu_is_said_to_be_for_one():
     with pytest.raises(UsageError, match="--device cuda"):
         watch_gpu(Device("cpu"), GpuUse(name="cpu", max_rows=1, lanes=1, limit=1))
     assert watch_gpu(Device("cpu"), GpuUse(name="cpu", max_rows=1, lanes=1)) is None
+
+
+@pytest.fixture
+def cuda(monkeypatch) -> Gpu:
+    """A device of CUDA, without its libraries."""
+    gpu = Gpu()
+    runtime = SimpleNamespace(CudaRuntime=lambda index: SimpleNamespace(use=gpu.start))
+    monkeypatch.setitem(sys.modules, "tablefold.server.engines.cuda.cuda_runtime", runtime)
+    monkeypatch.setattr("tablefold.server.engines.cuda.identity.gpu_uuid", lambda index: UUID(int=index))
+    monkeypatch.setattr("tablefold.server.telemetry.nvml.NvmlGpu", lambda uuid: gpu)
+    return gpu
+
+
+CUDA_DEVICE = SimpleNamespace(name="cuda:1", index=1)
+
+
+def test_the_gpu_that_serves_is_watched_from_before_the_first_version(cuda):
+    use = GpuUse(name="cuda:1", max_rows=1, lanes=1)
+    footprint = watch_gpu(CUDA_DEVICE, use)
+    assert footprint.use == use
+    assert footprint.read().of([os.getpid()]) == CUDA
+
+
+@pytest.mark.parametrize("error", [UsageError("no driver"), ModuleNotFoundError("No module named 'pynvml'")])
+def test_a_server_runs_without_the_drivers_figures_unless_it_has_a_limit_to_hold(
+    cuda, monkeypatch, caplog, error
+):
+    def silent(uuid):
+        raise error
+
+    monkeypatch.setattr("tablefold.server.telemetry.nvml.NvmlGpu", silent)
+    assert watch_gpu(CUDA_DEVICE, GpuUse(name="cuda:1", max_rows=1, lanes=1)) is None
+    assert str(error) in caplog.text
+    with pytest.raises(UsageError, match="--gpu-memory-limit cannot be held"):
+        watch_gpu(CUDA_DEVICE, GpuUse(name="cuda:1", max_rows=1, lanes=1, limit=GB))
+
+
+async def test_the_bench_sets_the_servers_figures_beside_the_drivers(
+    serve, toy, tmp_path, monkeypatch, capsys
+):
+    toy.write(tmp_path)
+    gpu = Gpu()
+    monkeypatch.setattr(gpu_memory, "of_driver", lambda pids: gpu.read().of(pids))
+    monkeypatch.setattr(gpu_memory, "of_cards", lambda: gpu.read().used)
+    monkeypatch.setattr(gpu_memory, "MAX_ROWS", 200)
+    async with serve(gpu) as client:
+        found = await asyncio.to_thread(gpu_memory.measure, client.address, 1.0)
+    gpu_memory.show({"cards_before": OTHERS, **found})
+    assert found["loaded"]["ratio"] == found["after"]["ratio"] == 1
+    assert found["loaded"]["models_together"] == LOADED
+    assert found["calls"]["calls"] > 10
+    assert found["calls"]["failed"] == []
+    assert "all cards grew by 510.0 MB" in capsys.readouterr().out
