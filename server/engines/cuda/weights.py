@@ -73,17 +73,30 @@ def stored_tables(folder: Path) -> list[StoredTable]:
         for position, name in enumerate(node.input):
             uses.setdefault(name, []).append(node.op_type in GATHERS and position == 0)
     outputs = {output.name for output in graph.output}
-    end = (folder / WEIGHTS).stat().st_size
+    weights = folder / WEIGHTS
+    end = weights.stat().st_size if weights.is_file() else 0
     found = []
     for tensor in graph.initializer:
-        entries = {entry.key: entry.value for entry in tensor.external_data}
-        dtype, shape = DTYPES.get(tensor.data_type), tuple(tensor.dims)
-        if entries.get("location") != WEIGHTS or dtype is None or tensor.name in outputs:
-            continue
-        offset, size = int(entries.get("offset", 0)), math.prod(shape) * np.dtype(dtype).itemsize
-        if all(uses.get(tensor.name, [False])) and size >= MIN_BYTES and 0 <= offset <= end - size:
-            found.append(StoredTable(tensor.name, dtype, shape, offset))
+        table = _stored_table(tensor, end)
+        if table is not None and table.name not in outputs and all(uses.get(table.name, [False])):
+            found.append(table)
     return found
+
+
+def _stored_table(tensor: Any, end: int) -> StoredTable | None:
+    """Return where a tensor lies in the file of weights, which has `end` bytes; None where that is not plain.
+
+    Whatever is odd about it stays with the session, and ONNX Runtime says what is wrong.
+    """
+    entries = {entry.key: entry.value for entry in tensor.external_data}
+    dtype, shape, offset = DTYPES.get(tensor.data_type), tuple(tensor.dims), entries.get("offset", "0")
+    plain = offset.isascii() and offset.isdecimal() and len(offset) < 20
+    if entries.get("location") != WEIGHTS or dtype is None or not plain or min(shape, default=0) < 1:
+        return None
+    size = math.prod(shape) * np.dtype(dtype).itemsize
+    if size < MIN_BYTES or int(offset) > end - size or entries.get("length", str(size)) != str(size):
+        return None
+    return StoredTable(tensor.name, dtype, shape, int(offset))
 
 
 class _ExportedTensor(ctypes.Structure):

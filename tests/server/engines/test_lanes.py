@@ -155,6 +155,45 @@ def test_a_tensor_that_is_used_for_more_than_gathering_stays_in_the_session(tmp_
     assert stored_tables(folder) == []
 
 
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [
+        ("offset", "-1"),
+        ("offset", "1e3"),
+        ("offset", "9" * 30),
+        ("offset", "\N{SUPERSCRIPT TWO}"),
+        ("length", "12"),
+        ("location", "other.data"),
+        ("dims", (-20, -BUCKETS)),
+        ("dims", (0,)),
+        ("dims", (1 << 62, 1 << 62)),
+        ("data_type", TensorProto.STRING),
+        ("data_type", 999),
+    ],
+)
+def test_a_table_with_an_odd_description_stays_in_the_session(tmp_path, key, value):
+    folder = with_large_table(write_bundle(tmp_path))
+    model = onnx.load(folder / GRAPH, load_external_data=False)
+    [tensor] = [tensor for tensor in model.graph.initializer if tensor.name == "table"]
+    if key == "dims":
+        tensor.dims[:] = value
+    elif key == "data_type":
+        tensor.data_type = value
+    else:
+        kept = [(entry.key, entry.value) for entry in tensor.external_data if entry.key != key]
+        del tensor.external_data[:]
+        for each, text in [*kept, (key, value)]:
+            tensor.external_data.add(key=each, value=text)
+    (folder / GRAPH).write_bytes(model.SerializeToString())
+    assert stored_tables(folder) == []
+
+
+def test_a_graph_without_a_file_of_weights_has_no_table_there(tmp_path):
+    folder = with_large_table(write_bundle(tmp_path))
+    (folder / WEIGHTS).unlink()
+    assert stored_tables(folder) == []
+
+
 def test_a_device_that_is_lost_is_told_and_any_other_failure_is_its_own(tmp_path):
     runtime = HostRuntime()
     engine = engine_of(write_bundle(tmp_path), runtime, lanes=1)
