@@ -5,7 +5,7 @@
 
 The constants are measured (H200, onnxruntime-gpu 1.31.1, DLRM of Criteo's shape: 26 ids, 13 dense, d = 16,
 lanes whose graphs are captured from the largest size down): 67 MB of a session, 90 MB up to 1,024 rows; then
-11 to 24 kB a row, fp16 and fp32 networks of 64-32 to 512-256-64. The highest is taken (docs/results/gpu.md).
+17 to 24 kB a row with a fp32 network, 11 to 13 with fp16. The highest is taken (docs/results/gpu.md).
 """
 
 import math
@@ -21,8 +21,8 @@ CONTEXT_BYTES = 543_000_000
 """Of a process that uses CUDA, once, before it has loaded anything."""
 LANE_BYTES = 90_000_000
 """Of a session after its first batch, however small: workspaces of cuBLAS, captured graphs."""
-ROW_BYTES_OF_COLUMN = 620
-"""For each column of ids and of dense values: 24 kB for 39 of them."""
+ROW_BYTES_OF_COLUMN = {"fp32": 620, "fp16": 340}
+"""By the network's type, for each column of ids and of dense values: 24 and 13 kB for 39 of them."""
 MEASURED_WIDTH = 16
 """Of a row of the table. Wider ones are taken to need as much more."""
 
@@ -52,6 +52,7 @@ def forecast(folder: Path, manifest: Manifest, *, max_rows: int, lanes: int) -> 
     shared = min(weights, sum(sizes))
     width = max((table.shape[1] for table in tables if len(table.shape) == 2), default=MEASURED_WIDTH)
     schema = manifest.feature_schema
+    bytes_of_column = ROW_BYTES_OF_COLUMN.get(manifest.network_type, ROW_BYTES_OF_COLUMN["fp32"])
     columns = schema.id_columns + len(schema.dense)
-    row = round(ROW_BYTES_OF_COLUMN * columns * max(1.0, width / MEASURED_WIDTH))
+    row = round(bytes_of_column * columns * max(1.0, width / MEASURED_WIDTH))
     return Forecast(shared + lanes * (weights - shared), lanes * (LANE_BYTES + max_rows * row))
