@@ -200,7 +200,8 @@ def main() -> None:
     except MemoryError as error:
         _fail(f"there is not enough memory ({error})", code=1)
     except RuntimeError as error:
-        if "can't allocate memory" not in str(error):  # torch has no class of its own for it
+        # torch's words of the processor's memory and of a GPU's
+        if "can't allocate memory" not in str(error) and "out of memory" not in str(error):
             raise
         _fail(f"there is not enough memory ({error})", code=1)
     except ModuleNotFoundError as error:

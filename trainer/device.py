@@ -4,6 +4,8 @@ import torch
 
 from tablefold.errors import UsageError
 
+CPU = torch.device("cpu")
+
 
 def open_device(name: str) -> torch.device:
     """Return the device `cpu`, `cuda` or `cuda:N`.
@@ -13,7 +15,7 @@ def open_device(name: str) -> torch.device:
     kind, colon, index = name.partition(":")
     number = index.isascii() and index.isdecimal() and len(index) < 4
     if name == "cpu":
-        return torch.device("cpu")
+        return CPU
     if kind != "cuda" or (colon and not number):
         raise UsageError(f"unknown device {name!r}: give cpu, cuda or cuda:N, such as cuda:0")
     if torch.version.cuda is None:
@@ -23,7 +25,7 @@ def open_device(name: str) -> torch.device:
         )
     if not torch.cuda.is_available():
         raise UsageError(f"--device {name}: torch finds no GPU; does nvidia-smi show one here?")
-    if int(index or 0) >= torch.cuda.device_count():
-        count = torch.cuda.device_count()
-        raise UsageError(f"--device {name}: this machine has {count} GPUs, counted from 0")
+    if int(index or 0) >= (count := torch.cuda.device_count()):
+        there = "one GPU, cuda:0" if count == 1 else f"{count} GPUs, cuda:0 to cuda:{count - 1}"
+        raise UsageError(f"--device {name}: torch finds {there} (CUDA_VISIBLE_DEVICES may hide others)")
     return torch.device("cuda", int(index or 0))

@@ -89,6 +89,10 @@ def test_wrong_usage_is_exit_code_2() -> None:
             RuntimeError("can't allocate memory: 9"),
             "error: there is not enough memory (can't allocate memory: 9)",
         ),
+        (
+            RuntimeError("CUDA out of memory. Tried to allocate 9 GiB"),
+            "error: there is not enough memory (CUDA out of memory. Tried to allocate 9 GiB)",
+        ),
         (OSError(28, "No space left on device"), "error: [Errno 28] No space left on device"),
     ],
 )

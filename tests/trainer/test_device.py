@@ -7,8 +7,8 @@ import torch
 from tablefold.errors import UsageError
 from tablefold.logs.formats.synthetic import SCHEMA
 from tablefold.trainer.checkpoint import files as checkpoints
-from tablefold.trainer.device import open_device
-from tablefold.trainer.training.run import CPU, train
+from tablefold.trainer.device import CPU, open_device
+from tablefold.trainer.training.run import train
 from tests.trainer.runs import SMALL, StopAfter, Stopped, Watching, splits
 
 METHODS = ["full", "mlet", "hash", "qr", "lhf", "lhf+mlet"]

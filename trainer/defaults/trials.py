@@ -20,11 +20,12 @@ from tablefold.logs import EncodedLog, Splits
 from tablefold.schema import FeatureSchema
 from tablefold.trainer.config import TrainConfig, cheap_stage
 from tablefold.trainer.defaults.by_log import SMALL_LOG, by_log, with_open
+from tablefold.trainer.device import CPU
 from tablefold.trainer.embedding.vocabulary import count_vocabularies, with_known_from
 from tablefold.trainer.methods.registry import Method, needs_vectors
 from tablefold.trainer.training.callbacks import Callback, Callbacks
 from tablefold.trainer.training.collapse import ENOUGH_EXAMPLES
-from tablefold.trainer.training.run import CPU, train
+from tablefold.trainer.training.run import train
 
 TRIAL_EXAMPLES = 400_000
 FIRST_STAGE_TRIED = (1e-2, 1e-3)

@@ -14,6 +14,7 @@ from tablefold.schema import FeatureSchema
 from tablefold.trainer.checkpoint.checkpoint import Checkpoint
 from tablefold.trainer.checkpoint.files import require_free
 from tablefold.trainer.config import TrainConfig
+from tablefold.trainer.device import CPU
 from tablefold.trainer.embedding.vocabulary import Vocabulary, count_vocabularies, with_known_from
 from tablefold.trainer.methods.registry import require_settings
 from tablefold.trainer.ranks.ranks import Ranks
@@ -23,8 +24,6 @@ from tablefold.trainer.training.lock import lock_checkpoint
 from tablefold.trainer.training.plan import Stage, make_plan
 from tablefold.trainer.training.resume import STATE_MINUTES
 from tablefold.trainer.training.stage import StageRunner
-
-CPU = torch.device("cpu")
 
 
 def train(

@@ -13,6 +13,8 @@ number of batches done. Blocks that only those needed are not read again.
 
 Several ranks draw the same order. Each reads its part of every buffer, and of every batch has the examples
 that lie there: together they are the batch of one process.
+
+A buffer goes to a GPU as a whole, and batches are taken from it there: the host waits for none of it.
 """
 
 from collections.abc import Iterator, Sequence
@@ -50,8 +52,10 @@ class Batch(NamedTuple):
         return Batch(*(tensor.index_select(0, positions) for tensor in self))
 
     def to(self, device: torch.device) -> "Batch":
-        """Return the examples on a device."""
-        return Batch(*(tensor.to(device) for tensor in self))
+        """Return the examples on a device; the host does not wait for the copy."""
+        if device.type == "cpu":
+            return self
+        return Batch(*(tensor.pin_memory().to(device, non_blocking=True) for tensor in self))
 
     def join(self, other: "Batch") -> "Batch":
         """Return these examples, then others."""
@@ -59,9 +63,8 @@ class Batch(NamedTuple):
 
 
 class ShuffledRows:
-    """The examples of a log, their ids replaced by rows of the fused table.
+    """The examples of a log, their ids replaced by rows of the fused table; on `device`, a buffer at a time.
 
-    They lie on `device`, a buffer at a time.
     `row_indices` are, of each row map int32 [n], the rows of its feature's distinct ids.
     """
 
@@ -97,11 +100,13 @@ class ShuffledRows:
             if skipped >= len(shuffled):
                 skipped -= len(shuffled)
                 continue
-            shuffled, skipped = shuffled[skipped:], 0
+            shuffled, skipped = shuffled[skipped:].to(self._device), 0
             buffer, part = self._read(blocks), self._ranks.part(self._rows_in(blocks))
             for positions in (shuffled[:wanted], *torch.split(shuffled[wanted:], self._batch_size)):
-                mine = positions[(positions >= part.start) & (positions < part.stop)] - part.start
-                batch = buffer.take(mine.to(self._device))
+                mine = positions  # a mask would make the host wait for a GPU, which has no ranks
+                if self._ranks.world_size > 1:
+                    mine = positions[(positions >= part.start) & (positions < part.stop)] - part.start
+                batch = buffer.take(mine)
                 batch = batch if waiting is None else waiting.join(batch)
                 wanted -= len(positions)
                 waiting = batch if wanted else None

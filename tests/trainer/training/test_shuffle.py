@@ -8,11 +8,11 @@ import torch
 
 from tablefold.logs import EncodedLog, Log
 from tablefold.schema import MISSING, CategoricalFeature, Encoding, FeatureSchema
+from tablefold.trainer.device import CPU
 from tablefold.trainer.embedding.lookup_columns import LookupColumns
 from tablefold.trainer.embedding.row_map import RowMap
 from tablefold.trainer.ranks.ranks import Ranks
 from tablefold.trainer.training import shuffle
-from tablefold.trainer.training.run import CPU
 from tablefold.trainer.training.shuffle import ShuffledRows
 
 SCHEMA = FeatureSchema(
