@@ -3,11 +3,14 @@
 import ctypes
 import sys
 from contextlib import redirect_stdout
+from importlib import import_module
 from typing import Any
 
 import onnxruntime as ort
 
 from tablefold.errors import UsageError
+
+BROUGHT = "pip install 'tablefold[serve-gpu]' brings it"
 
 
 def require_cuda(index: int) -> None:
@@ -34,7 +37,13 @@ def require_cuda(index: int) -> None:
         "libcurand.so.10",
         "libcudnn.so.9",
     ):
-        _library(name, index, "pip install 'tablefold[serve-gpu]' brings it")
+        _library(name, index, BROUGHT)
+    try:
+        import_module("cuda.bindings.runtime")
+    except ImportError as error:
+        raise UsageError(
+            f"--device cuda:{index} needs cuda-bindings, which cannot be imported; {BROUGHT}"
+        ) from error
 
 
 def _cuda_major() -> str:

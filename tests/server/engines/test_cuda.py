@@ -11,7 +11,7 @@ from tablefold.bundle import TOLERANCE, read_manifest
 from tablefold.errors import UsageError
 from tablefold.server.engines.cuda import requirements as cuda
 from tablefold.server.engines.device import Device
-from tablefold.server.engines.onnx import OnnxEngine
+from tablefold.server.engines.opening import open_engine
 from tests.server.conftest import draw_rows, write_bundle
 
 
@@ -35,6 +35,7 @@ needs_gpu = [pytest.mark.gpu, pytest.mark.skipif(bool(why_no_cuda()), reason=why
         ("", 0, 2, ["2 GPUs"]),
         ("libcudnn.so.9", 0, 3, ["libcudnn.so.9", "serve-gpu"]),
         ("libcudart.so.13", 0, 3, ["libcudart.so.13", "serve-gpu"]),
+        ("cuda.bindings", 0, 3, ["cuda-bindings", "serve-gpu"]),
     ],
 )
 def test_what_cuda_lacks_is_said_by_its_name(monkeypatch, missing, code, gpus, words):
@@ -46,6 +47,10 @@ def test_what_cuda_lacks_is_said_by_its_name(monkeypatch, missing, code, gpus, w
     def count(found) -> None:
         ctypes.cast(found, ctypes.POINTER(ctypes.c_int))[0] = gpus
 
+    def import_module(name: str) -> None:
+        raise ModuleNotFoundError(name)
+
+    monkeypatch.setattr(cuda, "import_module", import_module)
     monkeypatch.setattr(cuda.ctypes, "CDLL", load)
     monkeypatch.setattr(cuda.ort, "cuda_version", "13.0", raising=False)
     monkeypatch.setattr(cuda.ort, "preload_dlls", lambda: print("a warning"))
@@ -62,7 +67,8 @@ class TestOnAGpu:
     def test_cuda_gives_what_the_cpu_gives(self, tmp_path: Path, rows: int) -> None:
         folder = write_bundle(tmp_path)
         manifest = read_manifest(folder)
-        cpu, gpu = (OnnxEngine(folder, manifest, Device(name)) for name in ("cpu", "cuda:0"))
+        cpu, gpu = (open_engine(folder, manifest, Device(name)) for name in ("cpu", "cuda:0"))
+        gpu.prepare(rows, 1)
         dense, ids = draw_rows(rows)
         np.testing.assert_allclose(gpu.run(dense, ids), cpu.run(dense, ids), rtol=0, atol=TOLERANCE)
 
