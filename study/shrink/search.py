@@ -1,7 +1,9 @@
 """The search: down one axis after the other, for as long as something smaller holds and there is time.
 
-Each axis begins at the smallest model so far. A step that does not hold ends it; the axes are gone through
-again until none makes the model smaller.
+Each axis begins at the smallest model so far. A step that loses too much ends it. One that may lose too much,
+but as measured does not, is passed: the noise of the validation examples is as large at fewer bytes. What
+holds after it has to hold by more, as one of several looks. The axes are gone through again until none makes
+the model smaller.
 """
 
 from collections.abc import Callable, Sequence
@@ -15,6 +17,8 @@ __all__ = ["Search"]
 
 OnTried = Callable[[Tried, Tried, float], None]
 """Called with each model that was tried, the smallest one that holds by then, and what may be lost."""
+UNDECIDED = 2
+"""So many steps in a row are passed."""
 LOOSER = 2.0
 """Where nothing is small enough, this many times more may be lost."""
 LOOSEST = 0.25
@@ -25,22 +29,23 @@ class Search:
 
     def __init__(self, evaluator: Evaluator, axes: Sequence[Axis], budget: Budget, on_tried: OnTried) -> None:
         self._evaluator, self._axes, self._budget, self._on_tried = evaluator, axes, budget, on_tried
-        self.full = evaluator.attempt(evaluator.start)
+        self.full = self._smallest = evaluator.attempt(evaluator.start)
         self.tried: dict[str, Tried] = {self.full.recipe.key: self.full}
         self.finished = False
         """Whether the search came to its end before the time did."""
 
     def smallest(self, limit: float) -> Tried:
         """Return the smallest model found that loses at most `limit` at 95 %; the full one at the worst."""
-        best = self.full
+        self._smallest = self.full
         try:
-            while (smaller := self._round(best, limit)) is not best:
-                best = smaller
+            before = None
+            while self._smallest is not before:
+                before = self._smallest
+                self._round(limit)
             self.finished = True
         except OutOfTime:
-            holding = [tried for tried in self.tried.values() if tried.holds(limit)]
-            best = min([self.full, *holding], key=lambda tried: tried.parts.total)
-        return best
+            pass
+        return self._smallest
 
     def best_within(self, most_bytes: int, limit: float) -> Tried | None:
         """Return the model with the best validation logloss of those found within so many bytes.
@@ -65,19 +70,20 @@ class Search:
             tried for tried in self.tried.values() if tried.failed is None and tried.parts.total <= most_bytes
         ]
 
-    def _round(self, best: Tried, limit: float) -> Tried:
+    def _round(self, limit: float) -> None:
         for axis in self._axes:
-            for recipe in axis(best.recipe):
+            undecided = 0
+            for recipe in axis(self._smallest.recipe):
                 seen = recipe.key in self.tried
                 tried = self._attempt(recipe)
-                holds = tried.holds(limit)
-                if holds and _order(tried) < _order(best):
-                    best = tried
+                holds = tried.holds(limit, looks=1 + undecided)
+                if holds and _order(tried) < _order(self._smallest):
+                    self._smallest = tried
                 if not seen:
-                    self._on_tried(tried, best, limit)
-                if not holds:
+                    self._on_tried(tried, self._smallest, limit)
+                undecided = 0 if holds else undecided + 1
+                if undecided > UNDECIDED or not (holds or tried.may_hold(limit)):
                     break
-        return best
 
     def _attempt(self, recipe: Recipe) -> Tried:
         if self._evaluator.known(recipe) is None and self._budget.left == 0:

@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from tablefold.errors import TablefoldError
@@ -114,3 +115,45 @@ def test_a_logloss_that_may_rise_does_not_hold_either() -> None:
     rises = Tried(recipe=Evaluator.start, auc_loss=Interval(0, 0, 0), logloss_increase=Interval(0, 0, 0.002))
     assert not rises.holds(0.001)
     assert rises.verdict(0.001).startswith("may raise the logloss by 0.0020")
+
+
+class Noisy(Evaluator):
+    """Widths from 16 down to 2, each with the loss and the error that are given for it."""
+
+    def __init__(self, measured: dict[int, tuple[float, float]]) -> None:
+        super().__init__()
+        self.measured = measured
+
+    def attempt(self, recipe: Recipe) -> Tried:
+        tried = super().attempt(recipe)
+        value, error = self.measured.get(recipe.config.dim, (0.0, 0.0))
+        return tried.model_copy(update={"auc_loss": Interval.of(value, error), "failed": None})
+
+
+def smallest_width(measured: dict[int, tuple[float, float]]) -> int:
+    found = Search(Noisy(measured), [narrower], Budget(60), lambda *tried: None)  # type: ignore[arg-type]
+    return found.smallest(0.001).recipe.config.dim
+
+
+@pytest.mark.parametrize(
+    ("measured", "width"),
+    [
+        ({8: (0.0, 6e-4)}, 1),  # undecided: all that follows holds
+        ({8: (0.0, 6e-4), 4: (0.0, 6e-4), 2: (0.0, 6e-4), 1: (0.0, 0.0)}, 16),  # too many in a row
+        ({8: (0.0, 6e-4), 4: (0.0, 6e-4), 2: (0.0, 4e-4), 1: (0.002, 0.0)}, 2),  # by more than one look needs
+        ({8: (0.0, 6e-4), 4: (0.0, 6e-4), 2: (0.0, 5e-4), 1: (0.002, 0.0)}, 16),  # by less
+        ({8: (0.002, 1e-4)}, 16),  # decided: it loses too much
+        ({8: (0.0, 6e-4), 4: (0.0, 1e-4), 2: (0.002, 0.0)}, 4),
+    ],
+)
+def test_a_step_that_is_only_undecided_does_not_end_an_axis(measured, width) -> None:
+    assert smallest_width(measured) == width
+
+
+def test_noise_alone_rarely_makes_a_worse_model_hold() -> None:
+    """Steps that lose just too much, measured with noise: as often as one look allows, and hardly more."""
+    rng, accepted, runs, error = np.random.default_rng(0), 0, 2000, 3e-4
+    for _ in range(runs):
+        measured = {dim: (0.00101 + error * rng.normal(), error) for dim in (8, 4, 2, 1)}
+        accepted += smallest_width(measured) < 16
+    assert accepted / runs < 0.06
