@@ -150,16 +150,20 @@ class TrainingLoop:
         return value
 
     def state(self) -> dict[str, Any]:
-        """Return all that the remaining steps depend on: tensors, numbers, dicts and lists of them."""
-        return {
-            "progress": asdict(self.progress),
-            "model": self._model.state_dict(),
-            "optimizers": [optimizer.state_dict() for optimizer in self._optimizers],
-            "schedules": [schedule.state_dict() for schedule in self._schedules],
-            "order": self._epoch_order,
-            "random": torch.get_rng_state(),  # a network may drop out
-            **({"device_random": torch.cuda.get_rng_state(self._device)} if self._on_cuda else {}),
-        }
+        """Return all that the remaining steps depend on: tensors of the host, numbers, dicts and lists of
+        them. Any device goes on from it."""
+        state: dict[str, Any] = _on_host(
+            {
+                "progress": asdict(self.progress),
+                "model": self._model.state_dict(),
+                "optimizers": [optimizer.state_dict() for optimizer in self._optimizers],
+                "schedules": [schedule.state_dict() for schedule in self._schedules],
+                "order": self._epoch_order,
+                "random": torch.get_rng_state(),  # a network may drop out
+                **({"device_random": torch.cuda.get_rng_state(self._device)} if self._on_cuda else {}),
+            }
+        )
+        return state
 
     def restore(self, state: dict[str, Any]) -> None:
         """Continue from the `state` of another loop."""
@@ -202,6 +206,14 @@ class TrainingLoop:
             worse=0 if best else progress.worse + 1,
         )
         return result
+
+
+def _on_host(value: Any) -> Any:
+    if isinstance(value, Tensor):
+        return value.cpu()
+    if isinstance(value, dict):
+        return {name: _on_host(inner) for name, inner in value.items()}
+    return [_on_host(inner) for inner in value] if isinstance(value, list) else value
 
 
 def _logloss(logits: Tensor, label: Tensor, examples: int) -> Tensor:
