@@ -6,7 +6,7 @@ from the model as it is to one that knows nothing (Shoham and Gersho 1988). A se
 for as long as what is there holds. So few models are judged on labels, in an order that no label has chosen.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from itertools import pairwise
 
 from tablefold.exporter.options import RowType
@@ -27,11 +27,16 @@ PROBED_ROWS = 16
 LEAST_OF_ESTIMATE = 0.1
 
 
-def allocations(checkpoint: Checkpoint, recipe: Recipe, examples: Log) -> Iterator[Recipe]:
-    """Yield the recipe with ever fewer bytes; `checkpoint` is the model before its features are resized."""
+def allocations(
+    checkpoint: Checkpoint, recipe: Recipe, examples: Log, on_rung: Callable[[], None]
+) -> Iterator[Recipe]:
+    """Yield the recipe with ever fewer bytes; `checkpoint` is the model before its features are resized.
+
+    `on_rung` is called before each size of a feature is made, and may end it by an error.
+    """
     names = [feature.name for feature in checkpoint.description.feature_schema.categorical]
     yielded = None
-    for chosen in path(_ladders(checkpoint, recipe, examples)):
+    for chosen in path(_ladders(checkpoint, recipe, examples, on_rung)):
         size = sum(rung.bytes for rung in chosen)
         if yielded is not None and size > STEP * yielded:
             continue
@@ -67,7 +72,9 @@ def _slope(before: Rung, after: Rung) -> float:
     return (after.loss - before.loss) / (before.bytes - after.bytes)
 
 
-def _ladders(checkpoint: Checkpoint, recipe: Recipe, examples: Log) -> list[list[Rung]]:
+def _ladders(
+    checkpoint: Checkpoint, recipe: Recipe, examples: Log, on_rung: Callable[[], None]
+) -> list[list[Rung]]:
     schema = checkpoint.description.feature_schema
     vocabularies = checkpoint.vocabularies or [None] * len(schema.categorical)
     base = recipe.options.row_type
@@ -78,7 +85,7 @@ def _ladders(checkpoint: Checkpoint, recipe: Recipe, examples: Log) -> list[list
     ):
         stored = StoredAs(
             lookup=recipe.options.lookup, row_types=types, ids=examples.ids[:, columns == i],
-            features=len(schema.categorical),
+            features=len(schema.categorical), on_rung=on_rung,
         )  # fmt: skip
         ladder = rungs(feature, vocabulary, metric(curvature), stored, checkpoint.description.config.seed)
         factor = _factor(checkpoint, feature.name, ladder, examples)

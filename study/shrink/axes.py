@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator, Sequence
 
 from tablefold.exporter.options import DictionaryKind, NetworkType, RowType
 from tablefold.study.shrink.allocation import allocations
+from tablefold.study.shrink.budget import Budget
 from tablefold.study.shrink.evaluator import Evaluator
 from tablefold.study.shrink.recipe import Recipe
 from tablefold.trainer.networks.registry import OURS
@@ -51,24 +52,34 @@ def low_rank(recipe: Recipe) -> Iterator[Recipe]:
 class Allocated:
     """Fewer ids, rows and bits, feature by feature (see `allocation`); `tuned` lets the model learn on."""
 
-    def __init__(self, evaluator: Evaluator, *, tuned: bool = False) -> None:
-        self._evaluator, self._tuned = evaluator, tuned
+    def __init__(self, evaluator: Evaluator, budget: Budget, *, tuned: bool = False) -> None:
+        self._evaluator, self._budget, self._tuned = evaluator, budget, tuned
         self._of: dict[str, list[Recipe]] = {}
 
     def __call__(self, recipe: Recipe) -> Iterator[Recipe]:
-        """Yield what follows the recipe on the path of its model, or the whole path where it is not on it."""
+        """Yield what follows the recipe on the path of its model, or the whole path where it is not on it.
+
+        Raises OutOfTime where the time ends before the path is known.
+        """
         if recipe.tuned and not self._tuned:
             return
         base = recipe.whole
         if base.key not in self._of:
             model = self._evaluator.make(base)
-            self._of[base.key] = list(allocations(model, base, self._evaluator.examples))
-        steps = self._of[base.key]
-        keys, here = [step.key for step in steps], recipe.but(tuned=False).key
+            # What was tried on this path before must be found again, even with no time left.
+            known = self._evaluator.knows_sizes_of(base)
+            on_rung = _nothing if known else self._budget.require_time
+            self._of[base.key] = list(allocations(model, base, self._evaluator.examples, on_rung))
+        path = self._of[base.key]
+        keys, here = [step.key for step in path], recipe.but(tuned=False).key
         begin = keys.index(here) if here in keys else 0
         if here in keys and recipe.tuned == self._tuned:
             begin += 1
-        yield from (step.but(tuned=self._tuned) for step in steps[begin:])
+        yield from (step.but(tuned=self._tuned) for step in path[begin:])
+
+
+def _nothing() -> None:
+    pass
 
 
 class Taught:
@@ -111,18 +122,19 @@ def network(recipe: Recipe) -> Iterator[Recipe]:
     yield from (recipe.trained_with(network=name) for name in OURS if name != recipe.config.network)
 
 
-def untrained(evaluator: Evaluator) -> Sequence[Axis]:
+def untrained(evaluator: Evaluator, budget: Budget) -> Sequence[Axis]:
     """Return the axes that train nothing."""
-    return (dictionary, row_types, network_type, Allocated(evaluator), low_rank)
+    return (dictionary, row_types, network_type, Allocated(evaluator, budget), low_rank)
 
 
-def fine_tuned(evaluator: Evaluator) -> Sequence[Axis]:
+def fine_tuned(evaluator: Evaluator, budget: Budget) -> Sequence[Axis]:
     """Return the axes that let a trained model learn on."""
-    allocated = Allocated(evaluator), Allocated(evaluator, tuned=True)
+    allocated = Allocated(evaluator, budget), Allocated(evaluator, budget, tuned=True)
     return (dictionary, row_types, network_type, *allocated)
 
 
-def trained(evaluator: Evaluator) -> Sequence[Axis]:
+def trained(evaluator: Evaluator, budget: Budget) -> Sequence[Axis]:
     """Return all axes. A better model and a smaller network come first: resizing spends all that is left."""
-    first, rest = fine_tuned(evaluator)[:3], fine_tuned(evaluator)[3:]
+    axes = fine_tuned(evaluator, budget)
+    first, rest = axes[:3], axes[3:]
     return (*first, Taught(L2_OF_TAUGHT), Taught(1), layers, *rest, known_ids, width, network)

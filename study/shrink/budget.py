@@ -32,6 +32,11 @@ class Budget:
         """Minutes, 0 once the time is over."""
         return max(0.0, self.minutes - self.used)
 
+    def require_time(self) -> None:
+        """Raise OutOfTime when the time is over."""
+        if self.left == 0:
+            raise OutOfTime
+
 
 class EndsRuns(Callback):
     """Ends a training run when the time is over: it raises OutOfTime."""
@@ -41,8 +46,7 @@ class EndsRuns(Callback):
 
     def on_step(self, examples: int, loss: float) -> None:
         """Look at the clock."""
-        if self._budget.left == 0:
-            raise OutOfTime
+        self._budget.require_time()
 
 
 class EndsTrials(Callback):

@@ -99,7 +99,7 @@ def shrink(
         console.print(f"{folder} keeps what is tried, and the same command goes on from there")
         start = source.start(folder, budget, terminal)
         evaluator = Evaluator(start.full, start.judged_on, start.runs, folder)
-        search = Search(evaluator, start.axes(evaluator), budget, _shown(console, budget))
+        search = Search(evaluator, start.axes(evaluator, budget), budget, _shown(console, budget))
         chosen = goal.choose(search)
         outcome = write_chosen(start, evaluator, search.full, chosen, repository, name)
     tried = list(search.tried.values())

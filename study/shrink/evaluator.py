@@ -41,6 +41,10 @@ class Evaluator:
         """Return what is known of a recipe; None where it was not tried."""
         return self._of.get(recipe.key)
 
+    def knows_sizes_of(self, whole: Recipe) -> bool:
+        """Whether a recipe was tried that only resizes the features of this one."""
+        return any(tried.recipe.sizes and tried.recipe.whole.key == whole.key for tried in self._of.values())
+
     def attempt(self, recipe: Recipe) -> Tried:
         """Try a recipe, or return what is known of it. Raises OutOfTime where a training run was ended."""
         if (known := self.known(recipe)) is None:

@@ -4,7 +4,7 @@ Nothing is judged on labels here. The loss is the second-order estimate that `cu
 example: half of what the logloss feels of the way from each id's vector to the one that it would have.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -60,6 +60,8 @@ class StoredAs:
     """int64: the feature's values in examples that say how many are unknown."""
     features: int
     """How many features there are."""
+    on_rung: Callable[[], None]
+    """Called before each size is made: k-means takes its time."""
 
 
 def rungs(
@@ -68,6 +70,7 @@ def rungs(
     """Return all rungs of a feature; the first is the feature as it is, in the first row type."""
     found = []
     for size in _sizes(feature):
+        stored.on_rung()
         small = feature if size is None else resized(feature, vocabulary, metric, size, seed)
         words = _dictionary_bytes(small, stored)
         for row_type in stored.row_types:

@@ -86,8 +86,8 @@ class Search:
                     break
 
     def _attempt(self, recipe: Recipe) -> Tried:
-        if self._evaluator.known(recipe) is None and self._budget.left == 0:
-            raise OutOfTime
+        if self._evaluator.known(recipe) is None:
+            self._budget.require_time()
         tried = self.tried[recipe.key] = self._evaluator.attempt(recipe)
         return tried
 

@@ -41,7 +41,7 @@ class Start:
     reported_on: Log
     """Examples that nothing was chosen on."""
     runs: TrainingRuns | None
-    axes: Callable[[Evaluator], Sequence[Axis]]
+    axes: Callable[[Evaluator, Budget], Sequence[Axis]]
     provenance: dict[str, str]
     """What a bundle says of its examples; the runs take those of validation for those of the test."""
 

@@ -1,13 +1,19 @@
 """The allocation: bytes go where the loss is least, in one order for all features."""
 
 from itertools import pairwise
+from pathlib import Path
 
 import hypothesis.strategies as st
+import pytest
 from hypothesis import given
 
 from tablefold.exporter.options import RowType
 from tablefold.study.shrink.allocation import hull, path
+from tablefold.study.shrink.axes import Allocated
+from tablefold.study.shrink.budget import Budget, OutOfTime
+from tablefold.study.shrink.evaluator import Evaluator
 from tablefold.study.shrink.rungs import Rung
+from tablefold.trainer.checkpoint.checkpoint import Checkpoint
 
 
 def ladder(points: list[tuple[int, int]]) -> list[Rung]:
@@ -41,3 +47,15 @@ def test_no_choice_of_rungs_has_fewer_bytes_and_less_loss_than_the_path(features
                 total = rung.bytes + sum(other.bytes for other in others)
                 lost = rung.loss + sum(other.loss for other in others)
                 assert not (total < size and lost < loss)
+
+
+def test_the_clock_ends_rungs_but_not_what_was_tried_on_them_before(
+    tiny_model: tuple[Checkpoint, Path], tmp_path: Path
+) -> None:
+    model, over = tiny_model[0], Budget(1e-9)
+    evaluator = Evaluator(model, model.validation, None, tmp_path)
+    with pytest.raises(OutOfTime):
+        next(Allocated(evaluator, over)(evaluator.start))
+    first = next(Allocated(evaluator, Budget(60))(evaluator.start))
+    evaluator.attempt(first)
+    assert next(Allocated(Evaluator(model, model.validation, None, tmp_path), over)(evaluator.start)) == first
