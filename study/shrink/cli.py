@@ -110,11 +110,11 @@ def shrink(
         repeat = (
             f"tablefold shrink {'--data ' if data else ''}{given} --repository {repository} --name {name}"
         )
-        page(outcome, tried, goal.limit, str(goal), given, repeat).write(html)
+        page(outcome, tried, goal, given, repeat).write(html)
     print_written(console, outcome.bundle, f": {chosen.recipe.title}")
     if not search.finished:
         console.print("the time was over before the search was: the same command goes on")
-    print(sentence(outcome, str(goal)))
+    print(sentence(outcome, goal))
     if collapse := describe_collapse("the full model", start.full.description.metrics):
         print(f"{collapse}; to be as good as it says little")
 

@@ -34,6 +34,11 @@ class Interval(NamedTuple):
         )
 
 
+def within(limit: float, auc_loss: Interval | None, logloss_increase: Interval) -> bool:
+    """Whether both intervals end at `limit` or before; without an AUC the logloss alone decides."""
+    return (auc_loss is None or auc_loss.high <= limit) and logloss_increase.high <= limit
+
+
 def auc_loss(label: np.ndarray, before: np.ndarray, after: np.ndarray) -> Interval | None:
     """Return AUC of `before` minus that of `after`, None where all labels are the same.
 

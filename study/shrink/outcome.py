@@ -11,7 +11,7 @@ from tablefold.exporter.export import export
 from tablefold.metrics import auc, logloss
 from tablefold.model_size import Parts, full_table_bytes
 from tablefold.study.shrink.evaluator import Evaluator
-from tablefold.study.shrink.interval import Interval, auc_loss, logloss_increase
+from tablefold.study.shrink.interval import Interval, auc_loss, logloss_increase, within
 from tablefold.study.shrink.recipe import Tried
 from tablefold.study.shrink.source import Start
 
@@ -54,6 +54,10 @@ class Outcome(BaseModel):
     bundle: Path
     nothing_smaller: bool
 
+    def holds(self, limit: float) -> bool:
+        """Whether, at 95 %, no more than `limit` is lost on the examples that nothing was chosen on."""
+        return within(limit, self.auc_loss, self.logloss_increase)
+
     def to_json(self, tried: list[Tried], limit: float, *, finished: bool) -> dict[str, Any]:
         """Return everything as the file has it; `finished` says whether the search came to its end."""
         loss, judged = self.auc_loss, self.chosen_from
@@ -66,6 +70,7 @@ class Outcome(BaseModel):
                 "auc_loss_95": None if loss is None else [loss.low, loss.high],
                 "logloss_increase": self.logloss_increase.value,
                 "logloss_increase_95": [self.logloss_increase.low, self.logloss_increase.high],
+                "holds_on_test": self.holds(limit),
                 "validation": _judgement(judged),
                 "options": judged.recipe.described(),
             },

@@ -4,14 +4,15 @@ from collections.abc import Sequence
 
 from tablefold.report import Page, Picture, Section, Table
 from tablefold.report.quality import QualityPoint, auc_per_byte, size
+from tablefold.study.shrink.goal import Goal
 from tablefold.study.shrink.outcome import Outcome
 from tablefold.study.shrink.recipe import Tried
 
 __all__ = ["page", "sentence"]
 
 
-def sentence(outcome: Outcome, goal: str) -> str:
-    """Return what was found, for people; `goal` is what was asked for."""
+def sentence(outcome: Outcome, goal: Goal) -> str:
+    """Return what was found, for people, and whether fresh examples confirm what was asked for."""
     full, chosen = outcome.full, outcome.chosen
     if outcome.nothing_smaller:
         return f"Nothing smaller was found with {goal}: the full model was written, {size(full.parts.total)}."
@@ -22,18 +23,24 @@ def sentence(outcome: Outcome, goal: str) -> str:
         f" ({full.parts.total / chosen.parts.total:.1f}x); {size(without)} without the network, where the "
         f"bare fp32 table takes {size(outcome.baseline_fp32)} ({times:.1f}x)."
     )
-    if outcome.auc_loss is None:
-        return f"{text} Logloss on test examples {outcome.logloss_increase.value:+.4f}."
     loss = outcome.auc_loss
-    return f"{text} AUC lost on test examples: {loss.value:+.4f} ({loss.low:+.4f} to {loss.high:+.4f})."
+    if loss is None:
+        text += f" Logloss on test examples {outcome.logloss_increase.value:+.4f}."
+    else:
+        text += f" AUC lost on test examples: {loss.value:+.4f} ({loss.low:+.4f} to {loss.high:+.4f})."
+    if goal.most_bytes is not None:
+        return text
+    if outcome.holds(goal.limit):
+        return f"{text} So test examples, which chose nothing, confirm the limit of {goal.limit:g} at 95 %."
+    return f"{text} So validation examples chose it; test examples alone do not show the limit at 95 %."
 
 
-def page(outcome: Outcome, tried: Sequence[Tried], limit: float, goal: str, data: str, repeat: str) -> Page:
+def page(outcome: Outcome, tried: Sequence[Tried], goal: Goal, data: str, repeat: str) -> Page:
     """Return the page; `repeat` is the command."""
     return Page(
         title=f"The smallest model: {data}",
         verdict=sentence(outcome, goal),
-        sections=[*_frontier(outcome, tried), _bytes(outcome, tried), _tried(tried, limit)],
+        sections=[*_frontier(outcome, tried), _bytes(outcome, tried), _tried(tried, goal.limit)],
         repeat=repeat,
     )
 

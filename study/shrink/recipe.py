@@ -6,7 +6,7 @@ from pydantic import BaseModel, ConfigDict
 
 from tablefold.exporter.options import ExportOptions
 from tablefold.model_size import Parts
-from tablefold.study.shrink.interval import Interval
+from tablefold.study.shrink.interval import Interval, within
 from tablefold.trainer.compression.resize import FeatureSize
 from tablefold.trainer.config import TrainConfig
 
@@ -104,14 +104,13 @@ class Tried(BaseModel):
     logloss_increase: Interval = Interval(0.0, 0.0, 0.0)
     failed: str | None = None
     """Why there is no such model."""
+    looks: int = 1
+    """Of how many models this is one that might have held by luck; they share the 5 %."""
 
-    def holds(self, limit: float, looks: int = 1) -> bool:
-        """Whether, at 95 %, neither AUC nor logloss is worse than the full model's by more than `limit`.
-
-        `looks`: of how many models this is one that might have held by luck; they share the 5 %.
-        """
-        measured = [self.logloss_increase, *([] if self.auc_loss is None else [self.auc_loss])]
-        return self.failed is None and all(each.of_looks(looks).high <= limit for each in measured)
+    def holds(self, limit: float) -> bool:
+        """Whether, at 95 %, neither AUC nor logloss is worse than the full model's by more than `limit`."""
+        loss = None if self.auc_loss is None else self.auc_loss.of_looks(self.looks)
+        return self.failed is None and within(limit, loss, self.logloss_increase.of_looks(self.looks))
 
     def may_hold(self, limit: float) -> bool:
         """Whether no more than `limit` is lost as measured: noise may be all that is in the way."""
@@ -124,11 +123,15 @@ class Tried(BaseModel):
             return f"cannot be: {self.failed}"
         if self.holds(limit):
             return "holds"
-        loss = self.auc_loss
+        looks = "" if self.looks == 1 else f" as one of {self.looks}"
+        loss = None if self.auc_loss is None else self.auc_loss.of_looks(self.looks)
         if loss is not None and not loss.high <= limit:
-            return f"may lose {loss.high:.4f} AUC at 95 % ({loss.value:+.4f} measured), more than {limit:g}"
-        increase = self.logloss_increase
+            return (
+                f"may lose {loss.high:.4f} AUC at 95 %{looks} ({loss.value:+.4f} measured), more than "
+                f"{limit:g}"
+            )
+        increase = self.logloss_increase.of_looks(self.looks)
         return (
-            f"may raise the logloss by {increase.high:.4f} at 95 % ({increase.value:+.4f} measured), more "
-            f"than {limit:g}"
+            f"may raise the logloss by {increase.high:.4f} at 95 %{looks} ({increase.value:+.4f} measured), "
+            f"more than {limit:g}"
         )

@@ -75,8 +75,8 @@ class Search:
             undecided = 0
             for recipe in axis(self._smallest.recipe):
                 seen = recipe.key in self.tried
-                tried = self._attempt(recipe)
-                holds = tried.holds(limit, looks=1 + undecided)
+                tried = self._attempt(recipe, looks=1 + undecided)
+                holds = tried.holds(limit)
                 if holds and _order(tried) < _order(self._smallest):
                     self._smallest = tried
                 if not seen:
@@ -85,11 +85,11 @@ class Search:
                 if undecided > UNDECIDED or not (holds or tried.may_hold(limit)):
                     break
 
-    def _attempt(self, recipe: Recipe) -> Tried:
+    def _attempt(self, recipe: Recipe, looks: int) -> Tried:
         if self._evaluator.known(recipe) is None:
             self._budget.require_time()
-        tried = self.tried[recipe.key] = self._evaluator.attempt(recipe)
-        return tried
+        tried = self._evaluator.attempt(recipe).model_copy(update={"looks": looks})
+        return self.tried.setdefault(recipe.key, tried)
 
 
 def _order(tried: Tried) -> tuple[int, float]:

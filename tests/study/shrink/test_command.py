@@ -50,6 +50,8 @@ def test_what_is_written_is_what_was_chosen(shrunk: tuple[Path, dict[str, Any]])
     assert chosen["auc_loss"] == pytest.approx(result["full"]["test_auc"] - chosen["test_auc"])
     low, high = chosen["auc_loss_95"]
     assert low <= chosen["auc_loss"] <= high
+    highest = max(high, chosen["logloss_increase_95"][1])
+    assert chosen["holds_on_test"] == (highest <= 0.01)
     assert chosen["validation"]["auc_loss_95"][1] <= 0.01
     assert chosen["validation"]["logloss_increase_95"][1] <= 0.01
     assert result["finished"]

@@ -11,7 +11,7 @@ from tablefold.model_size import Parts
 from tablefold.study.results import JsonLines
 from tablefold.study.shrink.budget import Budget
 from tablefold.study.shrink.goal import Goal
-from tablefold.study.shrink.interval import Interval
+from tablefold.study.shrink.interval import Interval, within
 from tablefold.study.shrink.recipe import Recipe, Tried
 from tablefold.study.shrink.search import Search
 from tablefold.trainer.config import TrainConfig
@@ -157,3 +157,44 @@ def test_noise_alone_rarely_makes_a_worse_model_hold() -> None:
         measured = {dim: (0.00101 + error * rng.normal(), error) for dim in (8, 4, 2, 1)}
         accepted += smallest_width(measured) < 16
     assert accepted / runs < 0.06
+
+
+class TooLossy(Evaluator):
+    """Whatever is done loses just too much, measured with noise."""
+
+    error = 3e-4
+
+    def __init__(self, seed: int) -> None:
+        super().__init__()
+        self.rng = np.random.default_rng(seed)
+
+    def attempt(self, recipe: Recipe) -> Tried:
+        seen = recipe.key in self._of
+        tried = super().attempt(recipe)
+        if not seen and recipe.key != self.start.key:
+            loss = Interval.of(0.00101 + self.error * self.rng.normal(), self.error)
+            tried = tried.model_copy(update={"auc_loss": loss, "failed": None})
+            self._of[recipe.key] = tried
+        return tried
+
+
+def test_what_was_chosen_by_luck_seldom_holds_on_examples_that_chose_nothing() -> None:
+    """Several axes are several chances, so the search alone is fooled more often than one look would be."""
+    runs, fooled, confirmed = 1000, 0, 0
+    for seed in range(runs):
+        evaluator = TooLossy(seed)
+        found = search(evaluator)  # type: ignore[arg-type]
+        if found.smallest(0.001) is not found.full:
+            fooled += 1
+            fresh = Interval.of(0.00101 + evaluator.error * evaluator.rng.normal(), evaluator.error)
+            confirmed += within(0.001, fresh, Interval(0, 0, 0))
+    assert fooled > 0
+    assert confirmed / runs < 0.025
+
+
+def test_a_model_that_one_look_would_accept_is_no_holder_in_the_record_of_a_later_look() -> None:
+    measured = {8: (0.0, 6e-4), 4: (0.0, 6e-4), 2: (0.0, 5e-4), 1: (0.002, 0.0)}
+    found = Search(Noisy(measured), [narrower], Budget(60), lambda *tried: None)  # type: ignore[arg-type]
+    best = found.smallest(0.001)
+    holding = [tried.parts.total for tried in found.tried.values() if tried.holds(0.001)]
+    assert min(holding) == best.parts.total
