@@ -1,7 +1,7 @@
 """How many unknown ids may pass for known ones: the more, the rarer they are.
 
 A false hit costs an example the vector of some known id in place of that of unknown ones. What matters is how
-many examples have one. So each row map's share of the budget is divided by how often its ids are unknown, and
+many examples have one. So each row map's part of the budget is divided by how often its ids are unknown, and
 where hardly any are, a word needs no check bits at all.
 """
 
@@ -19,9 +19,23 @@ BUDGET = 0.01
 
 
 def allowed_false_hits(unknown_shares: Sequence[float]) -> list[float]:
-    """Return the share of each row map's unknown ids that may pass, given the share of its ids that are."""
-    most = BUDGET / max(1, len(unknown_shares))
+    """Return the share of each row map's unknown ids that may pass, given the share of its ids that are.
+
+    All have equal parts of the budget, and what one cannot use, since it has so few, is left to the others.
+    """
+    most = _part(unknown_shares)
     return [float(np.clip(most / max(share, most), MAX_FALSE_HITS, 1)) for share in unknown_shares]
+
+
+def _part(unknown_shares: Sequence[float]) -> float:
+    """Return the most of the budget that one row map may have."""
+    left = BUDGET
+    for used, share in enumerate(sorted(unknown_shares)):
+        part = left / (len(unknown_shares) - used)
+        if share > part:
+            return part
+        left -= share
+    return BUDGET
 
 
 def unknown_shares(row_maps: Sequence[RowMap], columns: LookupColumns, log: Log) -> list[float]:

@@ -9,6 +9,7 @@ for as long as what is there holds. So few models are judged on labels, in an or
 from collections.abc import Callable, Iterator, Sequence
 from itertools import pairwise
 
+from tablefold.exporter.dictionaries.false_hits import unknown_share
 from tablefold.exporter.options import RowType
 from tablefold.logs import Log
 from tablefold.metrics import logloss
@@ -80,12 +81,14 @@ def _ladders(
     base = recipe.options.row_type
     types = [base, RowType.INT4] if base is RowType.INT8 else [base]
     columns, ladders = schema.feature_of_column, []
+    ids = [examples.ids[:, columns == i] for i in range(len(schema.categorical))]
+    unknown = [unknown_share(maps[0].keys, own) for maps, own in zip(checkpoint.row_maps, ids, strict=True)]
     for i, (feature, vocabulary, curvature) in enumerate(
         zip(feature_tables(checkpoint), vocabularies, curvatures(checkpoint), strict=True)
     ):
         stored = StoredAs(
-            lookup=recipe.options.lookup, row_types=types, ids=examples.ids[:, columns == i],
-            features=len(schema.categorical), on_rung=on_rung,
+            lookup=recipe.options.lookup, row_types=types, ids=ids[i],
+            others_unknown=[*unknown[:i], *unknown[i + 1 :]], on_rung=on_rung,
         )  # fmt: skip
         ladder = rungs(feature, vocabulary, metric(curvature), stored, checkpoint.description.config.seed)
         factor = _factor(checkpoint, feature.name, ladder, examples)

@@ -58,8 +58,8 @@ class StoredAs:
     row_types: Sequence[RowType]
     ids: np.ndarray
     """int64: the feature's values in examples that say how many are unknown."""
-    features: int
-    """How many features there are."""
+    others_unknown: Sequence[float]
+    """Of every other feature, the share of unknown values: all have one budget of false hits."""
     on_rung: Callable[[], None]
     """Called before each size is made: k-means takes its time."""
 
@@ -103,8 +103,7 @@ def _dictionary_bytes(feature: FeatureTable, stored: StoredAs) -> float:
     if stored.lookup is DictionaryKind.EXACT:
         return KEY_BYTES * known
     share = unknown_share(row_map.keys, stored.ids)
-    # The budget of false hits is that of all features.
-    allowed = allowed_false_hits([share] + [0.0] * (stored.features - 1))[0]
+    allowed = allowed_false_hits([share, *stored.others_unknown])[0]
     return SLOTS_A_KEY * known * shortest(int(feature.can_merge.sum()), allowed) / 8
 
 
