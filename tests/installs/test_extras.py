@@ -36,9 +36,20 @@ USED_BY: dict[str, tuple[str, ...]] = DECLARED_BY | {
     "core": tuple(sorted(set(EXTRAS) - {"dev"})),
 }
 """The extras that are for something in a folder."""
-OF_ONE_EXTRA = {"fsspec": ("cloud",), "opentelemetry": ("tracing",), "pygrpc_native": ("serve-native",)}
-"""Modules that only one extra brings; where it is absent, all goes on without, or says so."""
-NEEDS_MORE = {"server/fronts/native.py", "server/tracing.py"}
+OF_EXTRAS = {
+    "cuda": ("serve-gpu",),
+    "fsspec": ("cloud",),
+    "opentelemetry": ("tracing",),
+    "pynvml": ("loadtest", "serve-gpu"),
+    "pygrpc_native": ("serve-native",),
+}
+"""Modules that not every extra of a folder brings; where they are absent, all goes on without, or says so."""
+NEEDS_MORE = {
+    "server/engines/cuda/cuda_runtime.py",
+    "server/fronts/native.py",
+    "server/telemetry/nvml.py",
+    "server/tracing.py",
+}
 """Modules that import one of them."""
 NOT_IMPORTED = {
     "onnx": "torch.onnx and ONNX Runtime's quantisation import it",
@@ -49,7 +60,7 @@ NOT_IMPORTED = {
 }
 DISTRIBUTIONS = {
     module: {canonicalize_name(name) for name in names} for module, names in packages_distributions().items()
-} | {"onnxruntime": {"onnxruntime", "onnxruntime-gpu"}}
+} | {"cuda": {"cuda-bindings"}, "onnxruntime": {"onnxruntime", "onnxruntime-gpu"}}
 
 
 def folder_of(file: Path) -> str:
@@ -79,7 +90,7 @@ def test_every_import_is_declared(folder: str) -> None:
         for file in SOURCES
         if folder_of(file) == folder
         for module in imported(file)
-        for extra in OF_ONE_EXTRA.get(module, DECLARED_BY[folder])
+        for extra in OF_EXTRAS.get(module, DECLARED_BY[folder])
         if not DISTRIBUTIONS.get(module, set()) & declared(extra)
     }
     assert not undeclared
