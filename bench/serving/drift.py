@@ -40,7 +40,7 @@ async def compare(repository: Path, drawn: Ids) -> None:
             [_cpu(engine.run, dense, columns, runs) for engine in (plain, sampled)] for _ in range(ROUNDS)
         ]
         without, with_signs = np.min(rounds, axis=0)
-        added, call = with_signs - without, await _call(repository, drawn, rows)
+        added, call = with_signs - without, await call_seconds(repository, drawn, rows)
         print(
             f"{rows:4} rows: engine {without * 1e6:7.1f} us, signs {added * 1e6:6.2f} us, "
             f"a server's call {call * 1e6:7.1f} us: {added / call:.1%}"
@@ -55,10 +55,10 @@ def _cpu(run: Callable[..., object], dense: np.ndarray, columns: np.ndarray, run
     return (time.process_time() - started) / runs
 
 
-async def _call(repository: Path, drawn: Ids, rows: int) -> float:
-    """Return CPU seconds of a server for one call, signs included."""
+async def call_seconds(repository: Path, drawn: Ids, rows: int, *options: str) -> float:
+    """Return CPU seconds of a server with these options for one call, signs included."""
     calls = 20_000 // (rows + 9)
-    async with serving(repository) as served:
+    async with serving(repository, *options) as served:
         await touch(served.address, "dlrm", drawn, calls=calls // 4, rows=rows, in_flight=16)
         before = _cpu_of(served.pids)
         await touch(served.address, "dlrm", drawn, calls=calls, rows=rows, in_flight=16)

@@ -16,7 +16,9 @@ from tablefold.server.engines import Engine, JoiningEngine, RowsEngine
 
 log = logging.getLogger(__name__)
 
-SAMPLED_EVERY = 18
+SAMPLED_BATCHES, SAMPLED_ROWS = 3, 6
+"""One batch of so many is looked at, and one row of so many in it: looking at a batch at all costs most."""
+SAMPLED_EVERY = SAMPLED_BATCHES * SAMPLED_ROWS
 
 
 class SampledEngine:
@@ -24,6 +26,8 @@ class SampledEngine:
 
     def __init__(self, engine: Engine, drift: Drift) -> None:
         self._engine, self._drift = engine, drift
+        self._passed = 0
+        """Batches to pass before the next one is looked at; threads may lose a count."""
         self._joining = engine if isinstance(engine, JoiningEngine) else None
         self._telling = engine if isinstance(engine, RowsEngine) and engine.tells_rows else None
 
@@ -39,12 +43,12 @@ class SampledEngine:
         tell_rows: bool = False,
     ) -> tuple[NDArray[np.float32], NDArray[np.int32] | None]:
         """See `JoiningEngine`."""
-        first = int(random.random() * SAMPLED_EVERY)  # every row has the same chance, in batches of any size
-        sampled = first < sum(map(len, ids))
+        first = self._first_row()
+        sampled = first is not None and first < sum(map(len, ids))
         probability, rows = self._pass_on(dense, ids, tell_rows or (sampled and self._telling is not None))
-        if not sampled:
+        if first is None or not sampled:
             return probability, rows
-        chosen = slice(first, None, SAMPLED_EVERY)
+        chosen = slice(first, None, SAMPLED_ROWS)
         try:
             self._drift.add(
                 (
@@ -57,6 +61,14 @@ class SampledEngine:
         except Exception:  # the calls have their answers all the same
             log.exception("model %s: rows cannot be counted", self._drift.manifest.name)
         return probability, rows
+
+    def _first_row(self) -> int | None:
+        """Return the first row to look at; None in two batches of three. Every row has the same chance."""
+        if self._passed > 0:
+            self._passed -= 1
+            return None
+        self._passed = int(random.random() * (2 * SAMPLED_BATCHES - 1))  # no client's rhythm is met for ever
+        return int(random.random() * SAMPLED_ROWS)
 
     def _pass_on(
         self, dense: Sequence[NDArray[np.float32]], ids: Sequence[NDArray[np.int64]], tell_rows: bool
@@ -71,9 +83,9 @@ class SampledEngine:
 
 
 def _every(parts: Sequence[NDArray[Any]], first: int) -> NDArray[Any]:
-    """Return a copy of the rows `first`, `first` + SAMPLED_EVERY, ... of all parts, one after the other."""
+    """Return a copy of the rows `first`, `first` + SAMPLED_ROWS, ... of all parts, one after the other."""
     chosen = []
     for part in parts:
-        chosen.append(part[first::SAMPLED_EVERY])
-        first = (first - len(part)) % SAMPLED_EVERY if first < len(part) else first - len(part)
+        chosen.append(part[first::SAMPLED_ROWS])
+        first = (first - len(part)) % SAMPLED_ROWS if first < len(part) else first - len(part)
     return np.concatenate(chosen)
