@@ -78,8 +78,8 @@ gpu-check: .venv-gpu/.installed build/gpu/.made
 	.venv-gpu/bin/python -m bench.gpu.check build/gpu
 	.venv-gpu/bin/python -m bench.gpu.peers
 	.venv-gpu/bin/python -m bench.gpu.served build/gpu
-	.venv-gpu/bin/python -m bench.serving.gpu_memory --repository build/gpu
-	.venv-gpu/bin/python -m bench.models.cuda_training
+	.venv-gpu/bin/python -m bench.gpu.memory --repository build/gpu
+	.venv-gpu/bin/python -m bench.gpu.training
 else
 gpu-check: .venv/.installed build/gpu/.made
 	$(BIN)/python -m bench.gpu.check build/gpu

@@ -3,7 +3,7 @@
 import signal
 import sys
 
-from tablefold.threads import limit_threads
+from tablefold.machine.threads import limit_threads
 
 
 def main() -> None:

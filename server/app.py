@@ -9,8 +9,8 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from tablefold import __version__
-from tablefold.cores import available_cores
 from tablefold.errors import UsageError
+from tablefold.machine.cores import available_cores
 from tablefold.server.bundles.lease import ignore_lease_breaks, on_lease_break
 from tablefold.server.bundles.warm_up import LANE_ROWS, WarmUp
 from tablefold.server.drift.collector import DriftCollector

@@ -5,7 +5,7 @@ from contextlib import suppress
 from functools import partial
 from pathlib import Path
 
-from tablefold.cores import available_cores
+from tablefold.machine.cores import available_cores
 from tablefold.server.bundles.background import in_background
 from tablefold.server.models.folder_scan import scan_root
 from tablefold.server.options import GPU_ENGINE_THREADS, Options

@@ -7,8 +7,8 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, NamedTuple, Protocol, TypeVar
 
-from tablefold.cores import available_cores
 from tablefold.errors import UsageError
+from tablefold.machine.cores import available_cores
 
 Result = TypeVar("Result")
 Task = Callable[..., Result]

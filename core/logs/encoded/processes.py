@@ -11,9 +11,9 @@ from queue import SimpleQueue
 from threading import Event, Lock
 from typing import Any
 
-from tablefold.cores import available_cores
 from tablefold.errors import TablefoldError
 from tablefold.logs.encoded.engines import TRIES, Here, Outcome, Result, Task, outcome, result_of
+from tablefold.machine.cores import available_cores
 
 
 class Processes:

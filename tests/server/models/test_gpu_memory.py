@@ -17,7 +17,7 @@ import pytest
 from prometheus_client.core import Metric
 from prometheus_client.parser import text_string_to_metric_families
 
-from bench.serving import gpu_memory
+from bench.gpu import memory as gpu_memory
 from tablefold.bundle import read_manifest
 from tablefold.client.footprint import ServerFootprint
 from tablefold.errors import BundleError, UsageError

@@ -12,7 +12,7 @@ SHOWN = "OMP_NUM_THREADS", "OMP_WAIT_POLICY", "GOMP_SPINCOUNT"
 def set_by_the_command(cores: int, machine: int, given: dict[str, str]) -> dict[str, str]:
     """What the variables are once the command has started."""
     script = (
-        "import os, sys, tablefold.threads as threads\n"
+        "import os, sys, tablefold.machine.threads as threads\n"
         f"threads.available_cores, os.cpu_count = lambda: {cores}, lambda: {machine}\n"
         "sys.argv = ['tablefold', '--version']\n"
         "from tablefold.__main__ import main\n"

@@ -1,6 +1,6 @@
 """Every method on the CPU and on a GPU: the same quality but for rounding, and how many examples a second.
 
-    python -m bench.models.cuda_training [--device cuda] [--data synthetic:60000] [--json FILE]
+    python -m bench.gpu.training [--device cuda] [--data synthetic:60000] [--json FILE]
 
 One epoch each, of a small network, by the same batches. A learned hash clusters the vectors of its first
 stage, and rounding there makes other clusters: the GPU's is given the CPU's first stage, and once trains its

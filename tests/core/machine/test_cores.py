@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from tablefold import cores as core_count
+from tablefold.machine import cores as core_count
 
 
 @pytest.mark.parametrize(

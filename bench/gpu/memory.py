@@ -1,6 +1,6 @@
 """The GPU's memory as the server tells it, beside the driver's own figure; and does it grow under calls?
 
-    python -m bench.serving.gpu_memory --repository DIR [--seconds 20] [--json FILE] [-- OPTIONS OF serve]
+    python -m bench.gpu.memory --repository DIR [--seconds 20] [--json FILE] [-- OPTIONS OF serve]
 
 Needs the server's install only. For each model: predicted before it was loaded, and taken once it is. Then
 calls of 1 to 4,096 of the golden rows, and the same again. The ratio is what the server tells of its

@@ -2,7 +2,7 @@
 
 import os
 
-from tablefold.cores import available_cores
+from tablefold.machine.cores import available_cores
 
 SPINS = "10000"
 """Some microseconds: training wakes its threads thousands of times a second, and a sleep each time costs."""
