@@ -81,7 +81,7 @@ gpu-check: .venv-gpu/.installed build/gpu/.made
 	.venv-gpu/bin/python -m bench.gpu.memory --repository build/gpu
 	.venv-gpu/bin/python -m bench.gpu.training
 else
-gpu-check: .venv/.installed build/gpu/.made
+gpu-check: .venv/.installed
 	$(BIN)/python -m bench.gpu.check build/gpu
 endif
 

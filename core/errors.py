@@ -12,6 +12,7 @@
     │   ├── CheckpointError       a checkpoint is incomplete, damaged or contradicts itself
     │   └── BundleError           a bundle is incomplete, damaged or unsafe
     │       └── MemoryLimitExceeded
+    ├── DeviceLost                a GPU gives errors to this process until it ends
     ├── BadReply                  a server's reply is not one finite probability for each row
     └── RequestError              the server answers a request with a status instead of probabilities
         ├── InvalidRequest        INVALID_ARGUMENT
@@ -101,12 +102,12 @@ class BundleError(UsageError):
     """A bundle is incomplete, damaged, or points outside its own folder."""
 
 
-class DeviceLost(TablefoldError):
-    """The GPU gives errors to this process until it ends."""
-
-
 class MemoryLimitExceeded(BundleError):
     """A bundle does not fit into the memory that is left of the server's limit."""
+
+
+class DeviceLost(TablefoldError):
+    """The GPU gives errors to this process until it ends."""
 
 
 class BadReply(TablefoldError):

@@ -148,7 +148,7 @@ class Target:
             return []
         reported = await FootprintCall(self.connection).read()
         driver = GpuMemory()
-        measured = [each._replace(gpu=driver.of([each.pid])) for each in await self.memory.read()]
+        measured = [process._replace(gpu=driver.of([process.pid])) for process in await self.memory.read()]
         return compare_footprints(measured, reported)
 
 

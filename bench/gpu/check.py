@@ -101,7 +101,7 @@ def places(asked: Asked, device: Device, file: Path) -> dict[str, int]:
     options.profile_file_prefix = str(file)
     session = ort.InferenceSession(asked.folder / GRAPH, options, providers=device.providers)
     dense, ids = asked.rows(64)
-    takes = {each.name for each in session.get_inputs()}
+    takes = {tensor.name for tensor in session.get_inputs()}
     session.run(["probability"], {"ids": ids} | ({"dense": dense} if "dense" in takes else {}))
     profile = Path(session.end_profiling())
     events = json.loads(profile.read_text())
@@ -233,7 +233,7 @@ def main() -> int:
     report = Report(given.json)
     report.tell("versions", {"onnxruntime": ort.__version__, "date": datetime.now(UTC).isoformat()})
     bundles = list(asked_of(given.folder))
-    for check, names in ((check_answers, [each.name for each in bundles]), (check_speed, FAST)):
+    for check, names in ((check_answers, [asked.name for asked in bundles]), (check_speed, FAST)):
         for asked in bundles:
             if asked.name in names:
                 try:

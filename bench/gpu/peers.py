@@ -81,7 +81,7 @@ def main() -> None:
                     found[name] = times(lambda call=call: (call(dense, ids), torch.cuda.synchronize()))  # noqa: B023
             host = dense.cpu().pin_memory(), ids.cpu().pin_memory()
             found["eager from the host"] = times(
-                lambda host=host: model(*(each.to("cuda", non_blocking=True) for each in host)).cpu()
+                lambda host=host: model(*(tensor.to("cuda", non_blocking=True) for tensor in host)).cpu()
             )
             report.tell(f"torch {rows}", found)
 

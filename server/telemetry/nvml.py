@@ -32,7 +32,8 @@ class NvmlGpu:
             processes = pynvml.nvmlDeviceGetComputeRunningProcesses(self._handle)
         except pynvml.NVMLError:
             return None
-        known = {each.pid: each.usedGpuMemory for each in processes if each.usedGpuMemory is not None}
+        held = {process.pid: process.usedGpuMemory for process in processes}
+        known = {pid: size for pid, size in held.items() if size is not None}
         return GpuReading(memory.total, memory.free, known)
 
 

@@ -115,7 +115,7 @@ class Tried(BaseModel):
     def may_hold(self, limit: float) -> bool:
         """Whether no more than `limit` is lost as measured: noise may be all that is in the way."""
         measured = [self.logloss_increase, *([] if self.auc_loss is None else [self.auc_loss])]
-        return self.failed is None and all(each.value <= limit for each in measured)
+        return self.failed is None and all(interval.value <= limit for interval in measured)
 
     def verdict(self, limit: float) -> str:
         """Return in words why it holds or does not."""

@@ -15,7 +15,7 @@ class Ladder:
         sizes = {size for size in SMALL if size < max_rows} | {max_rows}
         size = 16
         while size < max_rows:
-            sizes |= {each for each in (size, size + size // 2) if each < max_rows}
+            sizes |= {step for step in (size, size + size // 2) if step < max_rows}
             size *= 2
         self.sizes = sorted(sizes)
         """Ascending; the last is `max_rows`."""
