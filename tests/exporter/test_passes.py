@@ -11,8 +11,8 @@ from onnx_ir.passes import PostconditionError, PreconditionError
 from torch import Tensor, nn
 
 from tablefold.exporter.graph import empty_model
-from tablefold.exporter.network_graph import export_network, half
-from tablefold.exporter.options import DictionaryKind, RowType
+from tablefold.exporter.network_graph import build_network_graph, export_network, half
+from tablefold.exporter.options import DictionaryKind, NetworkType, RowType
 from tablefold.exporter.passes.element_gathers import QuickenElementGathers
 from tablefold.exporter.passes.lookup import BuildLookup, build_dictionary
 from tablefold.exporter.passes.network import AttachNetwork
@@ -98,6 +98,13 @@ def test_quickening_gathers_changes_no_logit(name: str) -> None:
         scale = max(1, np.abs(want).max())  # of the terms that a logit is the difference of
         np.testing.assert_allclose(logits(quickened.model, rows), want, atol=1e-5 * scale, rtol=0)
     assert not QuickenElementGathers()(quickened.model).modified
+
+
+@pytest.mark.parametrize(("network_type", "gathers"), [(NetworkType.FP32, False), (NetworkType.FP16, True)])
+def test_the_network_for_a_gpu_keeps_its_gathers(trained, network_type: NetworkType, gathers: bool) -> None:
+    checkpoint = trained("full")[0]
+    network = build_network_graph(checkpoint.model, network_type, checkpoint.validation.take(slice(0, 10)))
+    assert ("Gather" in {node.op_type for node in network.graph}) == gathers
 
 
 @pytest.mark.parametrize("name", NETWORKS)

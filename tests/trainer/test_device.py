@@ -80,6 +80,6 @@ class TestOnAGpu:
         with pytest.raises(Stopped):
             train_on(torch.device(first), tmp_path / "m", callback=StopAfter(20))
         resumed = train_on(torch.device(second), tmp_path / "m", resume=True)
-        found = [each.description.metrics["test_logloss"] for each in (whole, resumed)]
+        found = [checkpoint.description.metrics["test_logloss"] for checkpoint in (whole, resumed)]
         assert found[0] == pytest.approx(found[1], abs=1e-3)
         checkpoints.load(tmp_path / "m")

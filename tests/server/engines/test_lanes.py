@@ -13,6 +13,7 @@ from onnx import TensorProto, helper
 
 from tablefold.bundle import GRAPH, WEIGHTS, read_manifest
 from tablefold.errors import BundleError, DeviceLost
+from tablefold.server.bundles import warm_up
 from tablefold.server.bundles.warm_up import WarmUp, warm_up_engine
 from tablefold.server.engines import LanedEngine, RowsEngine
 from tablefold.server.engines.cuda.engine import CudaEngine
@@ -226,6 +227,14 @@ def test_every_lane_is_verified_at_every_size(tmp_path, monkeypatch):
     monkeypatch.setattr(engine, "prepare", prepare)
     with pytest.raises(BundleError, match="differ from the exporter's"):
         warm_up_engine(folder, manifest, engine, WarmUp(64, parallel_batches=3))
+
+
+def test_a_lane_holds_no_more_rows_than_go_faster(tmp_path, monkeypatch):
+    monkeypatch.setattr(warm_up, "LANE_ROWS", 32)
+    folder = write_bundle(tmp_path)
+    engine = CudaEngine(folder, read_manifest(folder), Device("cpu"), HostRuntime())
+    sizing = warm_up_engine(folder, read_manifest(folder), engine, WarmUp(4096, parallel_batches=2))
+    assert engine.sizes[-1] == sizing.max_rows <= 32
 
 
 def test_no_room_on_the_device_is_a_fault_of_the_bundle_that_says_what_takes_less(tmp_path, monkeypatch):

@@ -12,6 +12,7 @@ import pytest
 from tablefold.protos import tablefold_pb2 as pb
 from tablefold.server.options import Options
 from tablefold.server.processes import launch, supervisor
+from tablefold.server.processes import run as one_process
 from tablefold.server.telemetry.worker_metrics import SCRAPE_SECONDS, MergedMetrics, _merged, _parse
 from tests.server.conftest import Client
 from tests.server.test_operations import get, samples
@@ -196,6 +197,15 @@ def test_a_worker_may_use_twice_its_share_of_the_cores(
         supervisor, "supervise", lambda options, announce: given.append(options.engine_threads)
     )
     launch.serve(Options(repository=repository, port=0, workers=workers, engine_threads=asked))
+    assert given == [engine_threads]
+
+
+@pytest.mark.parametrize(("asked", "engine_threads"), [(None, 2), (3, 3)])
+def test_a_gpu_has_two_lanes_whatever_the_cores(monkeypatch, repository, asked, engine_threads):
+    given = []
+    monkeypatch.setattr(launch, "available_cores", lambda: 16)
+    monkeypatch.setattr(one_process, "run", lambda options, announce: given.append(options.engine_threads))
+    launch.serve(Options(repository=repository, port=0, device="cuda", engine_threads=asked))
     assert given == [engine_threads]
 
 

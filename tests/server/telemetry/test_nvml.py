@@ -39,7 +39,7 @@ class Driver:
         return uuid
 
     def nvmlDeviceGetMemoryInfo(self, handle):  # noqa: N802
-        used = sum(each or 0 for each in self.processes[handle].values())
+        used = sum(size or 0 for size in self.processes[handle].values())
         return SimpleNamespace(total=1000, used=used, free=1000 - used)
 
     def nvmlDeviceGetComputeRunningProcesses(self, handle):  # noqa: N802
