@@ -36,6 +36,7 @@ from tablefold.server.status_page.pages import status_pages
 from tablefold.server.status_page.version_states import VersionStates
 from tablefold.server.telemetry.metrics import Metrics
 from tablefold.server.telemetry.monitoring import Monitoring, State
+from tablefold.server.telemetry.slots import Slots
 from tablefold.server.trimming import trim_for_ever
 from tablefold.server.wire.health import Health
 
@@ -52,7 +53,8 @@ class Server:
     """`start`, then `drain`; both once. Belongs to the running event loop.
 
     `processes`: those of the whole server, where it has several; they count as one footprint.
-    `open_engine` stands in for ONNX Runtime. Raises UsageError for options that cannot be used here.
+    `open_engine` stands in for ONNX Runtime. `slots`: where it counts. Raises UsageError for options that
+    cannot be used here.
     """
 
     def __init__(
@@ -60,6 +62,7 @@ class Server:
         options: Options,
         processes: Callable[[], Processes] = Processes.only_this,
         open_engine: OpenEngine | None = None,
+        slots: Slots | None = None,
     ) -> None:
         self._options = options
         self._device = Device(options.device, options.gpu_memory_limit)
@@ -91,7 +94,7 @@ class Server:
         self._trimming: asyncio.Task[None] | None = None
         self._monitoring: Monitoring | None = None
         self._started, self._started_at = False, time.time()
-        self._metrics = Metrics()
+        self._metrics = Metrics(slots)
         self._drifts = DriftCollector()
         self._metrics.registry.register(self._drifts)
         if self._memory.gpu is not None:

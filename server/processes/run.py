@@ -6,6 +6,7 @@ import logging
 import os
 import sys
 from collections.abc import Callable
+from functools import partial
 from typing import NoReturn
 
 from tablefold.server.app import Server
@@ -16,6 +17,7 @@ from tablefold.server.options import Options
 from tablefold.server.processes.signals import exit_on_signals, leave_on_signals
 from tablefold.server.telemetry.memory import use_single_heap
 from tablefold.server.telemetry.refusal_log import write_lines
+from tablefold.server.telemetry.slots import Slots
 
 log = logging.getLogger(__name__)
 
@@ -30,10 +32,11 @@ def run(
     watch: int | None = None,
     processes: Callable[[], Processes] = Processes.only_this,
     open_engine: OpenEngine | None = None,
+    slots: Slots | None = None,
 ) -> NoReturn:
     """Serve until a signal (see `signals`), drain, and end the process.
 
-    `watch`: a file descriptor whose end has the effect of a signal. `processes`, `open_engine`: see `Server`.
+    `watch`: a file descriptor whose end has the effect of a signal. The others: see `Server`.
     Raises the errors of `Server` and `Server.start`.
     """
     exit_on_signals()
@@ -46,7 +49,8 @@ def run(
         prepare_trials()
     try:
         with asyncio.Runner(loop_factory=_loop_factory()) as runner:
-            runner.run(_serve(options, announce, watch, processes, open_engine))
+            server = partial(Server, options, processes, open_engine, slots)
+            runner.run(_serve(server, options.drain_seconds, announce, watch))
     finally:
         end_trials()
 
@@ -60,14 +64,10 @@ def _loop_factory() -> Callable[[], asyncio.AbstractEventLoop]:
 
 
 async def _serve(
-    options: Options,
-    announce: Announce,
-    watch: int | None,
-    processes: Callable[[], Processes],
-    open_engine: OpenEngine | None,
+    make_server: Callable[[], Server], drain_seconds: float, announce: Announce, watch: int | None
 ) -> NoReturn:
     loop = asyncio.get_running_loop()
-    server = Server(options, processes, open_engine)
+    server = make_server()
     leave_on_signals(server.leave, lambda: _exit(0))
     if watch is not None:
         loop.add_reader(watch, server.leave.set)
@@ -81,7 +81,7 @@ async def _serve(
     await leaving
     if watch is not None:
         loop.remove_reader(watch)
-    log.info("draining, up to %g seconds", options.drain_seconds)
+    log.info("draining, up to %g seconds", drain_seconds)
     await server.drain()
     if server.threads_lost:
         log.critical("the process ends with exit code 1, to be started again")

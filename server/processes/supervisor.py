@@ -25,6 +25,7 @@ from tablefold.server.options import Options
 from tablefold.server.processes.signals import exit_on_signals, leave_on_signals
 from tablefold.server.status_page.pages import status_pages
 from tablefold.server.telemetry.monitoring import Monitoring, State
+from tablefold.server.telemetry.slots import map_memory, new_memory
 from tablefold.server.telemetry.worker_metrics import SCRAPE_SECONDS, MergedMetrics
 
 log = logging.getLogger(__name__)
@@ -103,32 +104,38 @@ class _Supervisor:
         return "ready" if self._metrics.any_ready() else "loading"
 
     async def _scrape(self) -> None:
-        """Read the workers' metrics regularly, so that little is lost when one is killed."""
+        """Read the workers' metrics regularly: little of what is not in its slots dies with a worker."""
         while True:
             await asyncio.sleep(SCRAPE_SECONDS)
             await asyncio.to_thread(self._metrics.scrape)
 
     async def _start(self) -> tuple[Process, str]:
         """Start a worker; return it with the names of its models once it serves."""
-        process = await asyncio.create_subprocess_exec(
-            sys.executable,
-            *("-m", "tablefold.server.processes.worker"),
-            stdin=PIPE,
-            stdout=PIPE,
-            limit=MAX_LINE_BYTES,
-            start_new_session=True,  # Ctrl-C is for the supervisor, which drains them
-        )
+        counts = new_memory()
+        try:
+            process = await asyncio.create_subprocess_exec(
+                sys.executable,
+                *("-m", "tablefold.server.processes.worker"),
+                stdin=PIPE,
+                stdout=PIPE,
+                limit=MAX_LINE_BYTES,
+                start_new_session=True,  # Ctrl-C is for the supervisor, which drains them
+                pass_fds=[counts],
+            )
+            memory = map_memory(counts)
+        finally:
+            os.close(counts)
         self._processes.add(process)
         assert process.stdin is not None
         assert process.stdout is not None
-        process.stdin.write(pickle.dumps(self._worker_options))
+        process.stdin.write(pickle.dumps((self._worker_options, counts)))
         message = json.loads(await process.stdout.readline() or "{}")
         if "models" not in message:
             code = await process.wait()
             self._processes.remove(process)
             text = message.get("error", f"a worker ended with exit code {code} before it served")
             raise UsageError(text) if message.get("usage") else TablefoldError(text)
-        self._metrics.add(process.pid, message["http_port"])
+        self._metrics.add(process.pid, message["http_port"], memory)
         return process, message["models"]
 
     async def _keep(self, process: Process) -> None:

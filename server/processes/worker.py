@@ -1,4 +1,5 @@
-"""One of several processes of a server: options come in on stdin, whose end is the order to leave.
+"""One of several processes of a server: options, and the descriptor of memory to count in, come in on stdin,
+whose end is the order to leave.
 
 {"http_port": 40123, "models": "models: ads:1 on cpu"}      the one line on stdout, once it serves
 {"error": "...", "usage": true}                              or why it never will
@@ -23,6 +24,7 @@ from tablefold.server.bundles.own_stdout import take_stdout
 from tablefold.server.models.footprint import Processes
 from tablefold.server.processes.run import run
 from tablefold.server.processes.signals import exit_on_signals
+from tablefold.server.telemetry.slots import Slots, map_memory
 
 MODULE = "tablefold.server.processes.worker"
 HEARTBEAT_SECONDS = 0.5
@@ -36,11 +38,19 @@ def main() -> None:
     logging.getLogger("tablefold").setLevel(logging.INFO)
     messages = take_stdout()
     try:
-        options = pickle.load(sys.stdin.buffer)
+        options, descriptor = pickle.load(sys.stdin.buffer)
     except EOFError:  # the supervisor left before it could send them
         return
+    slots = Slots(map_memory(descriptor))
+    os.close(descriptor)
     try:
-        run(options, partial(_announce, messages), watch=sys.stdin.fileno(), processes=_processes)
+        run(
+            options,
+            partial(_announce, messages),
+            watch=sys.stdin.fileno(),
+            processes=_processes,
+            slots=slots,
+        )
     except TablefoldError as error:
         _send(messages, error=str(error), usage=isinstance(error, UsageError))
         sys.exit(1)

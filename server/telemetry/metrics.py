@@ -3,24 +3,20 @@
 Each server has a registry of its own, so that two servers in one process do not mix.
 """
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from dataclasses import asdict
 
-from prometheus_client import CollectorRegistry, Counter, Gauge
+from prometheus_client import CollectorRegistry, Gauge
 from prometheus_client.core import GaugeMetricFamily
 from prometheus_client.registry import Collector
 
 from tablefold.errors import RequestError, UnexpectedStatus, Unimplemented
 from tablefold.model_size import Parts
-from tablefold.server.telemetry.distribution import Distributions
+from tablefold.server.telemetry.counters import Counters
 from tablefold.server.telemetry.memory import process_memory
 from tablefold.server.telemetry.refusal_log import RefusalLog
-from tablefold.server.telemetry.version_counts import CANCELLED, VersionCollector, VersionCounts
-
-SECONDS_BUCKETS = (
-    0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 10,
-)  # fmt: skip
-ROWS_BUCKETS = (1, 4, 16, 64, 128, 256, 512, 1024, 2048, 4096, 16384)
+from tablefold.server.telemetry.slots import Slots
+from tablefold.server.telemetry.version_counts import CANCELLED
 
 NOT_RECEIVED = "not_received"
 """gRPC ended the call before its message was there: too large, cut off, or the client left."""
@@ -38,12 +34,12 @@ class ModelMetrics:
     """The metrics of one version of a model; made by `Metrics.of_model`. Versions add up under its name."""
 
     def __init__(self, metrics: "Metrics", model: str, parts: Parts, version: int) -> None:
-        self.counts = VersionCounts()
-        metrics.versions.open(model, str(version), self.counts)
-        self._queue_seconds = metrics.queue_seconds.labels(model)
-        self._compute_seconds = metrics.compute_seconds.labels(model)
-        self._batch_rows = metrics.batch_rows.labels(model)
-        self._rows = metrics.rows.labels(model)
+        counters = metrics.counters
+        self.counts = counters.versions.open(model, str(version))
+        self._queue_seconds = counters.queue_seconds.labels(model)
+        self._compute_seconds = counters.compute_seconds.labels(model)
+        self._batch_rows = counters.batch_rows.labels(model)
+        self._rows = counters.rows.labels(model)
         self._metrics, self._version = metrics, (model, str(version))
         metrics.parts[self._version] = (self, parts)
         for part, size in parts.model_dump().items():
@@ -55,7 +51,7 @@ class ModelMetrics:
 
     def close(self) -> None:
         """Forget the queue and bytes of this version, unless another one has taken its number since."""
-        self._metrics.versions.close(self.counts)
+        self._metrics.counters.versions.close(self.counts)
         self._metrics.waiting.pop(self, None)
         owner, parts = self._metrics.parts.get(self._version, (None, None))
         if owner is self and parts is not None:
@@ -65,21 +61,21 @@ class ModelMetrics:
 
     def batch(self, rows: int, seconds: float) -> None:
         """Count a batch that the engine ran."""
-        self.counts.batches += 1
+        self.counts.batch()
         self._batch_rows.observe(rows)
         self._compute_seconds.observe(seconds)
 
     def answered(self, rows: int, seconds: float, queue_seconds: float, compute_seconds: float) -> None:
         """Count a call that got its probabilities."""
         self.counts.answer(rows, seconds, queue_seconds, compute_seconds)
-        self._rows.inc(rows)
+        self._rows.add(rows)
         self._queue_seconds.observe(queue_seconds)
 
 
 class Metrics:
-    """All metrics of one server."""
+    """All metrics of one server. `slots`: where it counts; by default where no other process can see it."""
 
-    def __init__(self) -> None:
+    def __init__(self, slots: Slots | None = None) -> None:
         self._refusal_log = RefusalLog()
         self.registry = CollectorRegistry()
         self.registry.register(_ProcessCollector())
@@ -88,8 +84,8 @@ class Metrics:
         self.waiting: dict[ModelMetrics, tuple[str, Callable[[], int]]] = {}
         """The model of each version in memory, and what tells its rows that wait."""
         self.registry.register(_QueueCollector(self.waiting))
-        self.versions = VersionCollector()
-        self.registry.register(self.versions)
+        self.counters = Counters(slots or Slots())
+        self.registry.register(self.counters)
         self._in_flight_calls = self._gauge("tablefold_inflight_calls", "Calls without their answer yet.")
         self._in_flight_bytes = self._gauge(
             "tablefold_inflight_bytes", "Bytes of requests, and of large replies that nobody has read yet."
@@ -97,24 +93,8 @@ class Metrics:
         self._in_flight_max_bytes = self._gauge(
             "tablefold_inflight_max_bytes", "What --max-inflight-bytes allows."
         )
-        self.rows = Counter(
-            "tablefold_rows", "Rows answered with a probability.", ["model"], registry=self.registry
-        )
-        self.batch_rows = self._distributions(
-            "tablefold_batch_rows", "Rows of a batch.", "model", ROWS_BUCKETS
-        )
-        self.queue_seconds = self._seconds("queue", "From a call's acceptance to its last batch.", "model")
-        self.compute_seconds = self._seconds("compute", "The engine's time for a batch.", "model")
-        self._call_seconds = self._seconds("call", "A call from its message to its answer.", "method")
-        self._calls = Counter(
-            "tablefold_calls", "Finished calls.", ["method", "status"], registry=self.registry
-        )
-        self._counters: dict[tuple[str, str], Counter] = {}
-        self._refusals = Counter(
-            "tablefold_refusals", "Calls that got an error, by reason.", ["reason"], registry=self.registry
-        )
         for reason in REASONS:
-            self._refusals.labels(reason)  # shown from the start, as 0
+            self.counters.refusals.labels(reason)  # shown from the start, as 0
         self.model_bytes = Gauge(
             "tablefold_model_bytes",
             "Arrays of a version in memory, by part.",
@@ -143,40 +123,29 @@ class Metrics:
 
         `reason`: of an error, one of REASONS. `known`: what else the log may tell of such a call.
         """
-        counter = self._counters.get((method, status))
-        if counter is None:  # looking the labels up costs more than counting
-            counter = self._counters[method, status] = self._calls.labels(method, status)
-        counter.inc()
-        self._call_seconds.labels(method).observe(seconds)
+        self.counters.calls.labels(method, status).add()
+        self.counters.call_seconds.labels(method).observe(seconds)
         if reason is not None:
-            self._refusals.labels(reason).inc()
+            self.counters.refusals.labels(reason).add()
             if reason != CANCELLED:  # nobody waits for its answer
                 seconds = round(seconds, 6)
                 self._refusal_log.add(method=method, status=status, reason=reason, seconds=seconds, **known)
 
     def call_not_received(self, method: str) -> None:
         """Count a call that gRPC ended before its message was there; nobody here knows its status."""
-        self._calls.labels(method, NOT_RECEIVED.upper()).inc()
-        self._refusals.labels(NOT_RECEIVED).inc()
+        self.counters.calls.labels(method, NOT_RECEIVED.upper()).add()
+        self.counters.refusals.labels(NOT_RECEIVED).add()
         self._refusal_log.add(method=method, status=NOT_RECEIVED.upper(), reason=NOT_RECEIVED)
 
     def unknown_method(self) -> None:
         """Count a call of a method that the server does not have."""
-        self._calls.labels(UNKNOWN_METHOD, Unimplemented.status).inc()
-        self._refusals.labels(Unimplemented.reason).inc()
+        self.counters.calls.labels(UNKNOWN_METHOD, Unimplemented.status).add()
+        self.counters.refusals.labels(Unimplemented.reason).add()
         error = Unimplemented
         self._refusal_log.add(method=UNKNOWN_METHOD, status=error.status, reason=error.reason)
 
     def _gauge(self, name: str, text: str) -> Gauge:
         return Gauge(name, text, registry=self.registry)
-
-    def _seconds(self, name: str, text: str, label: str) -> Distributions:
-        return self._distributions(f"tablefold_{name}_seconds", text, label, SECONDS_BUCKETS)
-
-    def _distributions(self, name: str, text: str, label: str, bounds: Sequence[float]) -> Distributions:
-        distributions = Distributions(name, text, label, bounds)
-        self.registry.register(distributions)
-        return distributions
 
 
 class _QueueCollector(Collector):

@@ -1,7 +1,7 @@
 """The metrics of several workers merged into one page, and whether any of them is ready."""
 
 import http.client
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from threading import Lock
 
 from prometheus_client import CollectorRegistry
@@ -9,10 +9,13 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metri
 from prometheus_client.parser import text_string_to_metric_families
 from prometheus_client.registry import Collector
 
+from tablefold.server.telemetry.counters import Counters
+from tablefold.server.telemetry.slots import Slots
+
 SCRAPE_TIMEOUT_SECONDS = 2.0
 """A worker that takes longer to answer counts with its last figures."""
 SCRAPE_SECONDS = 2.0
-"""Between two scrapes of the workers: a worker that is killed loses at most the counts since the last one."""
+"""Between two scrapes of the workers. One that is killed loses what it sampled since then, but no call."""
 LARGEST_FAMILIES = {
     "tablefold_model_bytes", "tablefold_versions", "tablefold_memory_limit_bytes",
     "tablefold_training_unknown_ids_ratio", "tablefold_drift_psi",
@@ -30,29 +33,33 @@ Page = dict[str, tuple[Metric, Samples]]
 
 
 class MergedMetrics(Collector):
-    """Sums over the workers. The counts of a worker that ends stay: counters never fall."""
+    """Sums over the workers. The counts of a worker that ends stay, to its last call: counters never fall."""
 
     def __init__(self) -> None:
         self.registry = CollectorRegistry()
         self.registry.register(self)
         self._ports: dict[int, int] = {}
+        self._counted: dict[int, memoryview] = {}
+        """The memory of each worker's slots."""
         self._last: dict[int, Page] = {}
         self._ended: Page = {}
         self._ended_workers = 0
         self._lock = Lock()  # scrapes come on threads
 
-    def add(self, pid: int, http_port: int) -> None:
-        """Add a worker that serves its page at this port of the loopback address."""
-        self._ports[pid] = http_port
+    def add(self, pid: int, http_port: int, counted: memoryview) -> None:
+        """Add a worker: the port of the loopback address with its page, and the memory of its slots."""
+        self._ports[pid], self._counted[pid] = http_port, counted
 
     def remove(self, pid: int) -> None:
-        """Remove a worker that ended; its last known counts stay."""
+        """Remove a worker that ended; what it counted stays."""
         with self._lock:
             del self._ports[pid]
             self._ended_workers += 1
-            page = self._last.pop(pid, {})
-            counted = {name: family for name, family in page.items() if family[0].type in COUNTS}
-            self._ended = _merged([self._ended, counted])
+            sampled = {
+                name: family for name, family in self._last.pop(pid, {}).items() if family[0].type in COUNTS
+            }
+            counted = _page(Counters(Slots(self._counted.pop(pid))).collect())
+            self._ended = _merged([self._ended, sampled | counted])
 
     def any_ready(self) -> bool:
         """Return whether any worker takes new calls."""
@@ -67,7 +74,11 @@ class MergedMetrics(Collector):
         """Read the pages of all workers. Takes up to SCRAPE_TIMEOUT_SECONDS for each."""
         pages = {pid: _get(port, "/metrics") for pid, port in list(self._ports.items())}
         with self._lock:
-            self._last |= {pid: _parse(text) for pid, text in pages.items() if text and pid in self._ports}
+            self._last |= {
+                pid: _page(text_string_to_metric_families(text))
+                for pid, text in pages.items()
+                if text and pid in self._ports
+            }
 
     def describe(self) -> list[Metric]:
         """Return nothing: only the workers know which metrics there are."""
@@ -102,15 +113,14 @@ def _get(port: int, path: str) -> str | None:
     return text if response.status == http.HTTPStatus.OK else None
 
 
-def _parse(text: str) -> Page:
+def _page(families: Iterable[Metric]) -> Page:
     page: Page = {}
-    for family in text_string_to_metric_families(text):
-        if not family.name.endswith("_created"):
-            empty = Metric(family.name, family.documentation, family.type)
-            page[family.name] = (
-                empty,
-                {(sample.name, frozenset(sample.labels.items())): sample.value for sample in family.samples},
-            )
+    for family in families:
+        empty = Metric(family.name, family.documentation, family.type)
+        page[family.name] = (
+            empty,
+            {(sample.name, frozenset(sample.labels.items())): sample.value for sample in family.samples},
+        )
     return page
 
 

@@ -49,20 +49,20 @@ def statistics(model: Model) -> pb.ModelStatistics:
 
     A call counts when it is answered or has failed.
     """
-    counted = model.counts
+    counted, failed = model.counts.sums(), model.counts.failed()
 
-    def duration(count: int, seconds: float = 0.0) -> pb.StatisticDuration:
-        return pb.StatisticDuration(count=count, ns=int(seconds * 1e9))
+    def duration(count: float, seconds: float = 0.0) -> pb.StatisticDuration:
+        return pb.StatisticDuration(count=int(count), ns=int(seconds * 1e9))
 
     return pb.ModelStatistics(
         name=model.name,
         version=str(model.version),
-        last_inference=int(counted.last * 1e3),
-        inference_count=counted.rows,
-        execution_count=counted.batches,
+        last_inference=int(model.counts.last * 1e3),
+        inference_count=int(counted.rows),
+        execution_count=int(counted.batches),
         inference_stats=pb.InferStatistics(
             success=duration(counted.answered, counted.answered_seconds),
-            fail=duration(sum(counted.failed.values()), counted.failed_seconds),
+            fail=duration(sum(failed.values()), counted.failed_seconds),
             queue=duration(counted.answered, counted.queue_seconds),
             compute_input=duration(counted.answered),
             compute_infer=duration(counted.answered, counted.compute_seconds),

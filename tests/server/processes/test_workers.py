@@ -1,6 +1,7 @@
 """Several processes on one port: one dies and is replaced, all drain together, their figures are one page."""
 
 import asyncio
+import os
 from collections import Counter
 from contextlib import AsyncExitStack
 
@@ -8,12 +9,14 @@ import grpc.aio
 import numpy as np
 import psutil
 import pytest
+from prometheus_client.parser import text_string_to_metric_families
 
 from tablefold.protos import tablefold_pb2 as pb
 from tablefold.server.options import Options
 from tablefold.server.processes import launch, supervisor
 from tablefold.server.processes import run as one_process
-from tablefold.server.telemetry.worker_metrics import SCRAPE_SECONDS, MergedMetrics, _merged, _parse
+from tablefold.server.telemetry.slots import map_memory, new_memory
+from tablefold.server.telemetry.worker_metrics import MergedMetrics, _merged, _page
 from tests.server.conftest import Client
 from tests.server.test_operations import get, samples
 
@@ -229,7 +232,7 @@ tablefold_model_bytes{part="tables"} 7.0
 
 
 def test_counters_histograms_and_gauges_add_up_and_shared_bytes_count_once():
-    joined = _merged([_parse(PAGE)] * 3)
+    joined = _merged([_page(text_string_to_metric_families(PAGE))] * 3)
     sums = {name: value for _, found in joined.values() for (name, _), value in found.items()}
     assert sums["calls_total"] == 9
     assert sums["rows"] == 6
@@ -243,7 +246,7 @@ def test_a_worker_that_ended_leaves_its_counts_but_not_its_gauges(monkeypatch: p
     )
     metrics = MergedMetrics()
     for pid in (1, 2):
-        metrics.add(pid, http_port=pid)
+        metrics.add(pid, pid, slots_memory())
     list(metrics.collect())
     metrics.remove(1)
     sums = {sample.name: sample.value for family in metrics.collect() for sample in family.samples}
@@ -252,12 +255,19 @@ def test_a_worker_that_ended_leaves_its_counts_but_not_its_gauges(monkeypatch: p
     assert sums["rows"] == 2
 
 
-async def test_a_killed_workers_counts_stay_though_nobody_had_asked_for_them(repository, toy):
+def slots_memory() -> memoryview:
+    descriptor = new_memory()
+    try:
+        return map_memory(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+async def test_every_call_of_a_worker_killed_a_moment_later_stays_counted(repository, toy):
     calls = 20
     async with toy.there(repository, "--workers", "2") as client:
         for _ in range(calls):
             await client.infer(*toy.rows(2))
-        await asyncio.sleep(SCRAPE_SECONDS + 1)
         for worker in workers_of(client):
             worker.kill()
         async with asyncio.timeout(60):
@@ -267,3 +277,5 @@ async def test_a_killed_workers_counts_stay_though_nobody_had_asked_for_them(rep
                 seen = await samples(client)
         assert seen["tablefold_calls_total", INFER, "OK"] == calls
         assert seen["tablefold_rows_total", "toy"] == 2 * calls
+        assert seen["tablefold_call_seconds_count", INFER] == calls
+        assert seen["tablefold_model_calls_total", "toy", "", "OK", "1"] == calls

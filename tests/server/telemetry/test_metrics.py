@@ -12,8 +12,8 @@ from prometheus_client.core import Metric
 from prometheus_client.parser import text_string_to_metric_families
 
 from tablefold.server.telemetry.metrics import REASONS
-from tablefold.server.telemetry.version_counts import MAX_CLOSED, VersionCollector, VersionCounts
-from tablefold.server.telemetry.worker_metrics import SCRAPE_SECONDS
+from tablefold.server.telemetry.slots import Slots
+from tablefold.server.telemetry.version_counts import MAX_CLOSED, VersionCollector
 from tests.server.processes.test_workers import connect, replaced, workers_of
 from tests.server.test_operations import get, samples
 
@@ -113,7 +113,6 @@ async def test_the_figures_of_workers_are_what_clients_counted_after_one_was_kil
         await counted.many(await connect(stack, client), 160)
         await counted.check(client)
         families = list(text_string_to_metric_families((await get(client.http + "/metrics"))[1]))
-        await asyncio.sleep(SCRAPE_SECONDS + 0.5)
         workers_of(client)[0].kill()
         await replaced(client)
         await counted.check(client)
@@ -131,11 +130,10 @@ def test_the_page_names_every_reason():
 
 
 def test_a_version_loaded_again_adds_up_and_closed_versions_are_bounded():
-    versions = VersionCollector()
+    versions = VersionCollector(Slots())
 
     def serve(version: int, rows: int) -> None:
-        counts = VersionCounts()
-        versions.open("toy", str(version), counts)
+        counts = versions.open("toy", str(version))
         counts.answer(rows, 0.2, 0.1, 0.1)
         counts.fail("INTERNAL", "internal", 0.1)
         versions.close(counts)
@@ -157,8 +155,8 @@ def test_a_version_loaded_again_adds_up_and_closed_versions_are_bounded():
     [("queue_full", "REJECTED"), ("cancelled", "CANCELED"), ("internal", "BACKEND"), ("deadline", "OTHER")],
 )
 def test_failures_have_tritons_words(reason, word):
-    versions, counts = VersionCollector(), VersionCounts()
-    versions.open("toy", "1", counts)
+    versions = VersionCollector(Slots())
+    counts = versions.open("toy", "1")
     counts.fail("ANY", reason, 0.1)
     [family] = [family for family in versions.collect() if family.name == "nv_inference_request_failure"]
     assert {sample.labels["reason"] for sample in family.samples if sample.value} == {word}
