@@ -16,7 +16,7 @@ from tablefold.server.engines import Engine, JoiningEngine, RowsEngine
 
 log = logging.getLogger(__name__)
 
-SAMPLED_BATCHES, SAMPLED_ROWS = 3, 6
+SAMPLED_BATCHES, SAMPLED_ROWS = 6, 3
 """One batch of so many is looked at, and one row of so many in it: looking at a batch at all costs most."""
 SAMPLED_EVERY = SAMPLED_BATCHES * SAMPLED_ROWS
 
@@ -63,7 +63,7 @@ class SampledEngine:
         return probability, rows
 
     def _first_row(self) -> int | None:
-        """Return the first row to look at; None in two batches of three. Every row has the same chance."""
+        """Return the first row to look at; None in five batches of six. Every row has the same chance."""
         if self._passed > 0:
             self._passed -= 1
             return None

@@ -44,12 +44,12 @@ async def connect(stack: AsyncExitStack, client: Client) -> list[Client]:
     ]
 
 
-async def replaced(client: Client) -> None:
-    """Until a worker of two has ended and two serve again."""
+async def replaced(client: Client, workers: int = 2) -> None:
+    """Until one of some workers has ended and as many serve again."""
     async with asyncio.timeout(60):
         while True:
             seen = await samples(client)
-            if seen["tablefold_workers_ended_total",] >= 1 and seen["tablefold_workers",] == 2:
+            if seen["tablefold_workers_ended_total",] >= 1 and seen["tablefold_workers",] == workers:
                 return
             await asyncio.sleep(0.05)
 

@@ -106,7 +106,7 @@ async def test_the_figures_of_workers_are_what_clients_counted_after_one_was_kil
     counted = Counted(toy)
     async with (
         toy.there(
-            repository, "--workers", "2", "--max-queue-rows", "2000", "--memory-limit", "8GiB"
+            repository, "--workers", "4", "--max-queue-rows", "2000", "--memory-limit", "8GiB"
         ) as client,
         AsyncExitStack() as stack,
     ):
@@ -114,7 +114,7 @@ async def test_the_figures_of_workers_are_what_clients_counted_after_one_was_kil
         await counted.check(client)
         families = list(text_string_to_metric_families((await get(client.http + "/metrics"))[1]))
         workers_of(client)[0].kill()
-        await replaced(client)
+        await replaced(client, workers=4)
         await counted.check(client)
         await counted.many(await connect(stack, client), 160)
         await counted.check(client)
