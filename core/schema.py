@@ -90,7 +90,7 @@ class FeatureSchema(BaseModel):
     def model_copy(self, *, update: Mapping[str, Any] | None = None, deep: bool = False) -> Self:
         """Return a copy with other fields. What this schema has computed from its own does not go with it."""
         copy = super().model_copy(update=update, deep=deep)
-        for name in ("feature_names", "id_columns", "inputs_digest"):
+        for name in ("feature_names", "id_columns", "inputs_digest", "placed", "required"):
             copy.__dict__.pop(name, None)
         return copy
 
@@ -116,6 +116,23 @@ class FeatureSchema(BaseModel):
     def id_columns(self) -> int:
         """Return C, the number of columns of `ids`: one for each slot of each categorical feature."""
         return sum(feature.slots for feature in self.categorical)
+
+    @cached_property
+    def placed(self) -> dict[str, tuple[DenseFeature | CategoricalFeature, slice]]:
+        """Return each feature by name, with its columns: of `dense`, or of `ids`."""
+        placed: dict[str, tuple[DenseFeature | CategoricalFeature, slice]] = {
+            feature.name: (feature, slice(column, column + 1)) for column, feature in enumerate(self.dense)
+        }
+        column = 0
+        for feature in self.categorical:
+            placed[feature.name] = feature, slice(column, column + feature.slots)
+            column += feature.slots
+        return placed
+
+    @cached_property
+    def required(self) -> frozenset[str]:
+        """Return the names of the features that no request may leave out."""
+        return frozenset(name for name, (feature, _) in self.placed.items() if not feature.optional)
 
     @property
     def feature_of_column(self) -> np.ndarray:

@@ -8,13 +8,15 @@ Runs on the engine threads, so that no message, however large, holds up the even
 import logging
 import time
 from collections.abc import Mapping
+from functools import partial
 from typing import TYPE_CHECKING
 
 from tablefold.errors import DeadlineExceeded, EngineError, RequestError, Unavailable
 from tablefold.server.fronts.front import Arrival, Front
 from tablefold.server.fronts.status import INTERNAL_TEXT, drop_frames
+from tablefold.server.models.model import Model
 from tablefold.server.models.repository import Repository
-from tablefold.server.queue import Call
+from tablefold.server.queue import Call, Claim
 from tablefold.server.telemetry.metrics import Metrics
 from tablefold.server.telemetry.version_counts import CANCELLED
 from tablefold.server.wire.prediction import Prediction, Read
@@ -30,14 +32,28 @@ MAX_RECEIVE_SECONDS = 0.005
 """How long a thread goes on taking calls before it forms a batch of them."""
 
 
+SMALL_BYTES = 4096
+"""A smaller message is read before the queue is asked: that costs as little."""
+
+
 class PredictCall(Call):
     """A call of a client."""
 
-    __slots__ = ("arrival", "prediction")
+    __slots__ = ("arrival", "model", "prediction")
 
     def __init__(self, prediction: Prediction, arrival: Arrival, dispatcher: "Dispatcher") -> None:
         super().__init__(prediction.dense, prediction.ids, arrival.deadline, dispatcher, arrival.peer)
-        self.prediction, self.arrival = prediction, arrival
+        self.prediction, self.arrival, self.model = prediction, arrival, prediction.model
+
+
+class UnreadCall(Claim):
+    """One that was refused before its rows were read."""
+
+    __slots__ = ("model",)
+
+    def __init__(self, model: Model, rows: int, arrival: Arrival) -> None:
+        super().__init__(rows, arrival.deadline, arrival.peer)
+        self.model = model
 
 
 class Dispatcher:
@@ -118,8 +134,8 @@ class Dispatcher:
         if not self._end(arrival):
             return  # not received yet: `receive` will see it; or answered already
         call = arrival.call
-        if call is not None:
-            call.prediction.model.batcher.cancel(call)
+        if isinstance(call, PredictCall):
+            call.model.batcher.cancel(call)
         if arrival.deadline is not None and time.monotonic() >= arrival.deadline:
             self._count(arrival, DeadlineExceeded.status, DeadlineExceeded.reason, call)
         else:
@@ -143,17 +159,20 @@ class Dispatcher:
 
     def _offer(self, arrival: Arrival) -> None:
         """Read the message and let its rows wait. Raises RequestError."""
+        if arrival.deadline is not None and arrival.deadline <= time.monotonic():
+            raise DeadlineExceeded("the deadline had passed before the request was read")
+        admit = partial(_check, arrival) if len(arrival.message) > SMALL_BYTES else _admit_unread
         while True:
-            prediction = self._methods[arrival.method](arrival.message, self._repository)
+            prediction = self._methods[arrival.method](arrival.message, self._repository, admit)
             arrival.call = call = PredictCall(prediction, arrival, self)
             try:
-                prediction.model.batcher.offer(call)
+                call.model.batcher.offer(call)
             except Unavailable:
-                if not prediction.model.retired:
+                if not call.model.retired:
                     raise
                 continue  # the version was replaced while the message was read: the new one answers
             if arrival.cancelled:  # while the message was read, by another thread
-                prediction.model.batcher.cancel(call)
+                call.model.batcher.cancel(call)
             return
 
     def _end(self, arrival: Arrival) -> bool:
@@ -164,22 +183,40 @@ class Dispatcher:
             return False
         return True
 
-    def _count(self, arrival: Arrival, status: str, reason: str | None, call: "PredictCall | None") -> None:
+    def _count(
+        self, arrival: Arrival, status: str, reason: str | None, call: "PredictCall | UnreadCall | None"
+    ) -> None:
         """Count the end of a call: for Prometheus, in its model's statistics, and in its trace."""
         seconds = time.monotonic() - arrival.arrived
-        model = None if call is None else call.prediction.model
         if self._tracing is not None:
+            model = None if call is None else call.model
             self._tracing.ended(
                 arrival.method, arrival.metadata, arrival.arrived, status, reason, model=model, call=call
             )
-        if call is None or model is None:
+        if call is None:
             self._metrics.call(arrival.method, status, reason, seconds)
         elif reason is None:
+            assert isinstance(call, PredictCall)
             self._metrics.call(arrival.method, status, None, seconds)
-            model.batcher.metrics.answered(call.rows, seconds, call.queue_seconds, call.compute_seconds)
+            metrics = call.model.batcher.metrics
+            metrics.answered(call.rows, seconds, call.queue_seconds, call.compute_seconds)
         else:
             self._metrics.call(
                 arrival.method, status, reason, seconds,
-                model=model.name, version=model.version, rows=call.rows,
+                model=call.model.name, version=call.model.version, rows=call.rows,
             )  # fmt: skip
-            model.batcher.metrics.counts.fail(status, reason, seconds)
+            call.model.batcher.metrics.counts.fail(status, reason, seconds)
+
+
+def _check(arrival: Arrival, model: Model, rows: int) -> None:
+    """Raise what the queue would raise of so many rows now."""
+    claim = UnreadCall(model, rows, arrival)
+    try:
+        model.batcher.check(claim)
+    except RequestError:
+        arrival.call = claim
+        raise
+
+
+def _admit_unread(model: Model, rows: int) -> None:
+    """Let the queue decide when the rows are read."""

@@ -25,7 +25,7 @@ from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapProp
 from tablefold import __version__
 from tablefold.errors import UsageError
 from tablefold.server.models.model import Model
-from tablefold.server.queue import Call
+from tablefold.server.queue import Call, Claim
 
 log = logging.getLogger(__name__)
 
@@ -72,7 +72,7 @@ class Tracing:
         reason: str | None,
         *,
         model: Model | None = None,
-        call: Call | None = None,
+        call: Claim | None = None,
     ) -> None:
         """Trace a call that ended now, if it is to be traced; `arrived` in monotonic seconds.
 
@@ -117,7 +117,7 @@ class Tracing:
         status: str,
         reason: str | None,
         model: Model | None,
-        call: Call | None,
+        call: Claim | None,
     ) -> None:
         now, epoch = time.time_ns(), time.monotonic()
 
@@ -135,7 +135,7 @@ class Tracing:
             attributes |= {"tablefold.model": model.name, "tablefold.version": model.version}
         if call is not None:
             attributes["tablefold.rows"] = call.rows
-            if call.done:
+            if isinstance(call, Call) and call.done:
                 attributes |= {
                     "tablefold.batch_rows": call.batch_rows,
                     "tablefold.queue_seconds": call.queue_seconds,
@@ -146,7 +146,7 @@ class Tracing:
         )
         if call is not None and call.accepted:
             span.add_event("queued", timestamp=at(call.accepted))
-            if call.done:
+            if isinstance(call, Call) and call.done:
                 span.add_event("batch started", timestamp=at(call.started))
                 span.add_event("batch ended", timestamp=at(call.ended))
         if status in SERVER_FAULTS:

@@ -35,16 +35,27 @@ class Plain(inference_pb2_grpc.GRPCInferenceServiceServicer):
 
     def ModelInfer(self, request: pb.ModelInferRequest, context: Any) -> pb.ModelInferResponse:  # noqa: N802
         """Two raw tensors in, one out."""
+        return self.response(request, self.run(self.arrays(request)))
+
+    def arrays(self, request: pb.ModelInferRequest) -> dict[str, np.ndarray]:
+        """Return float32 [rows, 13] and int64 [rows, 26] by name."""
         rows = request.inputs[0].shape[0]
-        arrays = {
+        return {
             tensor.name: np.frombuffer(raw, np.float32 if tensor.name == "dense" else np.int64).reshape(
                 rows, -1
             )
             for tensor, raw in zip(request.inputs, request.raw_input_contents, strict=True)
         }
+
+    def run(self, arrays: dict[str, np.ndarray]) -> np.ndarray:
+        """Return float32 [rows]."""
         [probability] = self._session.run(["probability"], arrays)
+        return probability
+
+    def response(self, request: pb.ModelInferRequest, probability: np.ndarray) -> pb.ModelInferResponse:
+        """Return the message of the answer."""
         response = pb.ModelInferResponse(model_name=request.model_name, model_version="1")
-        response.outputs.add(name="probability", datatype="FP32", shape=[rows])
+        response.outputs.add(name="probability", datatype="FP32", shape=[len(probability)])
         response.raw_output_contents.append(probability.tobytes())
         return response
 

@@ -1,7 +1,7 @@
 """Admission: refuse at once a call that cannot be answered, or not in time."""
 
 from tablefold.errors import DeadlineExceeded, DeadlineUnreachable, Overloaded
-from tablefold.server.queue.call import Call
+from tablefold.server.queue.call import Claim
 from tablefold.server.queue.priority_queue import PriorityQueue
 
 DEADLINE_SHARE = 0.8
@@ -18,7 +18,7 @@ def too_many_rows(rows: int, max_queue_rows: int) -> str:
     )
 
 
-def check_space(call: Call, waiting: PriorityQueue, max_queue_rows: int) -> None:
+def check_space(call: Claim, waiting: PriorityQueue, max_queue_rows: int) -> None:
     """Raise Overloaded where the queue has no room for the call."""
     if call.rows > max_queue_rows:
         raise Overloaded(too_many_rows(call.rows, max_queue_rows))
@@ -28,7 +28,7 @@ def check_space(call: Call, waiting: PriorityQueue, max_queue_rows: int) -> None
         )
 
 
-def check_deadline(call: Call, waiting: PriorityQueue, running_rows: int, rows_per_second: float) -> None:
+def check_deadline(call: Claim, waiting: PriorityQueue, running_rows: int, rows_per_second: float) -> None:
     """Raise DeadlineExceeded where the time is over, DeadlineUnreachable where the rows ahead take longer."""
     if call.deadline is None:
         return

@@ -16,7 +16,7 @@ from tablefold.server.engines import Engine, JoiningEngine
 from tablefold.server.queue.admission import check_deadline, check_space
 from tablefold.server.queue.batch import Batch, Part, RunJoined
 from tablefold.server.queue.batch_sizing import BatchSizing, Clock, Throughput
-from tablefold.server.queue.call import Call
+from tablefold.server.queue.call import Call, Claim
 from tablefold.server.queue.engine_threads import EngineThreads
 from tablefold.server.queue.priority_queue import PriorityQueue
 from tablefold.server.telemetry.metrics import ModelMetrics
@@ -89,13 +89,20 @@ class Batcher:
                 raise Unavailable("the server is shutting down; another one, or a later try, will answer")
             if self._engine_threads.lost:
                 raise Unavailable(ENGINE_HANGS)
-            call.accepted = call.started = self.clock()
-            self._waiting.set_due(call, self._throughput.rows_per_second)
-            check_space(call, self._waiting, self.max_queue_rows)
-            check_deadline(call, self._waiting, self._running_rows, self._throughput.rows_per_second)
+            self._admit(call)
+            call.started = call.accepted
             self._waiting.add(call)
             self._in_flight += 1
             self._engine_threads.wants_thread(self)
+
+    def check(self, claim: Claim) -> None:
+        """Raise what `offer` would raise of a call that makes this claim, where others wait before it.
+
+        So a flood's calls are refused before their rows are read.
+        """
+        if self._waiting.rows:
+            with self._engine_threads.lock:
+                self._admit(claim)
 
     def cancel(self, call: Call) -> bool:
         """Take a call back whose caller has left. False where it is finished: `settle` has come or comes."""
@@ -147,6 +154,13 @@ class Batcher:
         while (call := self._waiting.first()) is not None:
             self._fail(call, Unavailable(ENGINE_HANGS), finished)
         return finished
+
+    def _admit(self, claim: Claim) -> None:
+        rows_per_second = self._throughput.rows_per_second
+        claim.accepted = self.clock()
+        self._waiting.set_due(claim, rows_per_second)
+        check_space(claim, self._waiting, self.max_queue_rows)
+        check_deadline(claim, self._waiting, self._running_rows, rows_per_second)
 
     def _fail(self, call: Call, error: RequestError, finished: list[Call]) -> None:
         """Finish a call with an error; rows of it that wait leave the queue."""

@@ -15,7 +15,22 @@ class Caller(Protocol):
         """Take the answer of a call: `probability`, or `error`. Once, on any thread. May not raise."""
 
 
-class Call:
+class Claim:
+    """What admission must know of a call: how many rows, for whom, and until when."""
+
+    __slots__ = ("accepted", "client", "deadline", "due", "rows")
+
+    def __init__(self, rows: int, deadline: float | None, client: str = "") -> None:
+        """`deadline` on the queue's clock.
+
+        `client`: whose call it is. The more of its rows wait, the less urgent is its next call.
+        """
+        self.rows, self.deadline, self.client = rows, deadline, client
+        self.accepted = self.due = 0.0
+        """On the queue's clock."""
+
+
+class Call(Claim):
     """Rows of one request; a request larger than a batch is taken in parts.
 
     `probability`: float32 [rows]; None where `error` says why there is none. All but the constructor's values
@@ -23,21 +38,16 @@ class Call:
     """
 
     __slots__ = (
-        "accepted",
         "batch_rows",
         "caller",
-        "client",
         "compute_seconds",
-        "deadline",
         "dense",
         "done",
-        "due",
         "ended",
         "error",
         "finished",
         "ids",
         "probability",
-        "rows",
         "started",
         "taken",
     )
@@ -50,14 +60,10 @@ class Call:
         caller: Caller,
         client: str = "",
     ) -> None:
-        """dense float32 [B, N] and ids int64 [B, C], B >= 1; `deadline` on the queue's clock.
-
-        `client`: whose call it is. The more of its rows wait, the less urgent is its next call.
-        """
-        self.dense, self.ids, self.deadline, self.caller = dense, ids, deadline, caller
-        self.rows = len(ids)
-        self.client = client
-        self.accepted = self.started = self.ended = self.due = 0.0
+        """dense float32 [B, N] and ids int64 [B, C], B >= 1; the others: see `Claim`."""
+        super().__init__(len(ids), deadline, client)
+        self.dense, self.ids, self.caller = dense, ids, caller
+        self.started = self.ended = 0.0
         """On the queue's clock; `started` and `ended`: of the last batch that held rows of the call."""
         self.taken = self.done = 0
         self.batch_rows = 0

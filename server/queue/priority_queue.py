@@ -4,7 +4,7 @@ from collections import Counter, OrderedDict
 from dataclasses import dataclass, field
 from heapq import heappop, heappush
 
-from tablefold.server.queue.call import Call
+from tablefold.server.queue.call import Call, Claim
 
 PRIORITY_AGING_SECONDS = 1.0
 """A call is due this long after its acceptance, even if its deadline is later or it has none.
@@ -37,7 +37,7 @@ class PriorityQueue:
         self._buckets: dict[int, _Bucket] = {}
         self._order: list[int] = []  # a heap of bucket numbers, some of them empty by now
 
-    def set_due(self, call: Call, rows_per_second: float) -> None:
+    def set_due(self, call: Claim, rows_per_second: float) -> None:
         """Say when a call is due that was just accepted: that is its place in the queue."""
         rows = self._client_rows[call.client] + call.rows
         call.due = call.accepted + PRIORITY_AGING_SECONDS
@@ -81,7 +81,7 @@ class PriorityQueue:
             bucket.rows -= call.rows - call.taken
             self._count(call, call.taken - call.rows)
 
-    def rows_before(self, call: Call) -> int:
+    def rows_before(self, call: Claim) -> int:
         """Return how many rows would run before a call that is not in the queue yet."""
         number = _bucket_of(call)
         return sum(bucket.rows for other, bucket in self._buckets.items() if other <= number)
@@ -93,5 +93,5 @@ class PriorityQueue:
             del self._client_rows[call.client]
 
 
-def _bucket_of(call: Call) -> int:
+def _bucket_of(call: Claim) -> int:
     return int(call.due / DEADLINE_BUCKET_SECONDS)

@@ -38,5 +38,7 @@ class Prediction:
             )
 
 
-Read = Callable[[bytes, Repository], Prediction]
+Admit = Callable[[Model, int], None]
+"""Raises RequestError where so many rows for a model would be refused now; asked before they are read."""
+Read = Callable[[bytes, Repository, Admit], Prediction]
 """Makes a prediction of a message. Raises RequestError."""

@@ -1,6 +1,7 @@
 """`ModelInfer` of the Open Inference Protocol: a message to rows."""
 
 from contextlib import suppress
+from functools import partial
 
 from tablefold.errors import InvalidRequest
 from tablefold.protos import inference_pb2 as pb
@@ -10,7 +11,7 @@ from tablefold.server.wire.oip.layout import Layouts
 from tablefold.server.wire.oip.reply import RawReply, TypedReply
 from tablefold.server.wire.oip.tensors import check_parameters, read_inputs
 from tablefold.server.wire.parse import parse
-from tablefold.server.wire.prediction import Prediction
+from tablefold.server.wire.prediction import Admit, Prediction
 from tablefold.server.wire.scan import SMALL_MESSAGE_BYTES, check_infer, fields, text
 
 
@@ -20,9 +21,12 @@ class InferReader:
     def __init__(self) -> None:
         self._layouts = Layouts()
 
-    def read(self, message: bytes, repository: Repository) -> Prediction:
-        """Return the rows of a request. Raises ModelNotFound, Unavailable, InvalidRequest or Overloaded."""
-        known = self._layouts.read(message, repository)
+    def read(self, message: bytes, repository: Repository, admit: Admit) -> Prediction:
+        """Return the rows of a request.
+
+        Raises ModelNotFound, Unavailable, InvalidRequest, Overloaded, and what `admit` raises.
+        """
+        known = self._layouts.read(message, repository, admit)
         if known is not None:
             return known
         if len(message) > SMALL_MESSAGE_BYTES:
@@ -35,7 +39,7 @@ class InferReader:
             if requested.name != "probability":
                 raise InvalidRequest(f"there is no output {requested.name!r}; the only one is 'probability'")
             check_parameters("output 'probability'", requested.parameters)
-        dense, ids = read_inputs(request, model.manifest.feature_schema)
+        dense, ids = read_inputs(request, model.manifest.feature_schema, partial(admit, model))
         reply = RawReply if request.raw_input_contents else TypedReply
         prediction = Prediction(model, dense, ids, reply(model, request.id, len(ids)))
         self._layouts.learn(message, request, prediction)

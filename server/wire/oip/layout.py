@@ -17,7 +17,7 @@ from tablefold.server.models.model import Model
 from tablefold.server.models.repository import Repository
 from tablefold.server.wire.oip.reply import RawReply
 from tablefold.server.wire.oip.tensors import DENSE, IDS
-from tablefold.server.wire.prediction import Prediction
+from tablefold.server.wire.prediction import Admit, Prediction
 from tablefold.server.wire.scan import Field, fields
 
 KEY_BYTES = 16
@@ -48,10 +48,10 @@ class Layout:
     id_columns: int
     reply: RawReply
 
-    def read(self, message: bytes, repository: Repository) -> Prediction | None:
+    def read(self, message: bytes, repository: Repository, admit: Admit) -> Prediction | None:
         """Return the rows of a message of the same length; None where it is of another layout.
 
-        Raises the errors of `Repository.find` and `Prediction`.
+        Raises the errors of `Repository.find`, `admit` and `Prediction`.
         """
         second = self.link_start + len(self.link)
         if not message.startswith(self.head) or message[self.link_start : second] != self.link:
@@ -59,6 +59,7 @@ class Layout:
         model = repository.find(self.model_name, self.version)
         if model is not self.model():
             return None
+        admit(model, self.rows)
         first, last = message[len(self.head) : self.link_start], message[second:]  # copies, which are aligned
         ids, dense = (first, last) if self.ids_first else (last, first)
         return Prediction(
@@ -75,10 +76,10 @@ class Layouts:
     def __init__(self) -> None:
         self._seen: dict[tuple[int, bytes], Layout] = {}
 
-    def read(self, message: bytes, repository: Repository) -> Prediction | None:
+    def read(self, message: bytes, repository: Repository, admit: Admit) -> Prediction | None:
         """Return the rows of a request whose layout is known. Raises the errors of `Layout.read`."""
         layout = self._seen.get((len(message), message[:KEY_BYTES]))
-        return None if layout is None else layout.read(message, repository)
+        return None if layout is None else layout.read(message, repository, admit)
 
     def learn(self, message: bytes, request: pb.ModelInferRequest, prediction: Prediction) -> None:
         """Remember the layout of a request that was read, if it is one that comes again."""

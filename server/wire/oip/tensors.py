@@ -1,6 +1,6 @@
 """Tensors of the Open Inference Protocol, raw or typed, as arrays."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NoReturn
 
 import numpy as np
@@ -21,11 +21,12 @@ DTYPES: dict[str, tuple[str, np.dtype[Any], str]] = {
 
 
 def read_inputs(
-    request: pb.ModelInferRequest, schema: FeatureSchema
+    request: pb.ModelInferRequest, schema: FeatureSchema, admit: Callable[[int], None]
 ) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
     """Return dense float32 [B, N] and ids int64 [B, C], without a copy where they come as raw bytes.
 
-    A model without dense features needs no `dense`. Raises InvalidRequest naming the tensor and the fault.
+    A model without dense features needs no `dense`. Raises InvalidRequest naming the tensor and the fault,
+    and what `admit` raises of their number, before the first tensor is read.
     """
     raw: Sequence[bytes] = request.raw_input_contents
     as_raw = len(raw) > 0
@@ -33,6 +34,7 @@ def read_inputs(
         _refuse_count(request)
     widths = {"dense": len(schema.dense), "ids": schema.id_columns}
     arrays: dict[str, NDArray[Any]] = {}
+    admit(next((tensor.shape[0] for tensor in request.inputs if tensor.shape), 0))
     for index, tensor in enumerate(request.inputs):
         name = tensor.name
         if tensor.parameters:

@@ -1,7 +1,7 @@
 """The features of a `tablefold.v1` request as arrays."""
 
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Callable
 
 import numpy as np
 from numpy.typing import NDArray
@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from tablefold.encoding import encode
 from tablefold.errors import InvalidRequest, Overloaded
 from tablefold.protos import tablefold_pb2 as pb
-from tablefold.schema import MISSING, CategoricalFeature, DenseFeature, FeatureSchema
+from tablefold.schema import MISSING, CategoricalFeature, FeatureSchema
 from tablefold.server.queue.admission import too_many_rows
 from tablefold.server.wire.scan import Field, fields
 from tablefold.server.wire.tablefold_v1.predict_request import PredictRequest, SentFeature
@@ -22,50 +22,49 @@ MISSING_VALUES = f"NaN, the id {MISSING} or an empty text"
 
 
 def read_rows(
-    request: PredictRequest, schema: FeatureSchema, max_rows: int
+    request: PredictRequest, schema: FeatureSchema, max_rows: int, admit: Callable[[int], None]
 ) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
     """Return dense float32 [B, N] and ids int64 [B, C].
 
     Only optional features may be left out: they are missing in every row. Raises InvalidRequest naming the
-    feature and the fault, and Overloaded for more than `max_rows`, before a second feature is read.
+    feature and the fault; Overloaded for more than `max_rows`, or what `admit` raises of their number, before
+    a second feature is read.
     """
-    columns: dict[str, int] = {feature.name: index for index, feature in enumerate(schema.dense)}
-    categorical: dict[str, CategoricalFeature] = {}
-    column = 0
-    for feature in schema.categorical:
-        columns[feature.name], categorical[feature.name] = column, feature
-        column += feature.slots
-    _check_names([sent.name for sent in (*request.context, *request.candidates)], schema, columns)
-    slots = {name: feature.slots for name, feature in categorical.items()}
-    for sent in (*request.context, *request.candidates):
-        _check_size(request.message, sent, max_rows * slots.get(sent.name, 1), max_rows)
+    message, placed = request.message, schema.placed
+    all_sent = [*request.context, *request.candidates]
+    _check_names([sent.name for sent in all_sent], schema)
+    for sent in all_sent:
+        if sent.place is not None:
+            _check_size(message, sent, max_rows * _slots(placed[sent.name][1]), max_rows)
 
     if not request.candidates:
         raise InvalidRequest("the request holds no candidates: give at least one feature with a value a row")
     first = request.candidates[0]
-    loaded = first.load()
-    rows = -(-_length(loaded) // slots.get(first.name, 1))
+    loaded = first.load(message)
+    rows = -(-_length(loaded) // _slots(placed[first.name][1]))
     if rows > max_rows:
         raise Overloaded(too_many_rows(rows, max_rows))
+    admit(rows)
     dense = np.full((rows, len(schema.dense)), np.nan, dtype=np.float32)
     ids = np.full((rows, schema.id_columns), MISSING, dtype=np.int64)
-    for sent, count in [(sent, 1) for sent in request.context] + [
-        (sent, rows) for sent in request.candidates
-    ]:
-        values = loaded if sent is first else sent.load()
-        column = columns[sent.name]
-        if sent.name in categorical:
-            feature = categorical[sent.name]
-            ids[:, column : column + feature.slots] = _read_ids(values, feature, count)
+    for place, sent in enumerate(all_sent):
+        count = 1 if place < len(request.context) else rows
+        feature, columns = placed[sent.name]
+        values = loaded if sent is first else sent.load(message)
+        if isinstance(feature, CategoricalFeature):
+            ids[:, columns] = _read_ids(values, feature, count)
         else:
-            dense[:, column : column + 1] = _read_numbers(values, count)
+            dense[:, columns] = _read_numbers(values, count)
     return dense, ids
+
+
+def _slots(columns: slice) -> int:
+    return int(columns.stop - columns.start)
 
 
 def _check_size(message: bytes, sent: SentFeature, most: int, max_rows: int) -> None:
     """Raise Overloaded where a feature of a large message has more than `most` values; it is not parsed."""
-    if sent.place is None:
-        return
+    assert sent.place is not None
     for values in fields(message, sent.place.start, sent.place.stop):
         if values.number == TEXTS:
             too_many = _more_texts(message, values, most)
@@ -87,16 +86,16 @@ def _more_texts(message: bytes, values: Field, most: int) -> bool:
     return any(index >= most for index, _ in enumerate(fields(message, values.start, values.stop, most=None)))
 
 
-def _check_names(sent: list[str], schema: FeatureSchema, known: Iterable[str]) -> None:
+def _check_names(sent: list[str], schema: FeatureSchema) -> None:
     names = set(sent)
-    if unknown := sorted(names.difference(known)):
-        raise InvalidRequest(f"the model has no feature {unknown[0]!r}; it reads {', '.join(known)}")
+    if unknown := sorted(names.difference(schema.placed)):
+        known = ", ".join(schema.feature_names)
+        raise InvalidRequest(f"the model has no feature {unknown[0]!r}; it reads {known}")
     if len(names) != len(sent):
         twice = next(name for name, count in Counter(sent).items() if count > 1)
         raise InvalidRequest(f"feature {twice!r} is given twice, in context or candidates")
-    features: list[DenseFeature | CategoricalFeature] = [*schema.dense, *schema.categorical]
-    absent = [feature.name for feature in features if feature.name not in names and not feature.optional]
-    if absent:
+    if not schema.required <= names:
+        absent = [name for name in schema.feature_names if name in schema.required - names]
         raise InvalidRequest(
             f"the request leaves out {', '.join(map(repr, absent))}: give every feature in context or "
             f"candidates; a missing value is {MISSING_VALUES}. A feature may be left out only where the "

@@ -1,8 +1,6 @@
 """A `tablefold.v1` PredictRequest, small ones parsed whole, large ones feature by feature when it is read."""
 
-from collections.abc import Callable
 from dataclasses import dataclass
-from functools import partial
 
 from tablefold.errors import InvalidRequest
 from tablefold.protos import tablefold_pb2 as pb
@@ -12,14 +10,22 @@ from tablefold.server.wire.scan import SMALL_MESSAGE_BYTES, Field, fields, text
 MAX_FEATURE_FIELDS = 8
 
 
-@dataclass(frozen=True, slots=True)
 class SentFeature:
-    """A feature of a request."""
+    """A feature of a request. `feature`: where it is parsed; else `place`: where it stands in the message."""
 
-    name: str
-    load: Callable[[], pb.Feature]
-    place: Field | None = None
-    """Where it stands in a large message."""
+    __slots__ = ("_feature", "name", "place")
+
+    def __init__(self, name: str, feature: pb.Feature | None, place: Field | None = None) -> None:
+        self.name, self.place = name, place
+        self._feature = feature
+
+    def load(self, message: bytes) -> pb.Feature:
+        """Return the feature; one of a large message is not kept. Raises InvalidRequest."""
+        if self._feature is not None:
+            return self._feature
+        assert self.place is not None
+        feature: pb.Feature = parse(pb.Feature, message[self.place.start : self.place.stop])
+        return feature
 
 
 @dataclass(slots=True)
@@ -43,10 +49,8 @@ def read_request(message: bytes) -> PredictRequest:
 
 def _small(message: bytes) -> PredictRequest:
     request = parse(pb.PredictRequest, message)
-    context, candidates = (
-        [SentFeature(feature.name, partial(_same, feature)) for feature in sent]
-        for sent in (request.context, request.candidates)
-    )
+    context = [SentFeature(feature.name, feature) for feature in request.context]
+    candidates = [SentFeature(feature.name, feature) for feature in request.candidates]
     return PredictRequest(
         message, request.model, version_of(request), context, candidates, request.inputs_digest
     )
@@ -76,17 +80,7 @@ def _feature(message: bytes, place: Field) -> SentFeature:
         for field in fields(message, place.start, place.stop, most=MAX_FEATURE_FIELDS)
         if field.number == 1
     ]
-    load = partial(_load, message, place)
-    return SentFeature(names[-1] if names else "", load, place)
-
-
-def _load(message: bytes, place: Field) -> pb.Feature:
-    feature: pb.Feature = parse(pb.Feature, message[place.start : place.stop])
-    return feature
-
-
-def _same(feature: pb.Feature) -> pb.Feature:
-    return feature
+    return SentFeature(names[-1] if names else "", None, place)
 
 
 def version_of(request: pb.PredictRequest | pb.GetModelRequest) -> str:

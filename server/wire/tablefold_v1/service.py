@@ -2,6 +2,7 @@
 # ruff: noqa: N802 (gRPC names the methods)
 
 import asyncio
+from functools import partial
 
 from tablefold.protos import tablefold_pb2 as pb
 from tablefold.protos.tablefold_pb2_grpc import TablefoldServicer
@@ -12,7 +13,7 @@ from tablefold.server.queue import Call
 from tablefold.server.telemetry.memory import ProcessMemory
 from tablefold.server.wire.context import AnswerBytes, Context
 from tablefold.server.wire.inputs import require_inputs
-from tablefold.server.wire.prediction import Prediction
+from tablefold.server.wire.prediction import Admit, Prediction
 from tablefold.server.wire.tablefold_v1.features import read_rows
 from tablefold.server.wire.tablefold_v1.gpu import add_gpu
 from tablefold.server.wire.tablefold_v1.predict_request import read_request, version_of
@@ -21,13 +22,18 @@ from tablefold.server.wire.tablefold_v1.shared_answer import SharedAnswer
 PREDICT = "/tablefold.v1.Tablefold/Predict"
 
 
-def read_predict(message: bytes, repository: Repository) -> Prediction:
-    """Return the rows of a PredictRequest. Raises ModelNotFound, Unavailable, InvalidRequest, Overloaded."""
+def read_predict(message: bytes, repository: Repository, admit: Admit) -> Prediction:
+    """Return the rows of a PredictRequest.
+
+    Raises ModelNotFound, Unavailable, InvalidRequest, Overloaded, and what `admit` raises.
+    """
     request = read_request(message)
     model = repository.find(request.model, request.version)
     if request.inputs_digest:
         require_inputs(model, request.inputs_digest)
-    dense, ids = read_rows(request, model.manifest.feature_schema, model.batcher.max_queue_rows)
+    dense, ids = read_rows(
+        request, model.manifest.feature_schema, model.batcher.max_queue_rows, partial(admit, model)
+    )
 
     def encode(call: Call) -> bytes:
         assert call.probability is not None

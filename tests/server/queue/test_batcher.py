@@ -4,15 +4,26 @@ The engine and the clock are fakes, the two seams below and beside the batcher; 
 """
 
 import asyncio
+from collections.abc import Callable
+from functools import partial
 
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tablefold.errors import DeadlineExceeded, DeadlineUnreachable, EngineError, Overloaded, Unavailable
+from tablefold.errors import (
+    DeadlineExceeded,
+    DeadlineUnreachable,
+    EngineError,
+    Overloaded,
+    RequestError,
+    Unavailable,
+)
+from tablefold.server.queue import Call, Claim
 from tests.server.queue.waiting import (
     FakeEngine,
+    Waiter,
     batcher_of,
     expected,
     queued,
@@ -125,6 +136,34 @@ async def test_a_full_queue_refuses_at_once_and_recovers():
         engine.gate.set()
         await asyncio.gather(first, waiting, fits)
         assert (await batcher.submit(*rows_of(5, 6))).probability.shape == (2,)
+
+
+def refusal_of(ask: Callable[[], None]) -> type[RequestError] | None:
+    try:
+        ask()
+    except RequestError as error:
+        return type(error)
+    return None
+
+
+async def test_a_claim_is_refused_as_its_call_would_be_and_takes_no_place():
+    engine = FakeEngine()
+    async with batcher_of(engine, clock=lambda: 0.0, rate=10, max_queue_rows=50) as batcher:
+        batcher.check(Claim(40, 0.1))  # nobody waits: the engine may be quicker than it seems
+        first = await with_busy_thread(batcher, engine)
+        waiting = [await queued(batcher, *range(10), deadline=9.0) for _ in range(3)]
+        seen = set()
+        for rows in (1, 15, 20, 21, 51):
+            for deadline in (None, 0.0, 0.5, 2.0, 5.0, 8.99, 60.0):
+                claimed = refusal_of(partial(batcher.check, Claim(rows, deadline)))
+                assert batcher.queue_rows == 30
+                call = Call(*rows_of(*range(rows)), deadline, Waiter())
+                assert refusal_of(partial(batcher.offer, call)) == claimed, (rows, deadline)
+                batcher.cancel(call)
+                seen.add(claimed)
+        assert seen == {None, Overloaded, DeadlineExceeded, DeadlineUnreachable}
+        engine.gate.set()
+        await asyncio.gather(first, *waiting)
 
 
 async def test_a_deadline_that_has_passed_is_refused_before_any_work():

@@ -28,7 +28,7 @@ FEATURES = st.lists(st.builds(lambda name, sent: pb.Feature(name=name, **sent), 
 def outcome(read, message: bytes) -> object:
     try:
         request = read(message)
-        dense, ids = read_rows(request, SCHEMA, max_rows=4)
+        dense, ids = read_rows(request, SCHEMA, 4, lambda rows: None)
     except RequestError:  # which fault is found first differs
         return "refused"
     return request.model, request.version, dense.tobytes(), ids.tolist()

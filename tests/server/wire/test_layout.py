@@ -31,6 +31,10 @@ class Model:
         self.batcher = SimpleNamespace(max_queue_rows=1000)
 
 
+def anything(model: object, rows: int) -> None:
+    """The queue takes any rows."""
+
+
 class Repository:
     def __init__(self, model: Model) -> None:
         self.model = model
@@ -54,7 +58,7 @@ def request(schema: FeatureSchema, rows: int, seed: int, *, ids_first: bool = Fa
 def outcome(reader: InferReader, message: bytes, repository: Repository) -> tuple:
     """What is read, and the reply to probabilities; or the error."""
     try:
-        read = reader.read(message, repository)
+        read = reader.read(message, repository, anything)
     except RequestError as error:
         return type(error), str(error)
     probability = np.linspace(0, 1, len(read.ids), dtype=np.float32)
@@ -73,7 +77,7 @@ def outcome(reader: InferReader, message: bytes, repository: Repository) -> tupl
 def test_a_known_request_is_read_as_if_parsed(schema, rows, seed, ids_first, version, changes):
     repository, reader = Repository(Model(schema)), InferReader()
     fields = {"ids_first": ids_first, "model_version": version}
-    reader.read(request(schema, rows, 0, **fields), repository)
+    reader.read(request(schema, rows, 0, **fields), repository, anything)
     message = bytearray(request(schema, rows, seed, **fields))
     for place, value in changes:
         message[place % len(message)] = value
@@ -95,10 +99,10 @@ def test_the_second_request_is_not_parsed_but_one_with_an_id_is(monkeypatch):
     parsed = parses(monkeypatch)
     repository, reader = Repository(Model(FULL)), InferReader()
     for seed in range(3):
-        reader.read(request(FULL, 5, seed), repository)
+        reader.read(request(FULL, 5, seed), repository, anything)
     assert len(parsed) == 1
     for _ in range(2):
-        reader.read(request(FULL, 5, 0, id="mine"), repository)
+        reader.read(request(FULL, 5, 0, id="mine"), repository, anything)
     assert len(parsed) == 3
 
 
@@ -106,7 +110,7 @@ def test_another_model_under_the_name_is_checked_anew_and_the_old_one_is_let_go(
     parsed = parses(monkeypatch)
     repository, reader = Repository(Model(FULL)), InferReader()
     old = weakref.ref(repository.model)
-    reader.read(request(FULL, 5, 0), repository)
+    reader.read(request(FULL, 5, 0), repository, anything)
     repository.model = Model(SPARSE, version=2)
     gc.collect()
     assert old() is None
@@ -119,7 +123,7 @@ def test_another_model_under_the_name_is_checked_anew_and_the_old_one_is_let_go(
 def test_what_stands_behind_or_between_the_tensors_counts():
     repository, reader = Repository(Model(FULL)), InferReader()
     known = request(FULL, 2, 0)
-    reader.read(known, repository)
+    reader.read(known, repository, anything)
     twice = pb.ModelInferRequest(model_name="other", model_version="9").SerializeToString()
     for message in (known + twice, known[:-8], known + b"\x3a\x00"):
         assert outcome(reader, message, repository) == outcome(InferReader(), message, repository)
@@ -128,5 +132,5 @@ def test_what_stands_behind_or_between_the_tensors_counts():
 def test_layouts_are_bounded():
     repository, reader = Repository(Model(FULL)), InferReader()
     for rows in range(1, MAX_LAYOUTS + 50):
-        reader.read(request(FULL, rows, 0), repository)
+        reader.read(request(FULL, rows, 0), repository, anything)
     assert 0 < len(reader._layouts._seen) <= MAX_LAYOUTS
