@@ -11,7 +11,7 @@ import time
 
 import numpy as np
 
-from tablefold.errors import DeadlineExceeded, EngineError, RequestError, Unavailable
+from tablefold.errors import DeadlineExceeded, DeadlineUnreachable, EngineError, RequestError, Unavailable
 from tablefold.server.engines import Engine, JoiningEngine
 from tablefold.server.queue.admission import check_deadline, check_space
 from tablefold.server.queue.batch import Batch, Part, RunJoined
@@ -128,11 +128,10 @@ class Batcher:
         room, extra = self.sizing.rows, self.sizing.max_rows - self.sizing.rows
         parts: list[Part] = []
         while room > 0 and (call := self._waiting.first()) is not None:
-            if call.deadline is not None and call.deadline <= now:
-                late = DeadlineExceeded("the deadline passed while the request waited in the queue")
+            rest = call.rows - call.taken
+            if (late := self._lateness(call, rest, now)) is not None:
                 self._fail(call, late, expired)
                 continue
-            rest = call.rows - call.taken
             whole = rest <= room + extra
             if not whole and room <= self.sizing.rows // 2:
                 break
@@ -146,6 +145,21 @@ class Batcher:
         self._running_rows += batch.rows
         self.engine_seconds += batch.rows / self._throughput.rows_per_second
         return batch
+
+    def _lateness(self, call: Call, rest: int, now: float) -> RequestError | None:
+        """Return why a call whose turn has come is not run: its deadline comes before its answer would."""
+        if call.deadline is None:
+            return None
+        if call.deadline <= now:
+            return DeadlineExceeded("the deadline passed while the request waited in the queue")
+        # Where others wait, work that comes too late would make them late as well, one after the other.
+        seconds = rest * self._engine_threads.count / self._throughput.rows_per_second
+        if seconds > call.deadline - now and self._waiting.rows > rest:
+            return DeadlineUnreachable(
+                f"the turn of {rest} rows came {1000 * (call.deadline - now):.0f} ms before the deadline, and "
+                f"they take {1000 * seconds:.0f}: send less, later or with a later deadline"
+            )
+        return None
 
     def abandon(self) -> list[Call]:
         """Refuse new calls and finish all that wait: no thread will ever be free. With the lock held."""

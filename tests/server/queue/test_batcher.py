@@ -188,6 +188,29 @@ async def test_work_that_expires_in_the_queue_never_reaches_the_engine():
     assert [batch[:, 0].tolist() for batch in engine.batches] == [[0], [2]]
 
 
+async def test_work_whose_answer_would_be_late_is_not_run_where_others_wait_behind_it():
+    now = 0.0
+    engine = FakeEngine()
+    async with batcher_of(engine, clock=lambda: now, rate=10, max_batch_size=10) as batcher:
+        first = await with_busy_thread(batcher, engine)
+        doomed, lives = (
+            await queued(batcher, *range(10), deadline=4.0),
+            await queued(batcher, 1, deadline=9.0),
+        )
+        now = 3.5  # ten rows take a second
+        engine.gate.set()
+        await asyncio.gather(first, lives)
+        with pytest.raises(DeadlineUnreachable, match="500 ms before the deadline, and they take 1000"):
+            await doomed
+        first = await with_busy_thread(batcher, engine)
+        alone = await queued(batcher, *range(10), deadline=4.9)
+        now = 4.5
+        engine.gate.set()
+        await first
+        assert len((await alone).probability) == 10  # nobody waits for it: the estimate may be wrong
+    assert [len(batch) for batch in engine.batches] == [1, 1, 1, 10]
+
+
 async def test_a_caller_that_leaves_frees_its_place_and_its_rows_are_not_computed():
     engine = FakeEngine()
     async with batcher_of(engine, max_queue_rows=3) as batcher:
