@@ -156,8 +156,8 @@ class Batcher:
         seconds = rest * self._engine_threads.count / self._throughput.rows_per_second
         if seconds > call.deadline - now and self._waiting.rows > rest:
             return DeadlineUnreachable(
-                f"the turn of {rest} rows came {1000 * (call.deadline - now):.0f} ms before the deadline, and "
-                f"they take {1000 * seconds:.0f}: send less, later or with a later deadline"
+                f"the turn of {rest} rows came {1000 * (call.deadline - now):.0f} ms before the deadline, "
+                f"and they take {1000 * seconds:.0f}: send less, later or with a later deadline"
             )
         return None
 
