@@ -9,7 +9,7 @@ import typer
 from tablefold.errors import UsageError
 from tablefold.exporter.options import ExportOptions, RowType
 from tablefold.options import options_of
-from tablefold.trainer.cli import OwnNetwork
+from tablefold.trainer.compression.cli import OwnNetwork
 from tablefold.trainer.config import TrainConfig
 
 if TYPE_CHECKING:

@@ -8,7 +8,7 @@ import typer
 
 from tablefold.errors import UsageError
 from tablefold.options import LOG_FORMS
-from tablefold.trainer.cli import OwnNetwork
+from tablefold.trainer.compression.cli import OwnNetwork
 
 if TYPE_CHECKING:
     from rich.console import Console
