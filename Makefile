@@ -125,4 +125,5 @@ clean:
 .venv/.installed: pyproject.toml constraints.txt $(shell find $(FOLDERS) -type d -not -name __pycache__)
 	test -x $(BIN)/python || $(PYTHON) -m venv .venv
 	$(BIN)/pip install -q --no-compile -c constraints.txt -C editable_mode=strict -e '.[study,serve-native,loadtest,dev]'
+	-$(BIN)/pip install -q --no-compile --no-deps -r tests/torchrec.txt  # not for every Python; its tests skip then
 	touch $@

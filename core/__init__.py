@@ -39,6 +39,7 @@ if TYPE_CHECKING:
     from tablefold.trainer.checkpoint.files import save as save_checkpoint
     from tablefold.trainer.compression.adopt import adopt
     from tablefold.trainer.compression.compress import compress
+    from tablefold.trainer.compression.torchrec import adopt_torchrec
     from tablefold.trainer.config import TrainConfig
     from tablefold.trainer.defaults.trials import choose_settings
     from tablefold.trainer.training.run import train
@@ -69,6 +70,7 @@ __all__ = [
     "VerificationError",
     "__version__",
     "adopt",
+    "adopt_torchrec",
     "choose_settings",
     "compress",
     "export",
@@ -95,6 +97,7 @@ _MODULES = {
     "trainer.checkpoint.checkpoint": ("Checkpoint",),
     "trainer.compression.adopt": ("adopt",),
     "trainer.compression.compress": ("compress",),
+    "trainer.compression.torchrec": ("adopt_torchrec",),
     "trainer.config": ("TrainConfig",),
     "trainer.defaults.trials": ("choose_settings",),
     "trainer.training.run": ("train",),

@@ -31,7 +31,7 @@ from tablefold.server.cli import serve
 from tablefold.study.cli import study
 from tablefold.study.shrink.cli import shrink
 from tablefold.trainer.cli import train
-from tablefold.trainer.compression.cli import compress, neighbours
+from tablefold.trainer.compression.cli import adopt, compress, neighbours
 from tablefold.trainer.config import CHOSEN, TrainConfig
 
 app = typer.Typer(
@@ -58,6 +58,7 @@ def tablefold(
 
 app.command()(encode)
 app.command()(train)
+app.command()(adopt)
 app.command()(compress)
 app.command()(shrink)
 app.command()(study)

@@ -131,7 +131,8 @@ def test_a_model_that_exists_already(tmp_path: Path) -> None:
     """The page takes its network from the page about networks."""
     (tmp_path / "mine.py").write_text(blocks("own-network.md", "python")[0])
     run(script(ROOT / "docs/how-to/existing-model.md"), tmp_path)
-    assert (tmp_path / "existing/repository/small/1/model.onnx").is_file()
+    for name in ("small", "shop"):
+        assert (tmp_path / f"existing/repository/{name}/1/model.onnx").is_file()
 
 
 def test_the_smallest_model(tmp_path: Path) -> None:

@@ -37,10 +37,10 @@ def adopt(
     """Return the checkpoint of an existing model. Its probabilities do not change.
 
     For each categorical feature by name: raw ids int64 [n], their vectors float32 [n, d], and, where known,
-    how often each id was accessed, int [n], and the vector of all other ids, float32 [d]. `network` takes
-    dense float32 [B, N], as the schema transforms them, and vectors float32 [B, F, d] (pooled over the slots
-    of multi-valued features) to a logit [B]. `validation` are labelled raw examples that judge every later
-    step.
+    how often each id was accessed, int [n], and the vector of all other ids, float32 [d]. Vectors narrower
+    than the widest end in zeros. `network` takes dense float32 [B, N], as the schema transforms them, and
+    vectors float32 [B, F, d] (pooled over the slots of multi-valued features) to a logit [B]. `validation`
+    are labelled raw examples that judge every later step.
 
     Raises CheckpointError naming the feature, and the id where there is one, for what does not fit.
     """
@@ -61,13 +61,8 @@ def adopt(
         )
         for feature in features
     ]
-    dim = tables[0].vectors.shape[1]
-    for name, table in zip(names, tables, strict=True):
-        if table.vectors.shape[1] != dim:
-            raise CheckpointError(
-                f"feature {name!r} has vectors of width {table.vectors.shape[1]}, {names[0]!r} of {dim}: a "
-                "network takes one width"
-            )
+    dim = max(table.vectors.shape[1] for table in tables)
+    tables = [table.padded(dim) for table in tables]
     try:
         require_examples(schema, validation)
     except ValueError as error:

@@ -1,11 +1,11 @@
 """One feature's embedding table of a model that was trained elsewhere: checked, sorted, in our types."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Self
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from tablefold.errors import CheckpointError
 from tablefold.schema import MISSING, CategoricalFeature
@@ -34,6 +34,16 @@ class ExistingTable:
         ids = self.row_map.keys
         counts = self.counts[self.row_map.rows]
         return Vocabulary(feature=self.feature, ids=ids, counts=counts, distinct=len(ids))
+
+    def padded(self, dim: int) -> "ExistingTable":
+        """Return the table with vectors of width `dim`: its own, then zeros."""
+        missing = dim - self.vectors.shape[1]
+        if not missing:
+            return self
+        vectors, unknown = (
+            nn.functional.pad(tensor, (0, missing)) for tensor in (self.vectors, self.unknown)
+        )
+        return replace(self, vectors=vectors, unknown=unknown)
 
     @classmethod
     def of(

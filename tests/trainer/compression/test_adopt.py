@@ -114,10 +114,6 @@ def no_number() -> np.ndarray:
         ({"ids_of": {"user": IDS, "tags": np.array([MISSING, 1, 2])}}, "'tags' has a vector for the missing"),
         ({"vectors_of": {"user": no_number(), "tags": VECTORS}}, "'user': the vector of the id 1 is not all"),
         ({"vectors_of": {"user": IDS, "tags": VECTORS}}, "'user': vectors are torch.int64, not float32"),
-        (
-            {"vectors_of": {"user": VECTORS, "tags": np.ones((3, 5))}},
-            "'tags' has vectors of width 5, 'user' of",
-        ),
         ({"counts_of": {"user": np.array([1, -1, 1])}}, r"'user' needs counts \[3\], none negative"),
         ({"unknown_of": {"user": np.ones(3)}}, "'user': the unknown vector must be 2 numbers"),
         ({"validation": ROWS.take(slice(0, 0))}, r"validation examples need dense \[n, 1\], ids \[n, 3\]"),
