@@ -41,13 +41,21 @@ def train(
         Path | None, typer.Option(metavar="FOLDER", help="Write TensorBoard's event files there too.")
     ] = None,
     device: Annotated[str, typer.Option(help="Where the model trains: cpu, cuda or cuda:N.")] = "cpu",
+    engine: Annotated[
+        Literal["local", "ray"], typer.Option(help="What clusters the ids of a learned hash.")
+    ] = "local",
+    ray_address: Annotated[
+        str | None,
+        typer.Option(metavar="ADDRESS", help="A Ray cluster, such as auto. (default: one is started)"),
+    ] = None,
 ) -> None:
     """Train a model on a log and write a checkpoint.
 
     Settings that are not given are chosen for the log: by its schema and size, then by a few short trials.
     The epoch with the best validation logloss is kept; test rows are read once, at the end. What is measured
     on the way goes to OUT.metrics.jsonl, what --resume needs to OUT.state until the run is done. Started by
-    torchrun, all its processes train the one model.
+    torchrun, all its processes train the one model. With --engine ray, Ray's workers cluster ids into rows,
+    where they are many; every worker must see the folder of OUT. The rows are the same.
     """
     from contextlib import ExitStack
     from math import isnan
@@ -60,6 +68,7 @@ def train(
     from tablefold.trainer.defaults.by_log import describe_chosen, with_open
     from tablefold.trainer.defaults.trials import choose_settings
     from tablefold.trainer.device import open_device
+    from tablefold.trainer.methods.on_engine import clustering_engine
     from tablefold.trainer.methods.registry import Method
     from tablefold.trainer.networks.registry import import_factory
     from tablefold.trainer.progress.metrics_log import JsonLines, TensorBoard
@@ -85,6 +94,7 @@ def train(
             follow(ranks, lambda: read_splits(data, rule=rule, seed=config.seed, cache=cache))
             return
         require_free(out)
+        stack.enter_context(clustering_engine(engine, ray_address, out))
         schema, splits = read_splits_with_bar(console, data, rule=rule, seed=config.seed, cache=cache)
         console.print(
             f"{redacted(data)}: {len(splits.train):,} training, {len(splits.validation):,} validation and "
@@ -95,24 +105,23 @@ def train(
             callbacks.append(stack.enter_context(TensorBoard(tensorboard)))
         terminal = stack.enter_context(Terminal(console))
         callbacks.append(terminal)
-        begun = settings_of_run(out) if resume else None
-        if begun is None:
-            config = choose_settings(schema, splits, config, out.parent, callback=terminal, device=place)
-        else:
+        if resume and (begun := settings_of_run(out)) is not None:
             config = with_open(config, {name: getattr(begun, name) for name in CHOSEN})
+        else:
+            config = choose_settings(schema, splits, config, out.parent, callback=terminal, device=place)
         console.print(f"chosen: {describe_chosen(config)}", soft_wrap=True)
         trained = run(
             schema, splits, config, out, callback=Callbacks(callbacks), data=data, resume=resume,
             state_minutes=checkpoint_every, ranks=ranks, device=place,
         )  # fmt: skip
-    print_written(console, out)
-    _advise(console, trained)
+    _conclude(console, out, trained)
 
 
-def _advise(console: "Console", trained: "Checkpoint") -> None:
+def _conclude(console: "Console", out: Path, trained: "Checkpoint") -> None:
     from tablefold.trainer.defaults.outweighed import advice_if_outweighed
     from tablefold.trainer.training.collapse import describe_collapse
 
+    print_written(console, out)
     if (advice := advice_if_outweighed(trained)) is not None:
         console.print(advice, soft_wrap=True)
     if collapse := describe_collapse("it", trained.description.metrics):
