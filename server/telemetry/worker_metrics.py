@@ -2,6 +2,7 @@
 
 import http.client
 from collections.abc import Iterable, Iterator
+from itertools import count
 from threading import Lock
 
 from prometheus_client import CollectorRegistry
@@ -41,7 +42,9 @@ class MergedMetrics(Collector):
         self._ports: dict[int, int] = {}
         self._counted: dict[int, memoryview] = {}
         """The memory of each worker's slots."""
-        self._last: dict[int, Page] = {}
+        self._last: dict[int, tuple[int, Page]] = {}
+        """The newest page of each worker, and the number of the scrape that read it."""
+        self._scrapes = count(1)
         self._ended: Page = {}
         self._ended_workers = 0
         self._lock = Lock()  # scrapes come on threads
@@ -55,11 +58,12 @@ class MergedMetrics(Collector):
         with self._lock:
             del self._ports[pid]
             self._ended_workers += 1
-            sampled = {
-                name: family for name, family in self._last.pop(pid, {}).items() if family[0].type in COUNTS
-            }
-            counted = _page(Counters(Slots(self._counted.pop(pid))).collect())
-            self._ended = _merged([self._ended, sampled | counted])
+            _, last = self._last.pop(pid, (0, {}))
+            counts = {name: family for name, family in last.items() if family[0].type in COUNTS}
+            for name, (metric, samples) in _page(Counters(Slots(self._counted.pop(pid))).collect()).items():
+                _, seen = counts.get(name, (metric, {}))
+                counts[name] = metric, seen | samples  # what found no slot was seen only
+            self._ended = _merged([self._ended, counts])
 
     def any_ready(self) -> bool:
         """Return whether any worker takes new calls."""
@@ -72,13 +76,14 @@ class MergedMetrics(Collector):
 
     def scrape(self) -> None:
         """Read the pages of all workers. Takes up to SCRAPE_TIMEOUT_SECONDS for each."""
-        pages = {pid: _get(port, "/metrics") for pid, port in list(self._ports.items())}
-        with self._lock:
-            self._last |= {
-                pid: _page(text_string_to_metric_families(text))
-                for pid, text in pages.items()
-                if text and pid in self._ports
-            }
+        for pid, port in list(self._ports.items()):
+            number, text = next(self._scrapes), _get(port, "/metrics")
+            page = _page(text_string_to_metric_families(text)) if text else None
+            with self._lock:
+                before, _ = self._last.get(pid, (0, {}))
+                # Another scrape may have read a newer page meanwhile.
+                if page is not None and pid in self._ports and number > before:
+                    self._last[pid] = number, page
 
     def describe(self) -> list[Metric]:
         """Return nothing: only the workers know which metrics there are."""
@@ -92,7 +97,7 @@ class MergedMetrics(Collector):
         )
         self.scrape()
         with self._lock:
-            merged = _merged([self._ended, *self._last.values()])
+            merged = _merged([self._ended, *(page for _, page in self._last.values())])
         for metric, samples in merged.values():
             for (name, labels), value in samples.items():
                 metric.add_sample(name, dict(labels), value)

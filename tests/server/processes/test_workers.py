@@ -2,6 +2,7 @@
 
 import asyncio
 import os
+import threading
 from collections import Counter
 from contextlib import AsyncExitStack
 
@@ -9,13 +10,15 @@ import grpc.aio
 import numpy as np
 import psutil
 import pytest
+from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.parser import text_string_to_metric_families
 
 from tablefold.protos import tablefold_pb2 as pb
 from tablefold.server.options import Options
 from tablefold.server.processes import launch, supervisor
 from tablefold.server.processes import run as one_process
-from tablefold.server.telemetry.slots import map_memory, new_memory
+from tablefold.server.telemetry.counters import Counters
+from tablefold.server.telemetry.slots import KEY_BYTES, Slots, map_memory, new_memory
 from tablefold.server.telemetry.worker_metrics import MergedMetrics, _merged, _page
 from tests.server.conftest import Client
 from tests.server.test_operations import get, samples
@@ -253,6 +256,57 @@ def test_a_worker_that_ended_leaves_its_counts_but_not_its_gauges(monkeypatch: p
     assert sums["calls_total"] == 6
     assert sums["seconds_count"] == 4
     assert sums["rows"] == 2
+
+
+def test_what_found_no_slot_stays_too_as_it_was_seen_last(monkeypatch: pytest.MonkeyPatch):
+    memory = slots_memory()
+    counters = Counters(Slots(memory))
+    short, long = counters.rows.labels("short"), counters.rows.labels("x" * KEY_BYTES)
+    short.add(5)
+    long.add(7)
+    registry = CollectorRegistry()
+    registry.register(counters)
+    monkeypatch.setattr(
+        "tablefold.server.telemetry.worker_metrics._get",
+        lambda port, path: generate_latest(registry).decode(),
+    )
+    metrics = MergedMetrics()
+    metrics.add(1, 1, memory)
+    list(metrics.collect())
+    short.add(1)  # after the last look
+    metrics.remove(1)
+    rows = {
+        sample.labels["model"][:5]: sample.value
+        for family in metrics.collect()
+        for sample in family.samples
+        if sample.name == "tablefold_rows_total"
+    }
+    assert rows == {"short": 6, "xxxxx": 7}
+
+
+def test_a_slow_scrape_does_not_put_an_older_page_in_place_of_a_newer_one(monkeypatch: pytest.MonkeyPatch):
+    pages = iter(["calls_total 1.0\n", "calls_total 2.0\n", None])
+    began, newer = threading.Event(), threading.Event()
+
+    def get(port: int, path: str) -> str | None:
+        text = next(pages)
+        if text and "1.0" in text:
+            began.set()
+            assert newer.wait(30)
+        return text and "# TYPE calls_total counter\n" + text
+
+    monkeypatch.setattr("tablefold.server.telemetry.worker_metrics._get", get)
+    metrics = MergedMetrics()
+    metrics.add(1, 1, slots_memory())
+    slow = threading.Thread(target=metrics.scrape)
+    slow.start()
+    assert began.wait(30)
+    metrics.scrape()
+    newer.set()
+    slow.join()
+    assert [
+        sample.value for family in metrics.collect() for sample in family.samples if family.name == "calls"
+    ] == [2]
 
 
 def slots_memory() -> memoryview:

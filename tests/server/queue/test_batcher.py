@@ -202,13 +202,19 @@ async def test_work_whose_answer_would_be_late_is_not_run_where_others_wait_behi
         await asyncio.gather(first, lives)
         with pytest.raises(DeadlineUnreachable, match="500 ms before the deadline, and they take 1000"):
             await doomed
+    assert [len(batch) for batch in engine.batches] == [1, 1]
+
+
+async def test_work_that_nobody_waits_behind_gets_its_try_however_late_it_may_be():
+    now = 0.0
+    engine = FakeEngine()
+    async with batcher_of(engine, clock=lambda: now, rate=10, max_batch_size=10) as batcher:
         first = await with_busy_thread(batcher, engine)
-        alone = await queued(batcher, *range(10), deadline=4.9)
-        now = 4.5
+        alone = await queued(batcher, *range(10), deadline=4.0)
+        now = 3.5  # the estimate may be wrong
         engine.gate.set()
+        assert len((await alone).probability) == 10
         await first
-        assert len((await alone).probability) == 10  # nobody waits for it: the estimate may be wrong
-    assert [len(batch) for batch in engine.batches] == [1, 1, 1, 10]
 
 
 async def test_a_caller_that_leaves_frees_its_place_and_its_rows_are_not_computed():
