@@ -210,7 +210,7 @@ class Process:
 
 
 def _front(options: tuple[str, ...]) -> list[str]:
-    return [] if "--tls-cert" in options else ["--front", FRONT]
+    return [] if any(option.startswith("--tls-cert") for option in options) else ["--front", FRONT]
 
 
 @asynccontextmanager
