@@ -40,7 +40,7 @@ class Front(Protocol):
         """Return whether calls have come that nobody has received. False where `receive` waits."""
 
     def receive(self, max_calls: int, *, wait: bool) -> list[Arrival]:
-        """Return the calls that have come, at most so many; `wait`: until there is one, or the end."""
+        """Return the calls that have come, at most so many; `wait`: a little while, if there is none."""
 
     def flush(self) -> None:
         """Send off the answers that were given."""

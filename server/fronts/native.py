@@ -39,6 +39,8 @@ log = logging.getLogger(__name__)
 
 WATCH = "/grpc.health.v1.Health/Watch"
 IO_THREADS = 2
+WAIT_MS = 20
+"""How long `receive` waits, at most: what comes to the server behind wakes nobody who waits here."""
 
 
 class NativeArrival:
@@ -162,7 +164,7 @@ class NativeFront:
         """See `Front`."""
         if not self.waits:
             return []
-        events = self.native.recv_batch_details(max_calls, None if wait else 0)
+        events = self.native.recv_batch_details(max_calls, WAIT_MS if wait else 0)
         if events is None:
             self._check_that_it_was_stopped()
             return []

@@ -18,7 +18,7 @@ class CallSource(Protocol):
         """Return whether calls have come that nobody has received. False where `receive` waits."""
 
     def receive(self, *, wait: bool) -> None:
-        """Put the calls that have come into their queues; `wait`: until there is one, or the end."""
+        """Put the calls that have come into their queues; `wait`: a little while, if there is none."""
 
     def flush(self) -> None:
         """Send off the answers that were given."""
