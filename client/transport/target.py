@@ -24,7 +24,10 @@ class Target(NamedTuple):
         if not addresses:
             raise UsageError("no server address is given")
         if len(addresses) > 1 and tls:
-            raise UsageError("for several servers with TLS give one name that stands for all of them")
+            raise UsageError(
+                "gRPC checks the certificates of several servers against one name: give that name, which "
+                "then stands for all of their addresses"
+            )
         if len(addresses) > 1 and len(set(map(_ip_version, addresses))) > 1:
             raise UsageError(f"{', '.join(map(str, addresses))} mix IPv4 and IPv6: give one kind")
         return cls(addresses)
