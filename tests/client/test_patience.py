@@ -165,7 +165,7 @@ def test_several_servers_that_cannot_share_calls(servers: list[str], says: str) 
 
 
 def test_several_servers_with_tls_need_one_name() -> None:
-    with pytest.raises(UsageError, match="one name that stands for all of them"):
+    with pytest.raises(UsageError, match="that name, which then stands for all of their addresses"):
         Client(["10.0.0.1:8001", "10.0.0.2:8001"], tls=True)
 
 
