@@ -38,7 +38,9 @@ def study(
     from tablefold.study.settings import read_study
     from tablefold.study.summary import describe_collapses, summarise, verdict
     from tablefold.trainer.progress.terminal import Terminal
+    from tablefold.trainer.ranks.alone import require_alone
 
+    require_alone("study")
     settings = read_study(file)
     if data is not None:
         settings = settings.model_copy(update={"data": data})

@@ -79,8 +79,10 @@ def shrink(
     from tablefold.study.shrink.search import Search
     from tablefold.study.shrink.source import work_folder
     from tablefold.trainer.progress.terminal import Terminal
+    from tablefold.trainer.ranks.alone import require_alone
     from tablefold.trainer.training.collapse import describe_collapse
 
+    require_alone("shrink")
     if (checkpoint is None) == (data is None):
         raise UsageError("give either a log to train on (--data LOG) or the folder of a trained model")
     if fine_tune and checkpoint is None:
