@@ -103,10 +103,11 @@ async def test_a_stream_answers_every_request_in_order_and_a_refused_one_leaves_
             assert answer.error_message.startswith("INVALID_ARGUMENT: the request holds no rows")
 
 
-async def test_a_stream_reads_no_further_than_it_can_answer(repository, toy):
+@pytest.mark.parametrize("front", ["grpcio", "native"])
+async def test_a_stream_reads_no_further_than_it_can_answer(repository, toy, front):
     """A client that sends without reading cannot fill the server's memory."""
     engine = gated(toy)
-    async with toy.here(repository, engine, engine_threads=1) as client:
+    async with toy.here(repository, engine, engine_threads=1, front=front) as client:
         engine.gate.clear()
         stream = client.oip.ModelStreamInfer()
         total = 300
@@ -127,9 +128,10 @@ async def test_a_stream_reads_no_further_than_it_can_answer(repository, toy):
         await writing
 
 
-async def test_a_client_that_leaves_its_stream_takes_its_requests_along(repository, toy):
+@pytest.mark.parametrize("front", ["grpcio", "native"])
+async def test_a_client_that_leaves_its_stream_takes_its_requests_along(repository, toy, front):
     engine = gated(toy)
-    async with toy.here(repository, engine, engine_threads=1) as client:
+    async with toy.here(repository, engine, engine_threads=1, front=front) as client:
         engine.gate.clear()
         stream = client.oip.ModelStreamInfer()
         for _ in range(20):
