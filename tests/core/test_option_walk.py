@@ -28,6 +28,9 @@ NOBODY = "127.0.0.1:9"
 TINY = ["--dim", "2", "--epochs", "1", "--bottom", "4", "--top", "4"]
 COMMANDS: dict[str, list[str]] = {
     "train": ["--data", "synthetic:100", "--out", "m", *TINY],
+    "adopt": [
+        *("--torchrec", "missing", "--data", "synthetic:100", "--network", "torch.nn:Bilinear", "--out", "m"),
+    ],
     "compress": ["checkpoint", "--out", "m", "--rank", "2"],
     "neighbours": ["checkpoint", "--feature", "shop", "--value", "x"],
     "study": ["study.toml", "--out", "s"],

@@ -14,9 +14,9 @@ from tablefold.errors import QualityError, UsageError
 from tablefold.exporter.export import export
 from tablefold.exporter.options import ExportOptions, RowType
 from tablefold.logs import Log
-from tablefold.trainer import cli
 from tablefold.trainer.checkpoint import files as checkpoints
 from tablefold.trainer.checkpoint.checkpoint import Checkpoint
+from tablefold.trainer.compression import cli
 from tablefold.trainer.compression.compress import cluster_rows, compress, low_rank
 from tablefold.trainer.compression.feature_table import feature_tables
 
