@@ -87,7 +87,7 @@ def test_an_address_without_ray_is_refused(tmp_path: Path) -> None:
 def test_train_on_rays_workers_writes_the_same_row_maps(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    pytest.importorskip("ray")
+    ray = pytest.importorskip("ray")
     # So that cells are made of few ids. Workers know nothing of it: no cell is so large that it would matter.
     monkeypatch.setattr(clustering, "COMPARISONS", 1e5)
     command = ["train", "--data", "synthetic:4000", "--method", "lhf", "--row-ratio", "4", "--epochs", "1"]
@@ -95,7 +95,8 @@ def test_train_on_rays_workers_writes_the_same_row_maps(
     for engine in ("local", "ray"):
         done = CliRunner().invoke(app, [*command, "--engine", engine, "--out", str(tmp_path / engine)])
         assert done.exit_code == 0, done.output
-    local, ray = (checkpoints.load(tmp_path / name) for name in ("local", "ray"))
-    for ours, theirs in zip(local.row_maps, ray.row_maps, strict=True):
+    ray.shutdown()
+    local, on_ray = (checkpoints.load(tmp_path / name) for name in ("local", "ray"))
+    for ours, theirs in zip(local.row_maps, on_ray.row_maps, strict=True):
         assert np.array_equal(ours[0].rows, theirs[0].rows)
     assert sorted(path.name for path in tmp_path.iterdir() if "cells" in path.name) == []
