@@ -116,8 +116,12 @@ class JoinedOnLoop(Joined):
         """See `Plain`."""
         ended = self.enqueue(request)
         if len(self.waiting) == 1:
-            self._engine.submit(self.run_waiting)
+            self._engine.submit(self._run_all)
         return self.response(request, await asyncio.wrap_future(ended))
+
+    def _run_all(self) -> None:
+        while self.waiting:
+            self.run_waiting()
 
 
 def serve(kind: str, graph: str, port: int) -> None:
