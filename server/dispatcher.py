@@ -30,8 +30,6 @@ MAX_RECEIVED = 256
 """Calls that are taken off the front at a time."""
 MAX_RECEIVE_SECONDS = 0.005
 """How long a thread goes on taking calls before it forms a batch of them."""
-
-
 SMALL_BYTES = 4096
 """A smaller message is read before the queue is asked: that costs as little."""
 

@@ -33,7 +33,6 @@ from tablefold.bundle import GRAPH
 from tablefold.protos import inference_pb2 as pb
 from tablefold.protos import inference_pb2_grpc
 
-KINDS = (PLAIN, "threads, joined", "asyncio, each by itself", "asyncio, joined")
 MAX_ROWS = 1024
 Waiting = tuple[dict[str, np.ndarray], "Future[np.ndarray]"]
 
@@ -124,15 +123,17 @@ class JoinedOnLoop(Joined):
             self.run_waiting()
 
 
+KINDS: dict[str, Callable[[str], Plain]] = {
+    PLAIN: Plain,
+    "threads, joined": JoinedThreads,
+    "asyncio, each by itself": AloneOnLoop,
+    "asyncio, joined": JoinedOnLoop,
+}
+
+
 def serve(kind: str, graph: str, port: int) -> None:
     """Serve until killed."""
-    made: dict[str, Callable[[str], Plain]] = {
-        PLAIN: Plain,
-        "threads, joined": JoinedThreads,
-        "asyncio, each by itself": AloneOnLoop,
-        "asyncio, joined": JoinedOnLoop,
-    }
-    service = made[kind](graph)
+    service = KINDS[kind](graph)
     if kind.startswith("asyncio"):
         uvloop.run(_serve_on_loop(service, port))
         return

@@ -4,14 +4,41 @@ One lock and one addition each, where prometheus-client's histogram takes severa
 """
 
 from bisect import bisect_left
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from threading import Lock
+from typing import Generic, TypeVar
 
 from prometheus_client.core import CounterMetricFamily, HistogramMetricFamily
 from prometheus_client.registry import Collector
 from prometheus_client.utils import floatToGoString
 
 from tablefold.server.telemetry.slots import Numbers, Slots
+
+
+Counting = TypeVar("Counting")
+
+
+class ByLabels(Generic[Counting]):
+    """What counts a metric for each tuple of labels; it begins with what the slots hold of it."""
+
+    def __init__(self, slots: Slots, name: str, make: Callable[[Numbers], Counting]) -> None:
+        self._slots, self._name, self._make = slots, name, make
+        self._of = {labels: make(numbers) for labels, numbers in slots.of(name)}
+        self._lock = Lock()
+
+    def labels(self, *values: str) -> Counting:
+        """Return what counts for these values of the labels."""
+        found = self._of.get(values)
+        if found is None:
+            with self._lock:
+                found = self._of.get(values)
+                if found is None:
+                    found = self._of[values] = self._make(self._slots.take(self._name, *values))
+        return found
+
+    def items(self) -> list[tuple[tuple[str, ...], Counting]]:
+        """Return all there are."""
+        return list(self._of.items())
 
 
 class Count:
@@ -33,28 +60,17 @@ class Count:
         return self._numbers[0]
 
 
-class Counts(Collector):
-    """One metric of Prometheus: a count for each tuple of labels. It begins with what slots hold of it."""
+class Counts(ByLabels[Count], Collector):
+    """One metric of Prometheus: a count for each tuple of labels."""
 
     def __init__(self, slots: Slots, name: str, text: str, labels: Sequence[str]) -> None:
-        self._slots, self._name, self._text, self._labels = slots, name, text, labels
-        self._of = {labels: Count(numbers) for labels, numbers in slots.of(name)}
-        self._lock = Lock()
-
-    def labels(self, *values: str) -> Count:
-        """Return the count of these values of the labels."""
-        found = self._of.get(values)
-        if found is None:
-            with self._lock:
-                found = self._of.get(values)
-                if found is None:
-                    found = self._of[values] = Count(self._slots.take(self._name, *values))
-        return found
+        super().__init__(slots, name, Count)
+        self._text, self._labels = text, labels
 
     def collect(self) -> Iterator[CounterMetricFamily]:
         """Yield the metric."""
         family = CounterMetricFamily(self._name, self._text, labels=self._labels)
-        for values, count in list(self._of.items()):
+        for values, count in self.items():
             family.add_metric([*values], count.value)
         yield family
 
@@ -88,28 +104,16 @@ class Distribution:
         return buckets, total
 
 
-class Distributions(Collector):
+class Distributions(ByLabels[Distribution], Collector):
     """One metric of Prometheus: a distribution for each value of its label."""
 
     def __init__(self, slots: Slots, name: str, text: str, label: str, bounds: Sequence[float]) -> None:
-        self._slots, self._name, self._text, self._label, self._bounds = slots, name, text, label, bounds
-        self._of = {label: Distribution(bounds, numbers) for (label,), numbers in slots.of(name)}
-        self._lock = Lock()
-
-    def labels(self, value: str) -> Distribution:
-        """Return the distribution of a value of the label."""
-        found = self._of.get(value)
-        if found is None:
-            with self._lock:
-                found = self._of.get(value)
-                if found is None:
-                    numbers = self._slots.take(self._name, value)
-                    found = self._of[value] = Distribution(self._bounds, numbers)
-        return found
+        super().__init__(slots, name, lambda numbers: Distribution(bounds, numbers))
+        self._text, self._label = text, label
 
     def collect(self) -> Iterator[HistogramMetricFamily]:
         """Yield the metric."""
         family = HistogramMetricFamily(self._name, self._text, labels=[self._label])
-        for value, distribution in list(self._of.items()):
-            family.add_metric([value], *distribution.cumulative())
+        for values, distribution in self.items():
+            family.add_metric(values, *distribution.cumulative())
         yield family
