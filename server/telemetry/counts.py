@@ -14,7 +14,6 @@ from prometheus_client.utils import floatToGoString
 
 from tablefold.server.telemetry.slots import Numbers, Slots
 
-
 Counting = TypeVar("Counting")
 
 
