@@ -68,7 +68,7 @@ def train(
     from tablefold.trainer.defaults.by_log import describe_chosen, with_open
     from tablefold.trainer.defaults.trials import choose_settings
     from tablefold.trainer.device import open_device
-    from tablefold.trainer.methods.on_engine import clustering_engine
+    from tablefold.trainer.methods.engine import clustering_engine
     from tablefold.trainer.methods.registry import Method
     from tablefold.trainer.networks.registry import import_factory
     from tablefold.trainer.progress.metrics_log import JsonLines, TensorBoard

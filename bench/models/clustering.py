@@ -25,7 +25,8 @@ from rich.table import Table
 from tablefold.logs.encoded.clusters import OnRay
 from tablefold.logs.encoded.engines import Engine, Here, Task
 from tablefold.trainer.config import FIRST_STAGE_DIM
-from tablefold.trainer.methods.clustering import brute_force, cluster, clustering_on, in_cells
+from tablefold.trainer.methods.cells import clustering_on
+from tablefold.trainer.methods.clustering import brute_force, cluster, in_cells
 
 DIM, GROUPS = FIRST_STAGE_DIM, 2000
 SMALL = [(50_000, 500), (200_000, 2_000), (100_000, 10_000)]

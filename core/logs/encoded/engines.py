@@ -34,9 +34,12 @@ class Engine(Protocol):
 
 
 class Here:
-    """This process: one task after another, brief ones in threads."""
+    """This process: one task after another, brief ones in threads, by default one a core."""
 
     in_this_process = True
+
+    def __init__(self, threads: int | None = None) -> None:
+        self._threads = threads or available_cores()
 
     def run(
         self, task: Task[Result], arguments: Sequence[tuple[Any, ...]], *, brief: bool = False
@@ -45,7 +48,7 @@ class Here:
         if not brief:  # reading uses all cores as it is, and can be interrupted so
             yield from (task(*given) for given in arguments)
             return
-        with ThreadPoolExecutor(available_cores()) as pool:
+        with ThreadPoolExecutor(self._threads) as pool:
             yield from pool.map(lambda given: task(*given), arguments)
 
 

@@ -8,7 +8,7 @@ from typing import Literal
 
 from tablefold.errors import UsageError
 from tablefold.logs.encoded.clusters import OnRay
-from tablefold.trainer.methods.clustering import clustering_on
+from tablefold.trainer.methods.cells import clustering_on
 
 
 @contextmanager
