@@ -47,9 +47,10 @@ def unknown_shares(row_maps: Sequence[RowMap], columns: LookupColumns, log: Log)
 def unknown_share(keys: np.ndarray, ids: np.ndarray) -> float:
     """Return which share of ids int64, any shape, is none of the keys int64 [n], ascending.
 
-    One more unknown value is taken to have been seen: few examples do not say that there are none.
+    One more unknown value is taken to have been seen: few examples do not say that there are none. Without
+    keys it is 0: nothing can pass for a known id, and none of the budget is used.
     """
     if len(keys) == 0:
-        return 1.0
+        return 0.0
     index = np.minimum(np.searchsorted(keys, ids), len(keys) - 1)
     return float(((keys[index] != ids).sum() + 1) / (ids.size + 1))

@@ -4,12 +4,18 @@ Each feature has rungs (see `rungs`). Only those on the lower convex hull of its
 a place. All features' steps from one to the next, the cheapest first for each byte saved, make one path
 from the model as it is to one that knows nothing (Shoham and Gersho 1988). A search goes down that path
 for as long as what is there holds. So few models are judged on labels, in an order that no label has chosen.
+
+Words of features depend on each other: a lookup reads few planes, so one feature of long words lengthens all,
+and what one needs of the budget of false hits another does not have. So there are several paths, each
+with no words above some length, and one frontier of them by the bytes that words take together.
 """
 
 from collections.abc import Callable, Iterator, Sequence
 from itertools import pairwise
+from math import inf
 
-from tablefold.exporter.dictionaries.false_hits import unknown_share
+from tablefold.exporter.dictionaries.false_hits import allowed_false_hits, unknown_share
+from tablefold.exporter.dictionaries.words import PLANES, word_pools
 from tablefold.exporter.options import RowType
 from tablefold.logs import Log
 from tablefold.metrics import logloss
@@ -20,7 +26,7 @@ from tablefold.trainer.compression.curvature import curvatures, metric
 from tablefold.trainer.compression.feature_table import feature_tables
 from tablefold.trainer.compression.resize import FeatureSize, resize
 
-__all__ = ["allocations", "path"]
+__all__ = ["allocations", "bytes_together", "frontier", "path"]
 
 STEP = 0.94
 """A model that is judged has at most this part of the bytes of the one before."""
@@ -36,14 +42,51 @@ def allocations(
     `on_rung` is called before each size of a feature is made, and may end it by an error.
     """
     names = [feature.name for feature in checkpoint.description.feature_schema.categorical]
-    yielded = None
-    for chosen in path(_ladders(checkpoint, recipe, examples, on_rung)):
-        size = sum(rung.bytes for rung in chosen)
-        if yielded is not None and size > STEP * yielded:
-            continue
-        if yielded is not None:
+    ladders = _ladders(checkpoint, recipe, examples, on_rung)
+    before = bytes_together([ladder[0] for ladder in ladders])
+    for chosen in frontier(ladders):
+        size = bytes_together(chosen)
+        if size <= STEP * before:
             yield _with(recipe, names, chosen)
-        yielded = size
+            before = size
+
+
+def frontier(ladders: Sequence[Sequence[Rung]]) -> list[list[Rung]]:
+    """Return the choices of one rung a feature that no other of the paths beats in bytes and loss, the
+    largest first."""
+    lengths = {rung.words.bits for ladder in ladders for rung in ladder if rung.words is not None}
+    found: list[list[Rung]] = []
+    for longest in sorted({max(PLANES), *lengths}):
+        short = [_with_words_up_to(longest, ladder) for ladder in ladders]
+        if all(short):
+            found.extend(path(short))
+    sizes = [(bytes_together(chosen), sum(rung.loss for rung in chosen)) for chosen in found]
+    kept, least = [], inf
+    for i in sorted(range(len(found)), key=sizes.__getitem__):
+        if sizes[i][1] < least:
+            kept.append(found[i])
+            least = sizes[i][1]
+    return kept[::-1]
+
+
+def bytes_together(chosen: Sequence[Rung]) -> float:
+    """Return the bytes of one rung a feature, with words as long as they make each other."""
+    words = [rung.words for rung in chosen if rung.words is not None]
+    alone = sum(rung.bytes for rung in chosen) - sum(own.bytes for own in words)
+    if not any(own.known for own in words):
+        return alone
+    pools = word_pools(
+        [own.known for own in words],
+        [own.rows for own in words],
+        allowed_false_hits([own.unknown for own in words]),
+    )
+    return alone + sum(sum(pool.bytes_of_planes.values()) for pool in pools)
+
+
+def _with_words_up_to(longest: int, ladder: Sequence[Rung]) -> list[Rung]:
+    """Return the rungs with words of at most so many bits, the one that loses least first."""
+    short = [rung for rung in ladder if rung.words is None or rung.words.bits <= longest]
+    return sorted(short, key=lambda rung: rung.loss)
 
 
 def path(ladders: Sequence[Sequence[Rung]]) -> Iterator[list[Rung]]:

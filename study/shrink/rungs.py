@@ -13,7 +13,7 @@ from torch import Tensor
 
 from tablefold.exporter.dictionaries.false_hits import allowed_false_hits, unknown_share
 from tablefold.exporter.dictionaries.ranges import range_length
-from tablefold.exporter.dictionaries.words import shortest
+from tablefold.exporter.dictionaries.words import PLANES, shortest
 from tablefold.exporter.options import DictionaryKind, RowType
 from tablefold.exporter.tables.packed_rows import pack
 from tablefold.trainer.compression.feature_table import FeatureTable
@@ -22,7 +22,7 @@ from tablefold.trainer.compression.resize import FeatureSize, resized
 from tablefold.trainer.embedding.table import PADDING_ROWS
 from tablefold.trainer.embedding.vocabulary import Vocabulary
 
-__all__ = ["Rung", "StoredAs", "rungs"]
+__all__ = ["Rung", "StoredAs", "Words", "rungs"]
 
 ROWS = (1 << 20, 1 << 18, 1 << 16, 1 << 14, 4096, 2048, 1024, 768, 512, 384, 256, 128, 64, 32, 16)
 SHARES = (1.0, 0.6, 0.2)
@@ -35,6 +35,25 @@ KEY_BYTES = 12
 
 
 @dataclass(frozen=True, kw_only=True)
+class Words:
+    """A feature's part of a compact dictionary."""
+
+    known: int
+    """Ids."""
+    rows: int
+    """Rows that they have."""
+    unknown: float
+    """Share of values that are none of them."""
+    bits: int
+    """Of a word, as far as other features leave it what it may need of the budget of false hits."""
+
+    @property
+    def bytes(self) -> float:
+        """About as many, by itself."""
+        return SLOTS_A_KEY * self.known * self.bits / 8
+
+
+@dataclass(frozen=True, kw_only=True)
 class Rung:
     """One way to store a feature."""
 
@@ -42,8 +61,11 @@ class Rung:
     """None leaves it as it is."""
     row_type: RowType
     bytes: float
+    """Of rows and dictionary."""
     loss: float
     """Nats an example."""
+    words: Words | None = None
+    """None where the dictionary is none of words."""
 
     def times(self, factor: float) -> "Rung":
         """Return the same with another estimate of its loss."""
@@ -63,48 +85,77 @@ class StoredAs:
     on_rung: Callable[[], None]
     """Called before each size is made: k-means takes its time."""
 
+    def unknown(self, feature: FeatureTable) -> float:
+        """Return the share of values that a feature does not know."""
+        return unknown_share(feature.row_maps[0].keys, self.ids)
+
+    def allowed(self, feature: FeatureTable) -> float:
+        """Return the share of a feature's unknown values that may pass for known ones."""
+        return allowed_false_hits([self.unknown(feature), *self.others_unknown])[0]
+
 
 def rungs(
     feature: FeatureTable, vocabulary: Vocabulary | None, metric: Tensor, stored: StoredAs, seed: int
 ) -> list[Rung]:
     """Return all rungs of a feature; the first is the feature as it is, in the first row type."""
     found = []
-    for size in _sizes(feature):
+    for size in _sizes(feature, stored):
         stored.on_rung()
         small = feature if size is None else resized(feature, vocabulary, metric, size, seed)
-        words = _dictionary_bytes(small, stored)
+        words = _words(small, stored)
+        dictionary = _key_bytes(small) if words is None else words.bytes
         for row_type in stored.row_types:
             width = small.rows.shape[1]
             rows = len(small.rows) * row_type.bytes_of_row(width) + row_type.scales_of_feature(width)
             loss = _loss(feature, small, vocabulary, metric, row_type)
-            found.append(Rung(size=size, row_type=row_type, bytes=words + rows, loss=loss))
+            found.append(
+                Rung(size=size, row_type=row_type, bytes=dictionary + rows, loss=loss, words=words)
+            )
     return found
 
 
-def _sizes(feature: FeatureTable) -> Iterator[FeatureSize | None]:
+def _sizes(feature: FeatureTable, stored: StoredAs) -> Iterator[FeatureSize | None]:
     yield None
     if not can_forget(feature):
         return
     known, rows = len(feature.row_maps[0].keys), int(feature.can_merge.sum())
     if rows > FEW:
+        numbers = sorted({*ROWS, *_rows_of_words(stored.allowed(feature))}, reverse=True)
         for share in SHARES:
             some = int(known * share)
             if share < 1:
                 yield FeatureSize(known=some, rows=rows)
-            yield from (FeatureSize(known=some, rows=fewer) for fewer in ROWS if fewer < min(some, rows))
+            yield from (FeatureSize(known=some, rows=fewer) for fewer in numbers if fewer < min(some, rows))
     yield FeatureSize(known=0, rows=0)
 
 
-def _dictionary_bytes(feature: FeatureTable, stored: StoredAs) -> float:
-    row_map = feature.row_maps[0]
-    known = sum(len(own.keys) for own in feature.row_maps)
-    if known == 0 or (len(feature.row_maps) == 1 and range_length(row_map)):
-        return 0.0
-    if stored.lookup is DictionaryKind.EXACT:
-        return KEY_BYTES * known
-    share = unknown_share(row_map.keys, stored.ids)
-    allowed = allowed_false_hits([share, *stored.others_unknown])[0]
-    return SLOTS_A_KEY * known * shortest(int(feature.can_merge.sum()), allowed) / 8
+def _rows_of_words(allowed: float) -> Iterator[int]:
+    """Yield the most rows that words of each length can have: one more would lengthen all words."""
+    for bits in sorted(PLANES):
+        if (rows := int(allowed * 2**bits)) >= min(ROWS):
+            yield rows
+
+
+def _key_bytes(feature: FeatureTable) -> float:
+    return 0.0 if _is_range(feature) else KEY_BYTES * _known(feature)
+
+
+def _known(feature: FeatureTable) -> int:
+    return sum(len(own.keys) for own in feature.row_maps)
+
+
+def _words(feature: FeatureTable, stored: StoredAs) -> Words | None:
+    """Return a feature's words: none in an exact dictionary, and none of ids that are a range."""
+    if stored.lookup is DictionaryKind.EXACT or _is_range(feature):
+        return None
+    rows, allowed = int(feature.can_merge.sum()), stored.allowed(feature)
+    return Words(
+        known=_known(feature), rows=rows, unknown=stored.unknown(feature), bits=shortest(rows, allowed)
+    )
+
+
+def _is_range(feature: FeatureTable) -> bool:
+    return len(feature.row_maps) == 1 and bool(range_length(feature.row_maps[0]))
 
 
 def _loss(

@@ -33,4 +33,9 @@ def test_few_examples_do_not_say_that_no_id_is_unknown() -> None:
     assert unknown_share(keys, np.array([1, 5, 9])) == 1 / 4
     assert unknown_share(keys, np.array([[1, 2], [10, -1]])) == 4 / 5
     assert unknown_share(keys, np.tile(keys, 10_000)) < 1e-4
-    assert unknown_share(keys[:0], keys) == 1
+
+
+def test_a_map_that_knows_no_id_leaves_the_budget_to_the_others() -> None:
+    keys = np.array([1, 5, 9])
+    unknown = unknown_share(keys[:0], keys)
+    assert allowed_false_hits([0.05, unknown])[0] == pytest.approx(BUDGET / 0.05)

@@ -7,12 +7,14 @@ import hypothesis.strategies as st
 import pytest
 from hypothesis import given
 
+from tablefold.exporter.dictionaries.false_hits import allowed_false_hits
+from tablefold.exporter.dictionaries.words import shortest
 from tablefold.exporter.options import RowType
-from tablefold.study.shrink.allocation import hull, path
+from tablefold.study.shrink.allocation import bytes_together, frontier, hull, path
 from tablefold.study.shrink.axes import Allocated
 from tablefold.study.shrink.budget import Budget, OutOfTime
 from tablefold.study.shrink.evaluator import Evaluator
-from tablefold.study.shrink.rungs import Rung
+from tablefold.study.shrink.rungs import Rung, Words
 from tablefold.trainer.checkpoint.checkpoint import Checkpoint
 
 
@@ -47,6 +49,37 @@ def test_no_choice_of_rungs_has_fewer_bytes_and_less_loss_than_the_path(features
                 total = rung.bytes + sum(other.bytes for other in others)
                 lost = rung.loss + sum(other.loss for other in others)
                 assert not (total < size and lost < loss)
+
+
+def rung_of(rows: int, loss: float, *, unknown: float) -> Rung:
+    """10,000 ids in words as long as they must be, where other features have hardly an unknown value."""
+    bits = shortest(rows, allowed_false_hits([unknown, 1e-6])[0])
+    words = Words(known=10_000, rows=rows, unknown=unknown, bits=bits)
+    return Rung(size=None, row_type=RowType.INT8, bytes=words.bytes + 8 * rows, loss=loss, words=words)
+
+
+def test_a_feature_of_long_words_lengthens_those_of_the_others() -> None:
+    twelve, sixteen = rung_of(2048, 0, unknown=1e-6), rung_of(1024, 0, unknown=0.1)
+    assert (twelve.words.bits, sixteen.words.bits) == (12, 16)
+    assert bytes_together([twelve, twelve]) == pytest.approx(2 * twelve.bytes, rel=0.05)
+    assert bytes_together([twelve, sixteen]) > twelve.bytes + sixteen.bytes + 10_000 * 0.4
+
+
+def test_a_size_that_shortens_all_words_is_on_the_frontier_though_it_is_not_worth_it_for_its_feature() -> None:
+    known = [rung_of(4000, 0, unknown=1e-6)]
+    unknown = [rung_of(*pair, unknown=0.1) for pair in ((4000, 0), (400, 1.0), (16, 1.01))]
+    alone, together = (
+        [[rung.words.rows for rung in chosen if rung.words] for chosen in choices]
+        for choices in (path([known, unknown]), frontier([known, unknown]))
+    )
+    assert alone == [[4000, 4000], [4000, 16]]
+    assert together == [[4000, 4000], [4000, 400], [4000, 16]]
+
+
+@given(st.lists(ladders, min_size=1, max_size=3))
+def test_no_choice_on_the_frontier_is_beaten_by_another(features: list[list[Rung]]) -> None:
+    sizes = [(bytes_together(chosen), sum(r.loss for r in chosen)) for chosen in frontier(features)]
+    assert all(after[0] < before[0] and after[1] > before[1] for before, after in pairwise(sizes))
 
 
 def test_the_clock_ends_rungs_but_not_what_was_tried_on_them_before(
