@@ -108,9 +108,7 @@ def rungs(
             width = small.rows.shape[1]
             rows = len(small.rows) * row_type.bytes_of_row(width) + row_type.scales_of_feature(width)
             loss = _loss(feature, small, vocabulary, metric, row_type)
-            found.append(
-                Rung(size=size, row_type=row_type, bytes=dictionary + rows, loss=loss, words=words)
-            )
+            found.append(Rung(size=size, row_type=row_type, bytes=dictionary + rows, loss=loss, words=words))
     return found
 
 

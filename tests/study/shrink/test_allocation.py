@@ -65,7 +65,7 @@ def test_a_feature_of_long_words_lengthens_those_of_the_others() -> None:
     assert bytes_together([twelve, sixteen]) > twelve.bytes + sixteen.bytes + 10_000 * 0.4
 
 
-def test_a_size_that_shortens_all_words_is_on_the_frontier_though_it_is_not_worth_it_for_its_feature() -> None:
+def test_a_size_that_shortens_all_words_is_found_though_it_is_not_worth_it_for_its_feature() -> None:
     known = [rung_of(4000, 0, unknown=1e-6)]
     unknown = [rung_of(*pair, unknown=0.1) for pair in ((4000, 0), (400, 1.0), (16, 1.01))]
     alone, together = (
