@@ -18,11 +18,15 @@ from tablefold.study.stored_model import CachedNetworkExport, StoredModel, Store
 from tablefold.study.training_runs import TrainingRuns
 from tablefold.trainer.checkpoint.checkpoint import Checkpoint
 from tablefold.trainer.compression.compress import low_rank
+from tablefold.trainer.compression.regroup import regroup
 from tablefold.trainer.compression.resize import resize
 from tablefold.trainer.training.callbacks import Callback
 from tablefold.trainer.training.tune import tune
 
 __all__ = ["Evaluator"]
+
+REGROUPED = 2
+"""So often ids regroup, and tuning follows."""
 
 
 class Evaluator:
@@ -98,8 +102,16 @@ class Evaluator:
         if recipe.sizes:
             model = resize(model, recipe.sizes)
         if recipe.tuned:
-            # Its one epoch is no step of a run that the budget ends: the chosen model is made after the time.
-            model = tune(model, self._runs_of(recipe).train, recipe.config, Callback())
+            model = self._tuned(model, recipe)
+        return model
+
+    def _tuned(self, model: Checkpoint, recipe: Recipe) -> Checkpoint:
+        """Return the model after rows and the ids that share them took turns in moving."""
+        # No step of a run that the budget ends: the chosen model is made after the time.
+        log = self._runs_of(recipe).train
+        model = tune(model, log, recipe.config, Callback())
+        for _ in range(REGROUPED if recipe.sizes else 0):
+            model = tune(regroup(model, log), log, recipe.config, Callback())
         return model
 
     def _trained(self, recipe: Recipe) -> Checkpoint:

@@ -27,7 +27,7 @@ class Recipe(BaseModel):
     sizes: dict[str, FeatureSize] = {}
     """Known ids and rows of features after training, by name; others stay as they are."""
     tuned: bool = False
-    """Whether it learns on in that size."""
+    """Whether it learns on in that size, and ids choose again which of the rows they share."""
     options: ExportOptions = ExportOptions()
 
     def but(self, **changes: Any) -> "Recipe":
