@@ -22,22 +22,19 @@ from safetensors.torch import save_file as save_tensors
 from tablefold.errors import CheckpointError, UsageError
 from tablefold.files.atomic import create_folder, read_folder, write_text
 from tablefold.logs import Log
-from tablefold.trainer.checkpoint.checkpoint import Checkpoint, build_model, require_examples
+from tablefold.trainer.checkpoint.assemble import ROW_COUNTS, assemble
+from tablefold.trainer.checkpoint.checkpoint import Checkpoint
 from tablefold.trainer.checkpoint.description import Description
 from tablefold.trainer.checkpoint.formats import read_description, upgrade_weights
-from tablefold.trainer.checkpoint.id_arrays import (
-    row_map_arrays,
-    take_row_maps,
-    take_vocabularies,
-    vocabulary_arrays,
-)
+from tablefold.trainer.checkpoint.id_arrays import row_map_arrays, vocabulary_arrays
 from tablefold.trainer.config import TrainConfig
 from tablefold.trainer.networks.ctr_model import CTRModel
 from tablefold.trainer.networks.registry import NetworkFactory
 from tablefold.validation import first_fault
 
-ROW_COUNTS = "row_counts"
 DESCRIPTION, ARRAYS, VALIDATION = "checkpoint.json", "model.safetensors", "validation.safetensors"
+NETWORK = "network."
+"""Names of its weights begin so."""
 VALIDATION_ROWS = 20_000
 REPLAYED_ROWS = 32
 REPLAY_TOLERANCE = 1e-4
@@ -70,7 +67,7 @@ def save(checkpoint: Checkpoint, folder: Path | str) -> None:
         with create_folder(folder, replace=True) as draft:
             _write(checkpoint, draft)
     except (OSError, SafetensorError) as error:
-        raise _not_written(folder, error) from error
+        raise not_written(folder, error) from error
 
 
 def describe(description: Description, folder: Path) -> None:
@@ -78,21 +75,28 @@ def describe(description: Description, folder: Path) -> None:
     try:
         write_text(folder / DESCRIPTION, description.model_dump_json(indent=2) + "\n")
     except OSError as error:
-        raise _not_written(folder, error) from error
+        raise not_written(folder, error) from error
 
 
-def _not_written(folder: Path, error: Exception) -> UsageError:
+def not_written(folder: Path, error: Exception) -> UsageError:
+    """Return the error of a checkpoint that could not be written."""
     return UsageError(f"{folder} could not be written ({error}); what stood there before is whole")
 
 
 def _write(checkpoint: Checkpoint, draft: Path) -> None:
     tensors = {name: tensor.cpu().contiguous() for name, tensor in checkpoint.model.state_dict().items()}
-    for name in [name for name in tensors if name.startswith("network.")]:
+    for name in [name for name in tensors if name.startswith(NETWORK)]:
         tensors[name] = tensors[name].clone()  # a network may tie weights, safetensors may not
     tensors |= row_map_arrays(checkpoint.row_maps) | vocabulary_arrays(checkpoint.vocabularies or ())
     if checkpoint.row_counts is not None:
         tensors[ROW_COUNTS] = torch.from_numpy(checkpoint.row_counts)
     save_tensors(tensors, draft / ARRAYS)
+    write_validation(checkpoint, draft)
+    write_description(checkpoint.description, draft)
+
+
+def write_validation(checkpoint: Checkpoint, draft: Path) -> None:
+    """Write a sample of the validation examples, and what the model says of the first."""
     rows = checkpoint.validation.take(slice(0, VALIDATION_ROWS))
     save_file(
         {
@@ -103,7 +107,11 @@ def _write(checkpoint: Checkpoint, draft: Path) -> None:
         },
         draft / VALIDATION,
     )
-    text = checkpoint.description.model_dump_json(indent=2) + "\n"
+
+
+def write_description(description: Description, draft: Path) -> None:
+    """Write a checkpoint's description."""
+    text = description.model_dump_json(indent=2) + "\n"
     (draft / DESCRIPTION).write_text(text, encoding="utf-8")
 
 
@@ -127,41 +135,10 @@ def load(folder: Path | str, network: NetworkFactory | None = None) -> Checkpoin
         raise CheckpointError(f"the checkpoint {folder} is damaged: {first_fault(error)}") from error
     except (ValueError, SafetensorError, OSError) as error:
         raise CheckpointError(f"the checkpoint {folder} is damaged: {error}") from error
-    try:
-        row_maps = tuple(
-            take_row_maps(tensors, index, record, description.feature_schema.categorical[index].name)
-            for index, record in enumerate(description.features)
-        )
-        validation = Log(dense=sample["dense"], ids=sample["ids"], label=sample["label"])
-        # Weights stay where safetensors mapped them: no second table in memory, nothing drawn for nothing.
-        row_counts = tensors.pop(ROW_COUNTS, None)
-        vocabularies = take_vocabularies(tensors, description)
-        model = build_model(
-            description.feature_schema, description.config, row_maps, network=network, table_device="meta"
-        )
-        _require_types(model, tensors)
-        model.load_state_dict(tensors, assign=True)
-        if row_counts is not None:
-            _require_counts(row_counts, model.collection.table.vectors.num_embeddings)
-        require_examples(description.feature_schema, validation)
-    except (KeyError, IndexError, ValueError, RuntimeError) as error:
-        problem = " ".join(str(error).split())  # torch lists every weight on a line
-        raise CheckpointError(f"the checkpoint {folder} does not fit its description: {problem}") from error
-    for name, tensor in tensors.items():
-        if not tensor.is_floating_point() or tensor.numel() == 0:  # a network may keep counters
-            continue
-        if not all(torch.isfinite(extreme) for extreme in tensor.aminmax()):  # one is NaN if any value is
-            raise CheckpointError(f"the checkpoint {folder} holds values that are not numbers in {name}")
+    checkpoint = assemble(description, tensors, sample, network, folder)
     if "probability" in sample:
-        _require_replay(model, validation, sample["probability"], folder)
-    return Checkpoint(
-        description=description,
-        row_maps=row_maps,
-        model=model,
-        validation=validation,
-        row_counts=None if row_counts is None else row_counts.numpy(),
-        vocabularies=vocabularies,
-    )
+        _require_replay(checkpoint.model, checkpoint.validation, sample["probability"], folder)
+    return checkpoint
 
 
 def read_settings(folder: Path) -> TrainConfig:
@@ -181,20 +158,6 @@ def _read(folder: Path) -> tuple[Description, dict[str, torch.Tensor], dict[str,
     description, written_format = _read_description(folder)
     tensors = upgrade_weights(load_tensors(folder / ARRAYS), written_format)
     return description, tensors, load_file(folder / VALIDATION)
-
-
-def _require_types(model: CTRModel, tensors: dict[str, torch.Tensor]) -> None:
-    """Raise ValueError for weights of another type than the model's: loading would keep theirs."""
-    for name, tensor in model.state_dict().items():
-        if name in tensors and tensors[name].dtype != tensor.dtype:
-            raise ValueError(f"{name} is {tensors[name].dtype}, and must be {tensor.dtype}")
-
-
-def _require_counts(row_counts: torch.Tensor, rows: int) -> None:
-    if row_counts.dtype != torch.int64 or row_counts.shape != (rows,) or (row_counts < 0).any():
-        raise ValueError(
-            f"{ROW_COUNTS} is {row_counts.dtype} {list(row_counts.shape)}, not a count for each row"
-        )
 
 
 def _require_replay(model: CTRModel, validation: Log, probability: np.ndarray, folder: Path) -> None:

@@ -15,16 +15,20 @@ from tablefold.trainer.embedding.row_map import RowMap
 from tablefold.trainer.embedding.vocabulary import Vocabulary
 
 
+def row_map_names(feature: int, index: int) -> tuple[str, str]:
+    """Return the names of a row map's keys and rows: of the feature of that number, its row map `index`."""
+    return f"row_maps.{feature}.{index}.keys", f"row_maps.{feature}.{index}.rows"
+
+
 def row_map_arrays(row_maps: Sequence[Sequence[RowMap]]) -> dict[str, torch.Tensor]:
     """Return the tensors of every feature's row maps."""
     tensors = {}
     for feature, maps in enumerate(row_maps):
         for index, row_map in enumerate(maps):
-            name = f"row_maps.{feature}.{index}"
-            tensors[f"{name}.keys"] = torch.tensor(
-                row_map.keys.astype(np.int64)
-            )  # a copy: others may hold the same array
-            tensors[f"{name}.rows"] = torch.from_numpy(np.ascontiguousarray(row_map.rows, np.int64))
+            keys, rows = row_map_names(feature, index)
+            # A copy: others may hold the same array.
+            tensors[keys] = torch.tensor(row_map.keys.astype(np.int64))
+            tensors[rows] = torch.from_numpy(np.ascontiguousarray(row_map.rows, np.int64))
     return tensors
 
 
@@ -47,8 +51,8 @@ def take_row_maps(
     try:
         return tuple(
             RowMap(
-                keys=_take(tensors, f"row_maps.{feature}.{index}.keys"),
-                rows=_take(tensors, f"row_maps.{feature}.{index}.rows"),
+                keys=_take(tensors, row_map_names(feature, index)[0]),
+                rows=_take(tensors, row_map_names(feature, index)[1]),
                 hashed_first=entry.hashed_first,
                 hashed_rows=entry.hashed_rows,
                 salt=entry.salt,

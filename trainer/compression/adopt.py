@@ -6,6 +6,7 @@ often its id was accessed (all alike where that is not known).
 """
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 
 import numpy as np
 import torch
@@ -20,6 +21,7 @@ from tablefold.trainer.checkpoint.checkpoint import Checkpoint, build_model, req
 from tablefold.trainer.checkpoint.description import Description, FeatureRecord
 from tablefold.trainer.compression.existing_table import Array, ExistingTable
 from tablefold.trainer.config import TrainConfig
+from tablefold.trainer.embedding.row_map import RowMap
 from tablefold.trainer.embedding.table import PADDING_ROWS
 from tablefold.trainer.networks.registry import require_logit
 
@@ -78,31 +80,51 @@ def _checkpoint(
     validation: Log,
     counted: bool,
 ) -> Checkpoint:
-    name = f"{type(network).__module__}:{type(network).__qualname__}"
-    config = TrainConfig(method="full", dim=tables[0].vectors.shape[1], network=name)
     row_maps = tuple((table.row_map,) for table in tables)
-    model = build_model(schema, config, row_maps, network=lambda *_: network, table_device="meta")
-    padding = torch.zeros(PADDING_ROWS, config.dim)
+    known = [len(table.row_map.keys) for table in tables]
+    description = adopted(schema, tables[0].vectors.shape[1], network, row_maps, known)
+    model = build_model(schema, description.config, row_maps, lambda *_: network, table_device="meta")
+    padding = torch.zeros(PADDING_ROWS, description.config.dim)
     pieces = [piece for table in tables for piece in (table.vectors, table.unknown[None])]
     model.collection.table.vectors.load_state_dict({"weight": torch.cat([padding, *pieces])}, assign=True)
     row_counts = np.concatenate([[0] * PADDING_ROWS, *(np.append(table.counts, 0) for table in tables)])
-    probability = model.predict(validation)
-    metrics = {"validation_logloss": logloss(validation.labels, probability)}
-    area = auc(validation.labels, probability)
-    return Checkpoint(
-        description=Description(
-            feature_schema=schema,
-            config=config,
-            features=tuple(FeatureRecord.of(maps, len(maps[0].keys)) for maps in row_maps),
-            metrics=metrics if area is None else metrics | {"validation_auc": area},
-            provenance={"tablefold": __version__, "torch": torch.__version__, "trained": "elsewhere"},
-        ),
-        row_maps=row_maps,
-        model=model,
-        validation=validation,
-        row_counts=row_counts if counted else None,
-        vocabularies=tuple(table.vocabulary for table in tables) if counted else None,
+    return judged(
+        Checkpoint(
+            description=description,
+            row_maps=row_maps,
+            model=model,
+            validation=validation,
+            row_counts=row_counts if counted else None,
+            vocabularies=tuple(table.vocabulary for table in tables) if counted else None,
+        )
     )
+
+
+def adopted(
+    schema: FeatureSchema,
+    dim: int,
+    network: nn.Module,
+    row_maps: Sequence[tuple[RowMap]],
+    known: Sequence[int],
+) -> Description:
+    """Describe a model that was trained elsewhere, whose features know so many ids; it is not yet judged."""
+    name = f"{type(network).__module__}:{type(network).__qualname__}"
+    return Description(
+        feature_schema=schema,
+        config=TrainConfig(method="full", dim=dim, network=name),
+        features=tuple(FeatureRecord.of(maps, ids) for maps, ids in zip(row_maps, known, strict=True)),
+        provenance={"tablefold": __version__, "torch": torch.__version__, "trained": "elsewhere"},
+    )
+
+
+def judged(checkpoint: Checkpoint) -> Checkpoint:
+    """Return the checkpoint with its metrics on its validation examples."""
+    labels, probability = checkpoint.validation.labels, checkpoint.model.predict(checkpoint.validation)
+    metrics = {"validation_logloss": logloss(labels, probability)}
+    area = auc(labels, probability)
+    if area is not None:
+        metrics["validation_auc"] = area
+    return replace(checkpoint, description=checkpoint.description.model_copy(update={"metrics": metrics}))
 
 
 def _require_names(

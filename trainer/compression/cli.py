@@ -75,10 +75,8 @@ def adopt(
         raise UsageError(f"--network {network} is Tablefold's own; give the factory of the model's network")
     console = make_console(stderr=True)
     schema, splits = read_splits_with_bar(console, data)
-    with console.status("reading the tables") as status:
-        adopted = adopt_torchrec(torchrec, schema, factory, splits.validation, tables=tables)
-        status.update("writing")
-        checkpoints.save(adopted, out)
+    with console.status("reading and writing the tables"):
+        adopted = adopt_torchrec(torchrec, schema, factory, splits.validation, out, tables=tables)
     metrics = adopted.description.metrics
     judged = ", ".join(f"{name.removeprefix('validation_')} {value:.4f}" for name, value in metrics.items())
     make_console().print(f"{len(splits.validation):,} validation examples: {judged}")

@@ -20,9 +20,12 @@ from tablefold.exporter.export import export
 from tablefold.logs import Log
 from tablefold.schema import CategoricalFeature, DenseFeature, Encoding, FeatureSchema
 from tablefold.trainer.checkpoint import files as checkpoints
+from tablefold.trainer.checkpoint.checkpoint import Checkpoint
 from tablefold.trainer.compression.compress import compress
+from tablefold.trainer.compression.managed_table import NO_ID
 from tablefold.trainer.compression.sharded_files import METADATA
-from tablefold.trainer.compression.torchrec import NO_ID, adopt_torchrec
+from tablefold.trainer.compression.torchrec import adopt_torchrec
+from tablefold.trainer.networks.registry import NetworkFactory
 from tests.trainer.compression.sharded_save import SHAPES, tables
 from tests.trainer.compression.torchrec_model import Net
 
@@ -78,6 +81,17 @@ def state(**changes: Tensor | None) -> dict[str, Tensor]:
     return {name: tensor for name, tensor in whole.items() if changes.get(name, tensor) is not None}
 
 
+def adopted_of(
+    folder: Path,
+    schema: FeatureSchema,
+    network: nn.Module | NetworkFactory,
+    validation: Log,
+    tables: Mapping[str, str] | None = None,
+) -> Checkpoint:
+    """Written beside the folder, and returned."""
+    return adopt_torchrec(folder, schema, network, validation, folder.parent / "adopted", tables=tables)
+
+
 Save = Callable[[Mapping[str, Tensor]], Path]
 
 
@@ -110,7 +124,7 @@ def test_tables_in_parts_on_two_ranks_come_together_whatever_they_were_sharded_b
     torchrun("tests.trainer.compression.sharded_save", tmp_path / "sharded")
     assert len(list((tmp_path / "sharded").glob("*.distcp"))) == 2
     ids = some_ids()
-    adopted = adopt_torchrec(tmp_path / "sharded", schema_of(), Sum, log_of(ids))
+    adopted = adopted_of(tmp_path / "sharded", schema_of(), Sum, log_of(ids))
     np.testing.assert_allclose(adopted.model.predict(log_of(ids)), expected(tables(), ids), atol=1e-6)
 
 
@@ -120,7 +134,7 @@ def test_a_model_that_torchrec_trained_gives_its_own_probabilities_also_exported
     seen = torch.load(tmp_path / "expected.pt")
     rows = log_of(seen["ids"].numpy(), seen["dense"].numpy())
     schema = schema_of(names=["user", "item", "place"], dense=2)
-    adopted = adopt_torchrec(tmp_path / "sharded", schema, Net, rows)
+    adopted = adopted_of(tmp_path / "sharded", schema, Net, rows)
     theirs = torch.sigmoid(seen["logit"]).numpy()
     np.testing.assert_allclose(adopted.model.predict(rows), theirs, atol=1e-6)
     small = compress(adopted, row_ratio=4, max_logloss_increase=1.0).checkpoint
@@ -147,7 +161,7 @@ def test_managed_tables_bring_their_raw_ids_and_the_row_of_unknown_ones(save: Sa
     places[:, 0] = [2, 0, 5, 6] * 3
     ids = places.copy()
     ids[:, 0] = [*raw, 77] * 3  # nobody knows 77: the last row
-    adopted = adopt_torchrec(folder, schema_of(), Sum, log_of(ids))
+    adopted = adopted_of(folder, schema_of(), Sum, log_of(ids))
     np.testing.assert_allclose(adopted.model.predict(log_of(ids)), expected(tables(), places), atol=1e-6)
     assert adopted.row_maps[0][0].keys.tolist() == raw
 
@@ -162,9 +176,9 @@ def test_managed_tables_may_have_text_as_ids_and_others_may_not(save: Save) -> N
             for name in FEATURES
         ),
     )
-    assert adopt_torchrec(folder, mixed, Sum, log_of(some_ids())).row_maps[0][0].keys.tolist() == [7]
+    assert adopted_of(folder, mixed, Sum, log_of(some_ids())).row_maps[0][0].keys.tolist() == [7]
     with pytest.raises(CheckpointError, match=r"'item' has the encoding string, .* ids .* are its rows"):
-        adopt_torchrec(folder, schema_of(Encoding.STRING), Sum, log_of(some_ids()))
+        adopted_of(folder, schema_of(Encoding.STRING), Sum, log_of(some_ids()))
 
 
 def test_torchrecs_own_managed_tables_are_read_as_it_reads_them(save: Save) -> None:
@@ -216,14 +230,14 @@ def test_torchrecs_own_managed_tables_are_read_as_it_reads_them(save: Save) -> N
         {f"ebc.{name}": tensor for name, tensor in model.state_dict().items()}
         | {"scale": torch.tensor([SCALE])}
     )
-    adopted = adopt_torchrec(folder, schema_of(), Sum, log_of(ids))
+    adopted = adopted_of(folder, schema_of(), Sum, log_of(ids))
     np.testing.assert_allclose(adopted.model.predict(log_of(ids)), theirs, atol=1e-6)
     assert any(len(maps[0].keys) > 1 for maps in adopted.row_maps)  # some ids have found a place
 
 
 def test_features_may_share_a_table_that_is_named(save: Save) -> None:
     folder = save(state())
-    adopted = adopt_torchrec(
+    adopted = adopted_of(
         folder,
         schema_of(names=["buyer", "item", "place"]),
         Sum,
@@ -246,7 +260,7 @@ USER = "ebc.embedding_bags.t_user.weight"
         ({"copy.embedding_bags.t_user.weight": torch.ones(2, 2)}, {}, "two tables 't_user': .*save the"),
         ({}, {"buyer": "t_user"}, "'buyer' is given the table 't_user' and is no categorical feature"),
         ({}, {"user": "t_nobody"}, "no table 't_nobody'; there are: t_item, t_place, t_user"),
-        ({USER: torch.ones(4)}, {}, r"'user': table .* is torch.float32 \[4\], and must be float \[n, d\]"),
+        ({USER: torch.ones(4)}, {}, r"'user': table .* is torch.float32 \[4\], and must be float \[n, d\], n"),
         ({USER: torch.ones(4, 4, dtype=torch.int64)}, {}, "is torch.int64"),
         ({USER: torch.full((7, 4), float("nan"))}, {}, "'user': the vector of the id 0 is not all numbers"),
         ({"scale": None}, {}, r"the weights of the network \(scale, ...\) are not all there"),
@@ -261,7 +275,7 @@ USER = "ebc.embedding_bags.t_user.weight"
 def test_what_does_not_fit_is_refused_by_name(save: Save, tensors, named, says) -> None:
     whole = {name: tensor for name, tensor in (state() | tensors).items() if tensor is not None}
     with pytest.raises(CheckpointError, match=says):
-        adopt_torchrec(save(whole), schema_of(), Sum, log_of(some_ids()), tables=named)
+        adopted_of(save(whole), schema_of(), Sum, log_of(some_ids()), tables=named)
 
 
 class Ran:
@@ -279,7 +293,7 @@ def test_a_folder_that_is_none_or_damaged_or_hostile_is_refused_and_runs_nothing
 ) -> None:
     def refused(folder: Path, says: str) -> None:
         with pytest.raises(CheckpointError, match=says):
-            adopt_torchrec(folder, schema_of(), Sum, log_of(some_ids()))
+            adopted_of(folder, schema_of(), Sum, log_of(some_ids()))
 
     refused(tmp_path / "nowhere", "it has no .metadata, which is written last")
     folder = save(state())
