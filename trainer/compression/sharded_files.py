@@ -22,7 +22,7 @@ from tablefold.errors import CheckpointError
 from tablefold.trainer.compression.stored_pieces import StoredPiece
 
 METADATA = ".metadata"
-PART_BYTES = 16 << 20
+PART_BYTES = 4 << 20
 """Of a table that is read in parts."""
 ALLOWED = {
     "collections": {"OrderedDict"},

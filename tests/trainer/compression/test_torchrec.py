@@ -26,6 +26,7 @@ from tablefold.trainer.compression.managed_table import NO_ID
 from tablefold.trainer.compression.sharded_files import METADATA
 from tablefold.trainer.compression.torchrec import adopt_torchrec
 from tablefold.trainer.networks.registry import NetworkFactory
+from tests.trainer.compression import adopt_growth
 from tests.trainer.compression.sharded_save import SHAPES, tables
 from tests.trainer.compression.torchrec_model import Net
 
@@ -235,6 +236,33 @@ def test_torchrecs_own_managed_tables_are_read_as_it_reads_them(save: Save) -> N
     assert any(len(maps[0].keys) > 1 for maps in adopted.row_maps)  # some ids have found a place
 
 
+@pytest.mark.skipif(sys.platform != "linux", reason="anonymous memory is read from /proc")
+def test_tables_of_400_mb_are_adopted_with_far_less_memory_than_they_take(save: Save, tmp_path: Path) -> None:
+    rows, width = 400_000, 128
+    vectors = torch.arange(rows * width, dtype=torch.float32).view(rows, width) / (rows * width)
+    prefix = "ebc._managed_collision_collection._managed_collision_modules.item."
+    folder = save(
+        {"ebc.embedding_bags.user.weight": vectors, "ebc.embedding_bags.item.weight": vectors}
+        | {
+            prefix + "_mch_sorted_raw_ids": torch.arange(rows) * 3,
+            prefix + "_mch_remapped_ids_mapping": torch.arange(rows).flip(0),
+            prefix + "_output_segments_tensor": torch.tensor([0, rows]),
+        }
+    )
+    command = [sys.executable, "-m", "tests.trainer.compression.adopt_growth"]
+    printed = subprocess.check_output([*command, str(folder), str(tmp_path / "out")], text=True, timeout=300)
+    assert int(printed) < 0.25 * 2 * vectors.nbytes
+    found = checkpoints.load(tmp_path / "out", lambda *_: adopt_growth.Sum())
+    user, item = (maps[0] for maps in found.row_maps)
+    weight = found.model.collection.table.vectors.weight
+    assert torch.equal(weight[1 : 1 + rows], vectors)
+    assert torch.equal(weight[2 + rows : 2 + 2 * rows], vectors)
+    assert np.array_equal(user(np.array([0, rows - 1, rows])), [0, rows - 1, rows])
+    assert np.array_equal(item(np.array([0, 3, 4])), [rows - 1, rows - 2, rows])
+    torch.testing.assert_close(weight[1 + rows], vectors.double().mean(0).float())
+    assert torch.equal(weight[-1], vectors[-1])
+
+
 def test_features_may_share_a_table_that_is_named(save: Save) -> None:
     folder = save(state())
     adopted = adopted_of(
@@ -260,7 +288,7 @@ USER = "ebc.embedding_bags.t_user.weight"
         ({"copy.embedding_bags.t_user.weight": torch.ones(2, 2)}, {}, "two tables 't_user': .*save the"),
         ({}, {"buyer": "t_user"}, "'buyer' is given the table 't_user' and is no categorical feature"),
         ({}, {"user": "t_nobody"}, "no table 't_nobody'; there are: t_item, t_place, t_user"),
-        ({USER: torch.ones(4)}, {}, r"'user': table .* is torch.float32 \[4\], and must be float \[n, d\], n"),
+        ({USER: torch.ones(4)}, {}, r"'user': table .* is torch.float32 \[4\], and must be float"),
         ({USER: torch.ones(4, 4, dtype=torch.int64)}, {}, "is torch.int64"),
         ({USER: torch.full((7, 4), float("nan"))}, {}, "'user': the vector of the id 0 is not all numbers"),
         ({"scale": None}, {}, r"the weights of the network \(scale, ...\) are not all there"),
