@@ -9,7 +9,7 @@ import logging
 import time
 from collections.abc import Mapping
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from tablefold.errors import DeadlineExceeded, EngineError, RequestError, Unavailable
 from tablefold.server.fronts.front import Arrival, Front
@@ -106,6 +106,34 @@ class Dispatcher:
             self._front.flush()  # the refusals
             if wait or len(arrivals) < MAX_RECEIVED or time.monotonic() > end:
                 return
+
+    def check_unread(self, method: str, metadata: Any, deadline: float | None, client: str) -> None:
+        """Raise what the queue of every model would raise of one row, counted: nobody reads that message.
+
+        Which model it is for is not known yet.
+        """
+        arrived = time.monotonic()
+        error: RequestError | None = None
+        models = 0
+        for model in self._repository.served():
+            models += 1
+            try:
+                model.batcher.check(Claim(1, deadline, client))
+            except RequestError as refusal:
+                error = drop_frames(refusal)
+            else:
+                return
+        if error is None:
+            return
+        only = model if models == 1 else None
+        if self._tracing is not None:
+            self._tracing.ended(method, metadata, arrived, error.status, error.reason, model=only)
+        if only is None:
+            self._metrics.call(method, error.status, error.reason, 0.0)
+        else:
+            self._metrics.call(method, error.status, error.reason, 0.0, model=only.name, version=only.version)
+            only.batcher.metrics.counts.fail(error.status, error.reason, 0.0)
+        raise error
 
     def settle(self, call: Call) -> None:
         """See `Caller`."""

@@ -66,6 +66,7 @@ class Gateway:
         parts.metrics.watch_in_flight(
             lambda: self.in_flight.calls, lambda: self.in_flight.bytes, self.in_flight.max_bytes
         )
+        self._dispatcher = Dispatcher(readers(), parts.repository, parts.metrics, parts.tracing)
         reads = max(4, int(READING_SHARE * self.in_flight.max_bytes / options.max_message_bytes))
         self._methods = GrpcioMethods(
             parts.metrics,
@@ -74,8 +75,8 @@ class Gateway:
             # A stream may be half way through its next message for as long as it likes.
             max_streams=min(options.max_streams, reads),
             access=parts.access,
+            check_unread=self._dispatcher.check_unread,
         )
-        self._dispatcher = Dispatcher(readers(), parts.repository, parts.metrics, parts.tracing)
         self._grpcio = GrpcioFront(
             options,
             self._methods,

@@ -66,7 +66,7 @@ class ServeOptions(BaseModel):
     """Calls that wait for their answer in each process; more are refused at once."""
     max_connections: Annotated[int, Field(ge=1, le=1_000_000)] = 1_000
     """Connections to each process; more are closed at once."""
-    max_connection_calls: Annotated[int, Field(ge=1, le=1_000_000)] = 256
+    max_connection_calls: Annotated[int, Field(ge=1, le=1_000_000)] = 100
     """Calls at once on a connection; a client keeps the others back."""
     max_streams: Annotated[int, Field(ge=1, le=1_000_000)] = 64
     """Streams (ModelStreamInfer, Watch, reflection) open at once in each process; more are refused."""

@@ -25,6 +25,8 @@ from tablefold.server.wire.parse import parse_with
 
 Handler = Any
 """grpc.RpcMethodHandler, which the stubs give no fields."""
+CheckUnread = Callable[[str, Any, float | None, str], None]
+"""See `Dispatcher.check_unread`."""
 Service = Any
 """grpc.GenericRpcHandler, whose types the stubs bind to one message."""
 
@@ -44,9 +46,10 @@ class GrpcioMethods(grpc.GenericRpcHandler):  # type: ignore[type-arg]
         *,
         max_streams: int,
         access: Access,
+        check_unread: CheckUnread,
     ) -> None:
         self._metrics, self._draining, self._reader, self._access = metrics, draining, reader, access
-        self._max_streams = max_streams
+        self._max_streams, self._check_unread = max_streams, check_unread
         self._services: list[Service] = []
         self._handlers: dict[str, Handler] = {}
         self._streams = 0
@@ -70,6 +73,9 @@ class GrpcioMethods(grpc.GenericRpcHandler):  # type: ignore[type-arg]
             known = context
             try:
                 known = with_known_peer(context)
+                remaining = context.time_remaining()
+                deadline = None if remaining is None else time.monotonic() + remaining
+                self._check_unread(method, known.invocation_metadata(), deadline, known.peer())
                 return await predict(await self._read(method, context), known)
             except RequestError as error:  # counted where it was raised
                 ended = await refuse(error, error.status, context, method)

@@ -26,18 +26,20 @@ ROWS = 1000
 
 
 class FullQueue:
-    """Has room for nobody; says what it was asked."""
+    """Has room for nobody, or for all; says what it was asked."""
 
     max_queue_rows = 4096
 
-    def __init__(self) -> None:
+    def __init__(self, *, full: bool = True) -> None:
+        self.full = full
         self.asked: list[tuple[int, float | None, str]] = []
         self.offered = 0
         self.metrics = Metrics().of_model("shop", Parts())
 
     def check(self, claim) -> None:
         self.asked.append((claim.rows, claim.deadline, claim.client))
-        raise Overloaded("the queue is full")
+        if self.full:
+            raise Overloaded("the queue is full")
 
     def offer(self, call) -> None:
         self.offered += 1
@@ -154,3 +156,41 @@ def test_a_call_whose_time_is_over_is_not_even_parsed():
     _, metrics = given(arrival, methods={"Predict": read})
     assert [type(error) for error in arrival.ends] == [DeadlineExceeded]
     assert metrics.counters.refusals.labels("deadline").value == 1
+
+
+def ask_unread(*queues: FullQueue) -> Metrics:
+    """Ask about a call whose message has not come; the models have these queues."""
+    models = [
+        SimpleNamespace(name=f"model {number}", version=number, batcher=queue)
+        for number, queue in enumerate(queues)
+    ]
+    metrics = Metrics()
+    dispatcher = Dispatcher({}, SimpleNamespace(served=lambda: iter(models)), metrics)
+    try:
+        dispatcher.check_unread("Predict", (), 12.5, "peer")
+    except Overloaded:
+        assert metrics.counters.refusals.labels("queue_full").value == 1
+        raise
+    assert metrics.counters.refusals.labels("queue_full").value == 0
+    return metrics
+
+
+def test_a_call_that_no_model_would_take_is_refused_before_its_message_is_read():
+    queues = [FullQueue(), FullQueue()]
+    with pytest.raises(Overloaded):
+        ask_unread(*queues)
+    for queue in queues:
+        assert queue.asked == [(1, 12.5, "peer")]
+        assert queue.metrics.counts.failed() == {}  # nobody knows whose call it was
+
+
+def test_the_only_model_counts_a_call_that_it_refused_unread():
+    queue = FullQueue()
+    with pytest.raises(Overloaded):
+        ask_unread(queue)
+    assert queue.metrics.counts.failed() == {("RESOURCE_EXHAUSTED", "queue_full"): 1}
+
+
+@pytest.mark.parametrize("full", [[], [False], [True, False], [False, True]])
+def test_where_any_model_would_take_it_the_message_is_read(full):
+    ask_unread(*(FullQueue(full=one) for one in full))

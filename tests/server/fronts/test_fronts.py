@@ -5,7 +5,9 @@ import asyncio
 import pytest
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
+from tablefold.errors import Overloaded
 from tablefold.protos import inference_pb2
+from tablefold.server.fronts.message_reader import MessageReader
 from tablefold.server.wire.oip.service import InferenceService
 from tests.server.test_operations import samples
 
@@ -39,6 +41,27 @@ async def test_a_prediction_that_fails_in_the_front_is_internal(repository, toy,
         monkeypatch.undo()
         assert len(await client.infer(*toy.rows(2), timeout=10)) == 2
         assert (await samples(client))["tablefold_calls_total", METHOD + "ModelInfer", "INTERNAL"] == 1
+
+
+async def test_grpcio_reads_no_message_that_no_queue_would_take(repository, toy, monkeypatch):
+    async with toy.here(repository, front="grpcio") as client:
+        (model,) = client.server.repository.served()
+
+        def full(claim) -> None:
+            raise Overloaded("the queue is full")
+
+        async def read(self, context) -> None:
+            raise AssertionError("it was read")
+
+        monkeypatch.setattr(model.batcher, "check", full)
+        monkeypatch.setattr(MessageReader, "read", read)
+        status, text = await toy.status(client.infer(*toy.rows(2)))
+        assert (status, text) == ("RESOURCE_EXHAUSTED", "the queue is full")
+        monkeypatch.undo()
+        assert len(await client.infer(*toy.rows(2), timeout=10)) == 2
+        counted = await samples(client)
+        assert counted["tablefold_calls_total", METHOD + "ModelInfer", "RESOURCE_EXHAUSTED"] == 1
+        assert counted["tablefold_refusals_total", "queue_full"] == 1
 
 
 @FRONTS

@@ -1,6 +1,8 @@
 """The threads that run engines: models share them, a thread that hangs is lost."""
 
 import asyncio
+import os
+import sys
 import threading
 
 import numpy as np
@@ -9,6 +11,7 @@ import pytest
 from tablefold.errors import DeviceLost, EngineError, Unavailable
 from tablefold.model_size import Parts
 from tablefold.server.queue.batch_sizing import BatchSizing
+from tablefold.server.queue.engine_threads import ENGINE_NICENESS
 from tablefold.server.telemetry.metrics import Metrics
 from tests.server.queue.waiting import (
     FakeEngine,
@@ -209,3 +212,22 @@ async def test_a_front_that_fails_loses_all_threads_and_what_waits_is_told():
         with pytest.raises(Unavailable):
             await batcher.submit(*rows_of(2))
         assert threads.lost
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="elsewhere threads have no priority of their own")
+async def test_engines_give_way_to_whoever_receives_and_refuses_calls():
+    def niceness(name: str) -> int:
+        (thread,) = (
+            thread for thread in threading.enumerate() if thread.name == name and thread not in before
+        )
+        assert thread.native_id is not None
+        return os.getpriority(os.PRIO_PROCESS, thread.native_id)
+
+    before, ours = set(threading.enumerate()), os.getpriority(os.PRIO_PROCESS, 0)
+    async with batcher_of(FakeEngine()):
+        for _ in range(200):  # a thread sets it by itself
+            if niceness("engine-0") != ours or ours == 19:
+                break
+            await asyncio.sleep(0.01)
+        assert niceness("engine-0") == min(19, ours + ENGINE_NICENESS)
+        assert niceness("attendant") == os.getpriority(os.PRIO_PROCESS, 0) == ours
