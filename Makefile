@@ -13,10 +13,12 @@ unexport PYTHONDONTWRITEBYTECODE
 demo: .venv/.installed
 	$(BIN)/python examples/demo.py --data $(DATA) --out demo-out
 
-# Side by side what only computes, then one after the other what keeps time.
+# Side by side what only computes, then one after the other what keeps time. A third of the time tests wait for
+# servers and processes of their own, so that there are half as many again as cores.
 KEEP_TIME := tests/loadtest/test_latency.py
+SIDE_BY_SIDE = $(shell $(PYTHON) -c 'import os; print((3 * os.cpu_count() + 1) // 2)')
 test: .venv/.installed
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses=auto --dist=worksteal tests $(KEEP_TIME:%=--ignore=%)
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses=$(SIDE_BY_SIDE) --dist=worksteal tests $(KEEP_TIME:%=--ignore=%)
 	$(BIN)/python -m pytest $(KEEP_TIME)
 
 # Programs of others, for the tests of examples/ and deploy/ that are skipped without them. npm: Node's client.
