@@ -36,8 +36,10 @@ LEAST_OF_ESTIMATE = 0.1
 
 def allocations(
     checkpoint: Checkpoint, recipe: Recipe, examples: Log, on_rung: Callable[[], None]
-) -> Iterator[Recipe]:
-    """Yield the recipe with ever fewer bytes; `checkpoint` is the model before its features are resized.
+) -> Iterator[tuple[float, Recipe]]:
+    """Yield the recipe with ever fewer bytes, and about how many its rows and dictionary take.
+
+    `checkpoint` is the model before its features are resized.
 
     `on_rung` is called before each size of a feature is made, and may end it by an error.
     """
@@ -47,7 +49,7 @@ def allocations(
     for chosen in frontier(ladders):
         size = bytes_together(chosen)
         if size <= STEP * before:
-            yield _with(recipe, names, chosen)
+            yield size, _with(recipe, names, chosen)
             before = size
 
 

@@ -5,6 +5,7 @@ Those without training first, since they cost seconds. A step on the others trai
 
 from collections.abc import Callable, Iterator, Sequence
 
+from tablefold.exporter.dictionaries.false_hits import BUDGET
 from tablefold.exporter.options import DictionaryKind, NetworkType, RowType
 from tablefold.study.shrink.allocation import allocations
 from tablefold.study.shrink.budget import Budget
@@ -19,6 +20,7 @@ Axis = Callable[[Recipe], Iterator[Recipe]]
 ROW_TYPES = (RowType.FP32, RowType.FP16, RowType.INT8)
 """int4 is for single features: see `Allocated`."""
 COUNTS = (2, 3, 5, 10, 20, 50, 100, 200, 500)
+RARE = (5, 3, 2, 1)
 NARROWEST_LAYER = 4
 L2_OF_TAUGHT = 1 / 3
 
@@ -54,7 +56,7 @@ class Allocated:
 
     def __init__(self, evaluator: Evaluator, budget: Budget, *, tuned: bool = False) -> None:
         self._evaluator, self._budget, self._tuned = evaluator, budget, tuned
-        self._of: dict[str, list[Recipe]] = {}
+        self._of: dict[str, list[tuple[float, Recipe]]] = {}
 
     def __call__(self, recipe: Recipe) -> Iterator[Recipe]:
         """Yield what follows the recipe on the path of its model, or the whole path where it is not on it.
@@ -63,19 +65,28 @@ class Allocated:
         """
         if recipe.tuned and not self._tuned:
             return
-        base = recipe.whole
+        path = [step for _, step in self._path(recipe.whole)]
+        keys, here = [step.key for step in path], recipe.but(tuned=False).key
+        begin = keys.index(here) if here in keys else 0
+        if here in keys and recipe.tuned == self._tuned:
+            begin += 1
+        yield from (step.but(tuned=self._tuned) for step in path[begin:])
+
+    def below(self, most: float, base: Recipe) -> Iterator[Recipe]:
+        """Yield what has fewer bytes of rows and dictionary on the path of another model.
+
+        Raises OutOfTime as above.
+        """
+        yield from (step.but(tuned=self._tuned) for size, step in self._path(base) if size < most)
+
+    def _path(self, base: Recipe) -> list[tuple[float, Recipe]]:
         if base.key not in self._of:
             model = self._evaluator.make(base)
             # What was tried on this path before must be found again, even with no time left.
             known = self._evaluator.knows_sizes_of(base)
             on_rung = _nothing if known else self._budget.require_time
             self._of[base.key] = list(allocations(model, base, self._evaluator.examples, on_rung))
-        path = self._of[base.key]
-        keys, here = [step.key for step in path], recipe.but(tuned=False).key
-        begin = keys.index(here) if here in keys else 0
-        if here in keys and recipe.tuned == self._tuned:
-            begin += 1
-        yield from (step.but(tuned=self._tuned) for step in path[begin:])
+        return self._of[base.key]
 
 
 def _nothing() -> None:
@@ -92,6 +103,28 @@ class Taught:
         """Yield it once."""
         if not recipe.taught:
             yield recipe.but(taught=True).trained_with(l2=recipe.config.l2 * self._l2)
+
+
+class RarerKnown:
+    """A model that knows so rare ids that hardly a value is unknown: its words need no check bits.
+
+    More ids in shorter words can be fewer bytes. With a row for each it is larger, so its whole path is gone
+    down from where it is smaller than what there is.
+    """
+
+    def __init__(self, evaluator: Evaluator, allocated: Allocated) -> None:
+        self._evaluator, self._allocated = evaluator, allocated
+
+    def __call__(self, recipe: Recipe) -> Iterator[Recipe]:
+        """Yield the model, then what is on its path. Raises OutOfTime as `Allocated` does."""
+        known = self._evaluator.known(recipe)
+        counts = [count for count in RARE if count < (recipe.config.known_from or 1)]
+        count = next((count for count in counts if self._evaluator.unknown(count) <= BUDGET), None)
+        if known is None or count is None:
+            return
+        base = recipe.whole.trained_with(known_from=count)
+        yield base
+        yield from self._allocated.below(known.parts.total - known.parts.network, base)
 
 
 def known_ids(recipe: Recipe) -> Iterator[Recipe]:
@@ -135,6 +168,7 @@ def fine_tuned(evaluator: Evaluator, budget: Budget) -> Sequence[Axis]:
 
 def trained(evaluator: Evaluator, budget: Budget) -> Sequence[Axis]:
     """Return all axes. A better model and a smaller network come first: resizing spends all that is left."""
-    axes = fine_tuned(evaluator, budget)
-    first, rest = axes[:3], axes[3:]
-    return (*first, Taught(L2_OF_TAUGHT), Taught(1), layers, *rest, known_ids, width, network)
+    free, tuned = Allocated(evaluator, budget), Allocated(evaluator, budget, tuned=True)
+    better = (Taught(L2_OF_TAUGHT), Taught(1), layers)
+    resized = (free, RarerKnown(evaluator, tuned), tuned)
+    return (dictionary, row_types, network_type, *better, *resized, known_ids, width, network)

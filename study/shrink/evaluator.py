@@ -7,6 +7,7 @@ from functools import cached_property
 from pathlib import Path
 
 from tablefold.errors import TablefoldError, TrainingError
+from tablefold.exporter.dictionaries.false_hits import unknown_share
 from tablefold.exporter.options import DictionaryKind, ExportOptions
 from tablefold.logs import Log
 from tablefold.metrics import auc, logloss
@@ -20,6 +21,7 @@ from tablefold.trainer.checkpoint.checkpoint import Checkpoint
 from tablefold.trainer.compression.compress import low_rank
 from tablefold.trainer.compression.regroup import regroup
 from tablefold.trainer.compression.resize import resize
+from tablefold.trainer.embedding.vocabulary import count_vocabularies, with_known_from
 from tablefold.trainer.training.callbacks import Callback
 from tablefold.trainer.training.tune import tune
 
@@ -73,6 +75,17 @@ class Evaluator:
             self._stored = (key, lookup, StoredModels(self.make(recipe), lookup, self._export))
         row_types = recipe.options.row_types(self.full.description.feature_schema)
         return self._stored[2].store(row_types, recipe.options.network_type)
+
+    def unknown(self, known_from: int) -> float:
+        """Return the share of values, summed over features, that a model knows not which knows ids that
+        training values are so often."""
+        schema, log = self.full.description.feature_schema, self._runs_of(self.start).train
+        vocabularies = count_vocabularies(with_known_from(schema, known_from), log)
+        columns = schema.feature_of_column
+        return sum(
+            unknown_share(vocabulary.ids, self.examples.ids[:, columns == i])
+            for i, vocabulary in enumerate(vocabularies)
+        )
 
     @property
     def start(self) -> Recipe:
