@@ -37,6 +37,9 @@ def train(
         float, typer.Option(min=0, metavar="MINUTES", help="How often to keep what --resume goes on from.")
     ] = 10,
     cache: Cache = None,
+    shard_tables: Annotated[
+        bool, typer.Option("--shard-tables", help="Share each table's rows out among the ranks of torchrun.")
+    ] = False,
     tensorboard: Annotated[
         Path | None, typer.Option(metavar="FOLDER", help="Write TensorBoard's event files there too.")
     ] = None,
@@ -54,8 +57,9 @@ def train(
     Settings that are not given are chosen for the log: by its schema and size, then by a few short trials.
     The epoch with the best validation logloss is kept; test rows are read once, at the end. What is measured
     on the way goes to OUT.metrics.jsonl, what --resume needs to OUT.state until the run is done. Started by
-    torchrun, all its processes train the one model. With --engine ray, Ray's workers cluster ids into rows,
-    where they are many; every worker must see the folder of OUT. The rows are the same.
+    torchrun, all its processes train the one model; with --shard-tables each holds only its part of the
+    tables' rows. With --engine ray, Ray's workers cluster ids into rows, where they are many; every worker
+    must see the folder of OUT. The rows are the same.
     """
     from contextlib import ExitStack
     from math import isnan
@@ -87,7 +91,7 @@ def train(
     console = make_console(stderr=True)
     rule = SplitRule(split) if split else None
     with ExitStack() as stack:
-        ranks = stack.enter_context(join())
+        ranks = stack.enter_context(join(shard_tables=shard_tables))
         if ranks.world_size > 1 and place.type != "cpu":
             raise UsageError(f"--device {device} is for one process; several ranks train on the CPU")
         if isinstance(ranks, GlooRanks) and not ranks.lead:

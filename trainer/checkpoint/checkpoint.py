@@ -13,6 +13,7 @@ from tablefold.trainer.config import TrainConfig
 from tablefold.trainer.embedding.collection import EmbeddingCollection, fuse
 from tablefold.trainer.embedding.lookup_columns import LookupColumns
 from tablefold.trainer.embedding.row_map import RowMap
+from tablefold.trainer.embedding.table import FusedRows, MakeRows
 from tablefold.trainer.embedding.vocabulary import Vocabulary
 from tablefold.trainer.methods.registry import Method
 from tablefold.trainer.networks.ctr_model import CTRModel
@@ -41,14 +42,16 @@ def build_model(
     network: NetworkFactory | None = None,
     *,
     table_device: str = "cpu",
+    make_rows: MakeRows = FusedRows,
 ) -> CTRModel:
     """Return an untrained model of the given settings, its weights drawn from `config.seed`.
 
     `network` makes any network that is not ours. On the device `meta` the table is a shape without weights.
+    `make_rows` makes what holds its rows.
     """
     torch.manual_seed(config.seed)
     with torch.device(table_device):
-        table = Method.parse(config.method).make_table(row_maps, config.dim, config.inner_dim)
+        table = Method.parse(config.method).make_table(row_maps, config.dim, config.inner_dim, make_rows)
     module = build_network(config, len(schema.dense), len(schema.categorical), network)
     columns = LookupColumns.of(schema, row_maps)
     return CTRModel(EmbeddingCollection(schema, columns, fuse(schema, row_maps), table), module)

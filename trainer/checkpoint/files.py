@@ -9,6 +9,7 @@
 Whole or not there (see `tablefold.files.atomic`). Arrays are read without running code (safetensors).
 """
 
+from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
@@ -27,6 +28,7 @@ from tablefold.trainer.checkpoint.checkpoint import Checkpoint
 from tablefold.trainer.checkpoint.description import Description
 from tablefold.trainer.checkpoint.formats import read_description, upgrade_weights
 from tablefold.trainer.checkpoint.id_arrays import row_map_arrays, vocabulary_arrays
+from tablefold.trainer.checkpoint.streamed import StreamedTensor, save_streamed_file
 from tablefold.trainer.config import TrainConfig
 from tablefold.trainer.networks.ctr_model import CTRModel
 from tablefold.trainer.networks.registry import NetworkFactory
@@ -56,16 +58,19 @@ def require_free(folder: Path) -> None:
         raise UsageError(f"{folder} exists and is not a checkpoint; give another --out, or remove it")
 
 
-def save(checkpoint: Checkpoint, folder: Path | str) -> None:
+def save(
+    checkpoint: Checkpoint, folder: Path | str, streamed: Mapping[str, StreamedTensor] | None = None
+) -> None:
     """Write a checkpoint; an older one of the same name is replaced only once the new one is whole.
 
-    Raises UsageError rather than replace anything else, and where the disk is full.
+    `streamed` are weights of the model that come piece by piece. Raises UsageError rather than replace
+    anything else, and where the disk is full.
     """
     folder = Path(folder)
     require_free(folder)
     try:
         with create_folder(folder, replace=True) as draft:
-            _write(checkpoint, draft)
+            _write(checkpoint, draft, streamed or {})
     except (OSError, SafetensorError) as error:
         raise not_written(folder, error) from error
 
@@ -83,14 +88,18 @@ def not_written(folder: Path, error: Exception) -> UsageError:
     return UsageError(f"{folder} could not be written ({error}); what stood there before is whole")
 
 
-def _write(checkpoint: Checkpoint, draft: Path) -> None:
-    tensors = {name: tensor.cpu().contiguous() for name, tensor in checkpoint.model.state_dict().items()}
+def _write(checkpoint: Checkpoint, draft: Path, streamed: Mapping[str, StreamedTensor]) -> None:
+    weights = {name: w for name, w in checkpoint.model.state_dict().items() if name not in streamed}
+    tensors = {name: tensor.cpu().contiguous() for name, tensor in weights.items()}
     for name in [name for name in tensors if name.startswith(NETWORK)]:
         tensors[name] = tensors[name].clone()  # a network may tie weights, safetensors may not
     tensors |= row_map_arrays(checkpoint.row_maps) | vocabulary_arrays(checkpoint.vocabularies or ())
     if checkpoint.row_counts is not None:
         tensors[ROW_COUNTS] = torch.from_numpy(checkpoint.row_counts)
-    save_tensors(tensors, draft / ARRAYS)
+    if streamed:
+        save_streamed_file({**tensors, **streamed}, draft / ARRAYS)
+    else:
+        save_tensors(tensors, draft / ARRAYS)
     write_validation(checkpoint, draft)
     write_description(checkpoint.description, draft)
 

@@ -5,7 +5,7 @@ A table looks rows up at its own width w, lets the collection pool the slots, th
 both steps are linear, so pooling first gives the same vectors for less work.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import NamedTuple, Protocol
 
 import torch
@@ -39,7 +39,7 @@ class Table(Protocol):
         """The one table that serves the same vectors, in the fewest values."""
 
 
-class _FusedRows(nn.Embedding):
+class FusedRows(nn.Embedding):
     """Rows of every feature, drawn from U(-1/sqrt(n), 1/sqrt(n)) for a feature with n rows (the DLRM
     convention). Gradients are sparse."""
 
@@ -55,12 +55,16 @@ class _FusedRows(nn.Embedding):
                 start += n
 
 
+MakeRows = Callable[[Sequence[int], int], nn.Embedding]
+"""(rows of each feature, width w) -> what looks rows of the fused table up."""
+
+
 class SingleLayer(nn.Module):
     """The ordinary embedding table: one d-wide vector a row."""
 
-    def __init__(self, feature_rows: Sequence[int], dim: int) -> None:
+    def __init__(self, feature_rows: Sequence[int], dim: int, make_rows: MakeRows = FusedRows) -> None:
         super().__init__()
-        self.vectors: nn.Embedding = _FusedRows(feature_rows, dim)
+        self.vectors: nn.Embedding = make_rows(feature_rows, dim)
 
     def lookup(self, rows: Tensor) -> Tensor:
         """int64 [B, C] -> float32 [B, C, d]."""
@@ -81,10 +85,12 @@ class MLET(nn.Module):
     projection P (k -> d) for each feature, trained together: e = P W1[row]. The projection is drawn from
     N(0, 0.25^2), as in the authors' code; it folds away: E = W1 P^T."""
 
-    def __init__(self, feature_rows: Sequence[int], dim: int, inner_dim: int) -> None:
+    def __init__(
+        self, feature_rows: Sequence[int], dim: int, inner_dim: int, make_rows: MakeRows = FusedRows
+    ) -> None:
         super().__init__()
         self.feature_rows = tuple(feature_rows)
-        self.vectors: nn.Embedding = _FusedRows(feature_rows, inner_dim)
+        self.vectors: nn.Embedding = make_rows(feature_rows, inner_dim)
         self.projection = nn.Parameter(torch.randn(len(feature_rows), inner_dim, dim) * 0.25)
 
     def lookup(self, rows: Tensor) -> Tensor:
@@ -112,6 +118,8 @@ class FixedProjection(MLET):
     """MLET whose projections stay as they were drawn: what is left of it when the second layer learns
     nothing, a plain table with another start and larger steps. A study's control, not a method to serve."""
 
-    def __init__(self, feature_rows: Sequence[int], dim: int, inner_dim: int) -> None:
-        super().__init__(feature_rows, dim, inner_dim)
+    def __init__(
+        self, feature_rows: Sequence[int], dim: int, inner_dim: int, make_rows: MakeRows = FusedRows
+    ) -> None:
+        super().__init__(feature_rows, dim, inner_dim, make_rows)
         self.projection.requires_grad_(False)

@@ -15,7 +15,14 @@ from tablefold.errors import UsageError
 from tablefold.schema import FeatureSchema
 from tablefold.trainer.config import TrainConfig
 from tablefold.trainer.embedding.row_map import RowMap, num_rows
-from tablefold.trainer.embedding.table import MLET, FixedProjection, SingleLayer, Table
+from tablefold.trainer.embedding.table import (
+    MLET,
+    FixedProjection,
+    FusedRows,
+    MakeRows,
+    SingleLayer,
+    Table,
+)
 from tablefold.trainer.embedding.vocabulary import Vocabulary
 from tablefold.trainer.imports import import_object, is_import_name
 from tablefold.trainer.methods import learned
@@ -42,12 +49,12 @@ ROW_MAPS: dict[str, RowMapBuilder] = {
     "lhf-head": learned.LearnedHash(learned.head_then_ward),
     "lhf-joint": learned.LearnedHash(learned.jointly),
 }
-TABLES: dict[str, Callable[[Sequence[int], int, int], Table]] = {
-    "single": lambda feature_rows, dim, _: SingleLayer(feature_rows, dim),
+TABLES: dict[str, Callable[[Sequence[int], int, int, MakeRows], Table]] = {
+    "single": lambda feature_rows, dim, _, make_rows: SingleLayer(feature_rows, dim, make_rows),
     "mlet": MLET,
     "fixed": FixedProjection,
 }
-"""By name: (rows of each feature, d, inner dim k) -> table."""
+"""By name: (rows of each feature, d, inner dim k, what holds the rows) -> table."""
 
 
 @dataclass(frozen=True)
@@ -72,9 +79,15 @@ class Method:
             )
         return cls(row_map, table)
 
-    def make_table(self, row_maps: Sequence[Sequence[RowMap]], dim: int, inner_dim: int) -> Table:
+    def make_table(
+        self,
+        row_maps: Sequence[Sequence[RowMap]],
+        dim: int,
+        inner_dim: int,
+        make_rows: MakeRows = FusedRows,
+    ) -> Table:
         """Return the fused table, untrained, for the rows of all features."""
-        return TABLES[self.table]([num_rows(maps) for maps in row_maps], dim, inner_dim)
+        return TABLES[self.table]([num_rows(maps) for maps in row_maps], dim, inner_dim, make_rows)
 
 
 def builder_named(option: str, name: str) -> RowMapBuilder:

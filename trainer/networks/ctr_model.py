@@ -10,6 +10,9 @@ from tablefold.logs import Log
 from tablefold.schema import DenseFeature, FeatureSchema, Transform
 from tablefold.trainer.embedding.collection import EmbeddingCollection
 
+PREDICTED_AT_ONCE = 8192
+"""Examples."""
+
 
 class DenseTransform(nn.Module):
     """Transforms raw dense values float32 [B, N] as the schema says; a missing one (NaN) becomes 0."""
@@ -69,12 +72,15 @@ class CTRModel(nn.Module):
         return self.collection.table.vectors.weight.device
 
     @torch.inference_mode()
-    def predict(self, log: Log, *, batch_size: int = 8192) -> np.ndarray:
-        """Return float32 [n]: the click probability of each example, as the served graph must give it."""
+    def predict(self, log: Log, *, batch_size: int = PREDICTED_AT_ONCE, batches: int = 0) -> np.ndarray:
+        """Return float32 [n]: the click probability of each example, as the served graph must give it.
+
+        In at least so many batches, the last of them empty: ranks that share a table look up together.
+        """
         was_training = self.training
         self.eval()
         parts = []
-        for start in range(0, len(log), batch_size):
+        for start in range(0, max(len(log), batches * batch_size), batch_size):
             batch = log.take(slice(start, start + batch_size))
             rows = torch.from_numpy(self.collection.rows(batch.ids)).to(self.device).long()
             parts.append(torch.sigmoid(self(torch.from_numpy(batch.dense).to(self.device), rows)))

@@ -12,6 +12,7 @@ import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import timedelta
+from functools import partial
 
 import numpy as np
 import torch
@@ -22,6 +23,7 @@ from tablefold.errors import RankLost, TrainingError, UsageError
 from tablefold.logs.encoded_log import digest
 from tablefold.trainer.embedding.row_gradient import sum_by_row
 from tablefold.trainer.ranks.ranks import Made, Ranks
+from tablefold.trainer.ranks.sharded_rows import ShardedRows
 
 START = timedelta(minutes=30)
 """A rank that was not started by then is not waited for."""
@@ -32,17 +34,24 @@ BETWEEN_LOOPS = timedelta(days=7)
 
 
 @contextmanager
-def join(step: timedelta = STEP) -> Iterator[Ranks]:
-    """Join the ranks that this process was started with; it may be one alone.
+def join(step: timedelta = STEP, *, shard_tables: bool = False) -> Iterator[Ranks]:
+    """Join the ranks that this process was started with; it may be one alone. With `shard_tables` each holds
+    a part of the table.
 
-    Raises UsageError where the others are not reached.
+    Raises UsageError where the others are not reached, and where a table is to be shared out and there are
+    none.
     """
     if os.environ.get("WORLD_SIZE", "1") == "1":
+        if shard_tables:
+            raise UsageError(
+                "--shard-tables shares the rows of tables out among ranks, and this process is alone: start "
+                "it by torchrun --nproc-per-node N -m tablefold train ..., with N of 2 or more"
+            )
         yield Ranks()
         return
     try:
         dist.init_process_group("gloo", timeout=START)
-        ranks = GlooRanks(step)
+        ranks = GlooRanks(step, shard_tables)
     except (ValueError, RuntimeError) as error:
         raise UsageError(
             f"the other ranks were not reached ({_first_line(error)}); start all of them by torchrun"
@@ -60,10 +69,13 @@ class GlooRanks(Ranks):
     another has ended or does not answer.
     """
 
-    def __init__(self, step: timedelta) -> None:
+    def __init__(self, step: timedelta, shards: bool = False) -> None:
         self.rank, self.world_size = dist.get_rank(), dist.get_world_size()
         self._step = dist.new_group(timeout=step)
         self._between_loops = dist.new_group(timeout=BETWEEN_LOOPS)
+        self.shards = shards
+        if shards:
+            self.make_rows = partial(ShardedRows, self)
 
     def begin(self, task: object) -> None:
         """Send the task, and wait until all are ready."""
@@ -91,7 +103,8 @@ class GlooRanks(Ranks):
         torch.default_generator.manual_seed(int(mixed[0]))
 
     def sum_gradients(self, loss: Tensor, table: Tensor, others: Sequence[Tensor]) -> float:
-        """Sum the dense gradients in one message, and gather those of rows as (row, sum) pairs."""
+        """Sum the dense gradients in one message, and gather those of a whole table's rows as (row, sum)
+        pairs."""
         gradients = [torch.zeros_like(w) if w.grad is None else w.grad for w in others]
         flat = torch.cat([loss.reshape(1), *(gradient.reshape(-1) for gradient in gradients)])
         with self._asking():
@@ -99,6 +112,8 @@ class GlooRanks(Ranks):
         total, *sums = torch.split(flat, [1, *(weight.numel() for weight in others)])
         for weight, gradient in zip(others, sums, strict=True):
             weight.grad = gradient.view_as(weight)
+        if self.shards:
+            return float(total)
         assert table.grad is not None
         rows, row_sums = sum_by_row(table.grad)
         bits = rows.int().view(torch.float32)
@@ -121,6 +136,25 @@ class GlooRanks(Ranks):
             parts = [torch.empty_like(padded) for _ in range(self.world_size)]
             dist.all_gather(parts, padded, group=self._step)
         return torch.cat([part[:length] for part, length in zip(parts, lengths, strict=True)])
+
+    def exchange(self, values: Tensor, to: Sequence[int], of: Sequence[int]) -> Tensor:
+        """Send each rank its values; see `sharded_rows.Exchange`."""
+        received = values.new_empty(sum(of), *values.shape[1:])
+        with self._asking():
+            dist.all_to_all_single(received, values.contiguous(), list(of), list(to), group=self._step)
+        return received
+
+    def to_lead(self, values: Tensor) -> list[Tensor] | None:
+        """Gather values of one shape."""
+        parts = [torch.empty_like(values) for _ in range(self.world_size)] if self.lead else None
+        with self._asking():
+            dist.gather(values, parts, 0, group=self._step)
+        return parts
+
+    def of_lead(self, values: list[Tensor] | None, mine: Tensor) -> None:
+        """Scatter values of one shape."""
+        with self._asking():
+            dist.scatter(mine, values, 0, group=self._step)
 
     def from_lead(self, make: Callable[[], Made]) -> Made:
         """Send what the lead makes."""

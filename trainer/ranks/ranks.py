@@ -10,6 +10,8 @@ from typing import TypeVar
 
 from torch import Tensor
 
+from tablefold.trainer.embedding.table import FusedRows, MakeRows
+
 Made = TypeVar("Made")
 
 
@@ -18,6 +20,10 @@ class Ranks:
 
     rank = 0
     world_size = 1
+    shards = False
+    """Whether each holds a part of the table; see `sharded_rows`."""
+    make_rows: MakeRows = FusedRows
+    """Makes what looks the table's rows up."""
 
     @property
     def lead(self) -> bool:
@@ -28,6 +34,10 @@ class Ranks:
         """Return this rank's part of n things; the parts are about the same size, one after another."""
         return slice(n * self.rank // self.world_size, n * (self.rank + 1) // self.world_size)
 
+    def largest_part(self, n: int) -> int:
+        """Return the size of the largest part of n things."""
+        return -(-n // self.world_size)
+
     def begin(self, task: object) -> None:
         """Called by the lead as a training loop begins: the others get the task, and make their loops."""
 
@@ -37,7 +47,7 @@ class Ranks:
 
     def sum_gradients(self, loss: Tensor, table: Tensor, others: Sequence[Tensor]) -> float:
         """Give every rank the sums over all ranks of the gradients, that of `table` sparse, and return the
-        sum of the losses."""
+        sum of the losses. A table that is shared out has its sums already."""
         return loss.item()
 
     def gather(self, values: Tensor) -> Tensor:

@@ -47,7 +47,7 @@ def _dense_value(model: CTRModel, rows: Log, numbers: np.ndarray) -> str | None:
 
 def _vector(model: CTRModel, rows: Log) -> str | None:
     collection = model.collection
-    vectors = collection.table.vectors.weight[torch.from_numpy(collection.rows(rows.ids)).long()]
+    vectors = collection.table.vectors(torch.from_numpy(collection.rows(rows.ids)).long())
     found = _largest(vectors)
     if found is None:
         return None

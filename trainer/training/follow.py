@@ -10,6 +10,8 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
+import torch
+from torch import Tensor
 
 from tablefold.errors import RankLost, TrainingError, UsageError
 from tablefold.logs import EncodedLog, Splits
@@ -17,10 +19,12 @@ from tablefold.schema import FeatureSchema
 from tablefold.trainer.checkpoint.checkpoint import build_model
 from tablefold.trainer.config import TrainConfig
 from tablefold.trainer.embedding.row_map import RowMap
+from tablefold.trainer.networks.ctr_model import CTRModel
 from tablefold.trainer.networks.registry import import_factory
 from tablefold.trainer.ranks.gloo import GlooRanks
 from tablefold.trainer.training.loop import TrainingLoop
 from tablefold.trainer.training.resume import digest_splits
+from tablefold.trainer.training.shares import Shares, zero_unreached
 from tablefold.trainer.training.shuffle import ShuffledRows
 
 
@@ -35,6 +39,11 @@ class LoopTask:
     row_maps: tuple[tuple[RowMap, ...], ...]
     state: dict[str, Any]
     """As `TrainingLoop.state` gives it."""
+    rows: dict[str, Tensor]
+    """As `TrainingLoop.rows` gives them; where the table is shared out, those that the lead sends apart, on
+    the device `meta`."""
+    shards: bool
+    """Whether the table is shared out."""
 
 
 def follow(ranks: GlooRanks, read: Callable[[], tuple[FeatureSchema, Splits]]) -> None:
@@ -57,23 +66,41 @@ def follow(ranks: GlooRanks, read: Callable[[], tuple[FeatureSchema, Splits]]) -
                     f"rank {ranks.rank} reads other {name.removesuffix('_rows')} examples than rank 0: give "
                     "all ranks the same log"
                 )
-        loop = _loop_of(task, ranks, splits)
+        if task.shards != ranks.shards:
+            raise UsageError("give --shard-tables to all ranks or to none")
+        loop, model = _loop_of(task, ranks, splits)
         ranks.ready()
         try:
-            for _ in loop.epochs(lambda examples, loss: None):
-                pass
+            _take_part(task, loop, model, ranks, splits)
         except RankLost:
             raise
         except TrainingError:
             pass
 
 
-def _loop_of(task: LoopTask, ranks: GlooRanks, splits: Splits) -> TrainingLoop:
+def _take_part(task: LoopTask, loop: TrainingLoop, model: CTRModel, ranks: GlooRanks, splits: Splits) -> None:
+    if not ranks.shards:
+        for _ in loop.epochs(lambda examples, loss: None):
+            pass
+        return
+    shares = Shares(loop, model, ranks)
+    shares.fill(task.rows, None)
+    for result in loop.epochs(lambda examples, loss: shares.take_part_in_step()):
+        shares.take_part_in_epoch(splits.validation, best=result.best)
+
+
+def _loop_of(task: LoopTask, ranks: GlooRanks, splits: Splits) -> tuple[TrainingLoop, CTRModel]:
     config, log = task.config, splits.train
     assert isinstance(log, EncodedLog)
-    model = build_model(task.schema, config, task.row_maps, import_factory(config.network))
+    model = build_model(
+        task.schema, config, task.row_maps, import_factory(config.network), make_rows=ranks.make_rows
+    )
     shuffled = ShuffledRows.of(log, model.collection, config.batch_size, ranks)
+    if ranks.shards:
+        vectors = model.collection.table.vectors
+        counts = model.collection.columns.row_counts(shuffled.row_indices, log.counts, vectors.num_embeddings)
+        zero_unreached(vectors, torch.from_numpy(counts > 0))
     # How frequent ids are is for the lead, which measures the quality.
     loop = TrainingLoop(model, shuffled, splits.validation, np.zeros(0), config, ranks)
-    loop.restore(task.state)
-    return loop
+    loop.restore(task.state, {} if ranks.shards else task.rows)
+    return loop, model

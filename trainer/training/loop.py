@@ -5,9 +5,9 @@ goes on as the first one would have.
 """
 
 import math
-from collections.abc import Callable, Iterator
-from copy import deepcopy
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict, dataclass
+from math import ceil
 from typing import Any
 
 import numpy as np
@@ -20,8 +20,9 @@ from tablefold.errors import TrainingError
 from tablefold.logs import Log
 from tablefold.metrics import quality
 from tablefold.trainer.config import TrainConfig
-from tablefold.trainer.networks.ctr_model import CTRModel
+from tablefold.trainer.networks.ctr_model import PREDICTED_AT_ONCE, CTRModel
 from tablefold.trainer.ranks.ranks import Ranks
+from tablefold.trainer.training import loop_state
 from tablefold.trainer.training.divergence import explain_divergence
 from tablefold.trainer.training.optimizers import make_optimizers
 from tablefold.trainer.training.shuffle import Batch, ShuffledRows
@@ -125,7 +126,7 @@ class TrainingLoop:
                 progress.epoch_examples += examples
                 progress.epoch_loss += loss * examples
                 if self.steps % STEPS_PER_CHECK == 0 or progress.epoch_steps == self.epoch_steps:
-                    self._ranks.require_equal(self._model.parameters())
+                    self._ranks.require_equal(self._replicated())
                 on_step(examples, loss)
             yield self._end_epoch()
 
@@ -150,40 +151,44 @@ class TrainingLoop:
         return value
 
     def state(self) -> dict[str, Any]:
-        """Return all that the remaining steps depend on: tensors of the host, numbers, dicts and lists of
-        them. Any device goes on from it."""
-        state: dict[str, Any] = _on_host(
-            {
-                "progress": asdict(self.progress),
-                "model": self._model.state_dict(),
-                "optimizers": [optimizer.state_dict() for optimizer in self._optimizers],
-                "schedules": [schedule.state_dict() for schedule in self._schedules],
-                "order": self._epoch_order,
-                "random": torch.get_rng_state(),  # a network may drop out
-                **({"device_random": torch.cuda.get_rng_state(self._device)} if self._on_cuda else {}),
-            }
-        )
-        return state
+        """Return all that the remaining steps depend on, but for `rows`: tensors of the host, numbers, dicts
+        and lists of them. Any device goes on from it."""
+        random = {"device_random": torch.cuda.get_rng_state(self._device).cpu()} if self._on_cuda else {}
+        return {
+            "progress": asdict(self.progress),
+            "order": self._epoch_order,
+            **loop_state.take(self._model, self._optimizers, self._schedules),
+            **random,
+        }
 
-    def restore(self, state: dict[str, Any]) -> None:
-        """Continue from the `state` of another loop."""
+    def rows(self) -> dict[str, Tensor]:
+        """Return the table's weights [R, w] and what the optimizer keeps of each row [R, ...]; where the
+        table is shared out, this rank's."""
+        return loop_state.take_rows(self._optimizers[0])
+
+    def restore(self, state: dict[str, Any], rows: Mapping[str, Tensor]) -> None:
+        """Continue from the `state` of another loop with its `rows`; those not given stay as they are."""
         self.progress = EpochProgress(**state["progress"])
-        self._model.load_state_dict(state["model"])
-        for optimizer, saved in zip(self._optimizers, state["optimizers"], strict=True):
-            optimizer.load_state_dict(deepcopy(saved))  # it keeps the tensors that it is given
-        for schedule, saved in zip(self._schedules, state["schedules"], strict=True):
-            schedule.load_state_dict(saved)
         self._epoch_order = state["order"].clone()
         self._order.set_state(self._epoch_order)
-        torch.set_rng_state(state["random"].clone())
+        loop_state.put(state, self._model, self._optimizers, self._schedules)
         if self._on_cuda and "device_random" in state:
             torch.cuda.set_rng_state(state["device_random"].clone(), self._device)
+        for name, values in rows.items():
+            self.rows()[name].copy_(values)
+
+    def _replicated(self) -> Iterator[Tensor]:
+        """The weights that all ranks have."""
+        weights = self._model.parameters()
+        return (weight for weight in weights if not (self._ranks.shards and weight is self._table))
 
     def _end_epoch(self) -> EpochResult:
         progress, validation = self.progress, self._validation
         self._ranks.copy_lead(self._model.buffers())
         part = validation.take(self._ranks.part(len(validation)))
-        probability = self._ranks.gather(torch.from_numpy(self._model.predict(part))).numpy()
+        batches = ceil(self._ranks.largest_part(len(validation)) / PREDICTED_AT_ONCE)
+        predicted = self._model.predict(part, batches=batches)
+        probability = self._ranks.gather(torch.from_numpy(predicted)).numpy()
         not_finite = np.flatnonzero(~np.isfinite(probability))
         if len(not_finite):
             raise TrainingError(
@@ -206,14 +211,6 @@ class TrainingLoop:
             worse=0 if best else progress.worse + 1,
         )
         return result
-
-
-def _on_host(value: Any) -> Any:
-    if isinstance(value, Tensor):
-        return value.cpu()
-    if isinstance(value, dict):
-        return {name: _on_host(inner) for name, inner in value.items()}
-    return [_on_host(inner) for inner in value] if isinstance(value, list) else value
 
 
 def _logloss(logits: Tensor, label: Tensor, examples: int) -> Tensor:

@@ -8,6 +8,9 @@ from tablefold.trainer.embedding.row_gradient import sum_by_row
 from tablefold.trainer.embedding.table import PADDING_ROWS
 from tablefold.trainer.networks.ctr_model import CTRModel
 
+MOMENTS = "moments"
+"""What an optimizer may keep of each of the table's rows: its name in the state."""
+
 
 def make_optimizers(model: CTRModel, config: TrainConfig) -> list[torch.optim.Optimizer]:
     """Return the optimizer of the table's rows and that of all other weights."""
@@ -30,7 +33,7 @@ class RowAdam(torch.optim.Optimizer):
         self, table: Tensor, lr: float, betas: tuple[float, float] = (0.9, 0.999), eps: float = 1e-8
     ) -> None:
         super().__init__([table], {"lr": lr, "betas": betas, "eps": eps})
-        self.state[table] = {"step": 0, "moments": table.new_zeros(len(table), 2, table.shape[1])}
+        self.state[table] = {"step": 0, MOMENTS: table.new_zeros(len(table), 2, table.shape[1])}
 
     @torch.no_grad()
     def step(self, closure: None = None) -> None:  # type: ignore[override]
@@ -40,11 +43,11 @@ class RowAdam(torch.optim.Optimizer):
         state = self.state[table]
         state["step"] += 1
         rows, gradient = sum_by_row(table.grad)
-        moments = state["moments"].index_select(0, rows)
+        moments = state[MOMENTS].index_select(0, rows)
         mean, square = moments.unbind(1)
         mean.lerp_(gradient, 1 - beta1)
         square.lerp_(gradient.square_(), 1 - beta2)
-        state["moments"].index_copy_(0, rows, moments)
+        state[MOMENTS].index_copy_(0, rows, moments)
         size = group["lr"] * (1 - beta2 ** state["step"]) ** 0.5 / (1 - beta1 ** state["step"])
         moved = table.index_select(0, rows).addcdiv_(mean, square.sqrt().add_(group["eps"]), value=-size)
         table.index_copy_(0, rows, moved)

@@ -1,6 +1,8 @@
 """The state of a run beside its checkpoint, `<out>.state`: what `--resume` goes on from.
 
-Written whole (see `tablefold.files.atomic`) every few minutes and after every epoch; gone after the run.
+Written whole (see `tablefold.files.atomic`) every few minutes and after every epoch; gone after the run. Rows
+of a table that is shared out among ranks are in a file of their own, `<out>.state-rows-<step>`, which is
+there before the state that names it. Any number of ranks goes on from it, those that have whole tables too.
 A state belongs to its settings and to its rows, and says which of them are others when it is asked to go on.
 """
 
@@ -11,6 +13,8 @@ from typing import Any, Self
 
 import torch
 from pydantic import BaseModel, ConfigDict
+from safetensors import SafetensorError
+from safetensors.torch import load_file
 
 from tablefold.errors import UsageError
 from tablefold.files.atomic import replace_file
@@ -18,12 +22,16 @@ from tablefold.logs import EncodedLog, Log, Splits
 from tablefold.logs.encoded_log import digest
 from tablefold.schema import FeatureSchema
 from tablefold.trainer.checkpoint import files as checkpoints
+from tablefold.trainer.checkpoint.streamed import save_streamed
 from tablefold.trainer.config import TrainConfig
 from tablefold.trainer.embedding.row_map import RowMap
 from tablefold.trainer.training.callbacks import Callback
 from tablefold.trainer.training.loop import TrainingLoop
+from tablefold.trainer.training.shares import STEPS_PER_QUESTION, Shares
 
 STATE_MINUTES = 10.0
+ROWS_FILE = "rows_file"
+"""The name of the file that has the rows, in a state without them."""
 RowMaps = tuple[tuple[RowMap, ...], ...]
 """Those of each feature."""
 
@@ -96,25 +104,42 @@ class RunState:
         self._identity.require(found, self.path)
         return content
 
-    def restore(self, loop: TrainingLoop, row_maps: RowMaps, content: dict[str, Any]) -> None:
-        """Put the state that `read` returned into the loop."""
+    def require_row_maps(self, row_maps: RowMaps, content: dict[str, Any]) -> None:
+        """Raise UsageError where the state that `read` returned was kept with other row maps."""
         if content["row_maps"] != _digest_row_maps(row_maps):
             raise _another_run(self.path, "the row maps are others now (see docs/how-to/train.md, threads)")
-        loop.restore(content["loop"])
 
-    def keep(self, loop: TrainingLoop, row_maps: RowMaps, *, now: bool = False) -> None:
-        """Save if it is time. A full disk does not end the run: the older state stays, with a warning."""
-        if not now and time.monotonic() - self._written < self._seconds:
+    def keep(
+        self, loop: TrainingLoop, row_maps: RowMaps, shares: Shares | None = None, *, now: bool = False
+    ) -> None:
+        """Save if it is time. A full disk does not end the run: the older state stays, with a warning.
+
+        Where `shares` says that the table is shared out, the other ranks are asked to send theirs.
+        """
+        due = now or time.monotonic() - self._written >= self._seconds
+        if shares is not None and not now:
+            due = loop.steps % STEPS_PER_QUESTION == 0 and shares.agree(due)
+        if not due:
             return
         content = {
             "identity": self._identity.model_dump_json(),
             "row_maps": _digest_row_maps(row_maps),
             "loop": loop.state(),
         }
+        streamed = {} if shares is None else shares.rows()
         try:
+            if shares is None:
+                content["rows"] = loop.rows()
+            else:
+                content[ROWS_FILE] = self._rows_file(loop.steps).name
+                with replace_file(self._rows_file(loop.steps)) as file:
+                    save_streamed(streamed, file)
             with replace_file(self.path) as file:
                 torch.save(content, file)
+            self._remove_rows(but=self._rows_file(loop.steps).name)
         except (OSError, RuntimeError) as error:
+            for rows in streamed.values():  # the others send all of them
+                rows.skip()
             older = "the one before stays" if self.path.exists() else "there is none yet"
             self._callback.on_warning(
                 f"{self.path} could not be written ({error}): training goes on, {older}"
@@ -122,8 +147,17 @@ class RunState:
         self._written = time.monotonic()
 
     def remove(self) -> None:
-        """Remove the file: the run is done."""
+        """Remove the files: the run is done."""
         self.path.unlink(missing_ok=True)
+        self._remove_rows()
+
+    def _rows_file(self, step: int) -> Path:
+        return self.path.with_name(f"{self.path.name}-rows-{step}")
+
+    def _remove_rows(self, but: str | None = None) -> None:
+        for path in self.path.parent.iterdir():
+            if path.name.startswith(f"{self.path.name}-rows-") and path.name != but:
+                path.unlink(missing_ok=True)
 
 
 def _state_of(out: Path) -> Path:
@@ -133,8 +167,10 @@ def _state_of(out: Path) -> Path:
 def _read_state(path: Path) -> tuple[dict[str, Any], Identity]:
     try:
         content: dict[str, Any] = torch.load(path, weights_only=True, mmap=True, map_location="cpu")
+        if ROWS_FILE in content:
+            content["rows"] = load_file(path.with_name(Path(content[ROWS_FILE]).name))
         return content, Identity.model_validate_json(content["identity"])
-    except (OSError, RuntimeError, UnpicklingError, EOFError, KeyError, ValueError) as error:
+    except (OSError, RuntimeError, UnpicklingError, EOFError, KeyError, ValueError, SafetensorError) as error:
         raise UsageError(f"{path} is damaged; without --resume the run starts anew") from error
 
 

@@ -7,6 +7,7 @@ from functools import cached_property
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from tablefold import __version__
 from tablefold.errors import TrainingError
@@ -28,8 +29,10 @@ from tablefold.trainer.training.collapse import entropy_if_collapsed
 from tablefold.trainer.training.follow import LoopTask
 from tablefold.trainer.training.frequency import id_frequency
 from tablefold.trainer.training.loop import EpochResult, TrainingLoop
+from tablefold.trainer.training.loop_state import TABLE, WEIGHT
 from tablefold.trainer.training.plan import Stage
 from tablefold.trainer.training.resume import Identity, RunState, digest_splits
+from tablefold.trainer.training.shares import Shares, zero_unreached
 from tablefold.trainer.training.shuffle import ShuffledRows
 from tablefold.trainer.training.warm_start import fine_tune_config, merged
 
@@ -88,25 +91,35 @@ class StageRunner:
         content = state.read() if self.resume else None
         if not self.resume:
             state.warn_of_restart()
-        row_maps, model, config = self._start(stage.config, first)
+        row_maps, model, config, rows = self._start(stage.config, first)
         model.to(self.device)
         shuffled, row_counts = self._table_rows(model, config.batch_size)
-        _zero_unreached_rows(model, row_counts)
+        reached = torch.from_numpy(row_counts > 0)
+        zero_unreached(model.collection.table.vectors, reached)
+        if WEIGHT in rows:
+            rows[WEIGHT][~reached] = 0
         frequency = id_frequency(self.schema, self.vocabularies, self.splits.validation)
         loop = TrainingLoop(model, shuffled, self.splits.validation, frequency, config, self.ranks)
+        shares = Shares(loop, model, self.ranks) if self.ranks.shards else None
         if content is not None:
-            state.restore(loop, row_maps, content)
+            state.require_row_maps(row_maps, content)
+            rows = content["rows"]
+            loop.restore(content["loop"], rows if shares is None else {})
         task = LoopTask(
-            schema=self.schema, digests=self._digests, config=config, row_maps=row_maps, state=loop.state()
-        )
+            schema=self.schema, digests=self._digests, config=config, row_maps=row_maps, state=loop.state(),
+            rows=loop.rows() if shares is None else {name: whole.to("meta") for name, whole in rows.items()},
+            shards=self.ranks.shards,
+        )  # fmt: skip
         self.ranks.begin(task)
+        if shares is not None:
+            shares.fill(task.rows, rows)
         self.callback.on_stage_start(
             StageStart.of(stage.name, loop, config, len(row_counts), self.splits.rule, self.ranks.world_size)
         )
 
         def on_step(examples: int, loss: float) -> None:
             self.callback.on_step(examples, loss)
-            state.keep(loop, row_maps)
+            state.keep(loop, row_maps, shares)
 
         try:
             for result in loop.epochs(on_step):
@@ -120,8 +133,8 @@ class StageRunner:
                         row_counts=row_counts,
                         vocabularies=tuple(self.vocabularies),
                     )
-                    checkpoints.save(best, stage.out)
-                state.keep(loop, row_maps, now=True)
+                    checkpoints.save(best, stage.out, {} if shares is None else shares.weight())
+                state.keep(loop, row_maps, shares, now=True)
         except TrainingError as error:
             none = "no epoch was finished, so there is no checkpoint of this run"
             kept = none if loop.progress.best == math.inf else f"the last good checkpoint is {stage.out}"
@@ -139,16 +152,26 @@ class StageRunner:
 
     def _start(
         self, config: TrainConfig, first: Checkpoint | None
-    ) -> tuple[tuple[tuple[RowMap, ...], ...], CTRModel, TrainConfig]:
-        """Return the row maps, the model to train, and the settings to train it with."""
+    ) -> tuple[tuple[tuple[RowMap, ...], ...], CTRModel, TrainConfig, dict[str, Tensor]]:
+        """Return the row maps, the model to train, the settings to train it with, and those of its rows that
+        ranks are still to be given their part of (see `TrainingLoop.rows`)."""
         if config.warm_start and first is not None:
-            start = merged(first, config)
-            return start.row_maps, start.model, fine_tune_config(config)
+            start, gentle = merged(first, config), fine_tune_config(config)
+            if not self.ranks.shards:
+                return start.row_maps, start.model, gentle, {}
+            weights = start.model.state_dict()
+            whole, model = weights.pop(TABLE), self._build(gentle, start.row_maps)
+            model.load_state_dict(weights, strict=False)
+            return start.row_maps, model, gentle, {WEIGHT: whole}
         row_maps = tuple(
             make_row_maps(config, vocabulary, self._vectors(config, vocabulary, first))
             for vocabulary in self.vocabularies
         )
-        return row_maps, build_model(self.schema, config, row_maps, import_factory(config.network)), config
+        return row_maps, self._build(config, row_maps), config, {}
+
+    def _build(self, config: TrainConfig, row_maps: Sequence[Sequence[RowMap]]) -> CTRModel:
+        network, make_rows = import_factory(config.network), self.ranks.make_rows
+        return build_model(self.schema, config, row_maps, network, make_rows=make_rows)
 
     def _vectors(
         self, config: TrainConfig, vocabulary: Vocabulary, first: Checkpoint | None
@@ -208,9 +231,3 @@ class StageRunner:
 
 def _test_quality(checkpoint: Checkpoint, test: Log, frequency: np.ndarray) -> dict[str, float]:
     return quality(test.labels, checkpoint.model.predict(test), frequency)
-
-
-def _zero_unreached_rows(model: CTRModel, row_counts: np.ndarray) -> None:
-    """Make rows zero that no training example reaches: an id that has one adds nothing, not noise."""
-    with torch.no_grad():
-        model.collection.table.vectors.weight[torch.from_numpy(row_counts == 0).to(model.device)] = 0
