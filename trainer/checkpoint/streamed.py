@@ -61,7 +61,9 @@ def save_streamed(tensors: Mapping[str, Tensor | StreamedTensor], file: BinaryIO
     for name in names:
         tensor = tensors[name]
         for piece in tensor.pieces if isinstance(tensor, StreamedTensor) else [tensor]:
-            file.write(piece.detach().contiguous().flatten().view(torch.uint8).numpy().data)
+            values = piece.detach().contiguous()
+            values = values.as_strided((values.numel(),), (1,))  # that of a single value may be 0
+            file.write(values.view(torch.uint8).numpy().data)
 
 
 def save_streamed_file(tensors: Mapping[str, Tensor | StreamedTensor], path: Path) -> None:

@@ -40,16 +40,22 @@ OTHERS: Mapping[str, Mapping[str, object]] = {
 """What is not the same on one process."""
 
 
-def start(plan: Plan, ranks: int = 2) -> list[subprocess.Popen[str]]:
+def start(plan: Plan, ranks: int = 2, others: Plan | None = None) -> list[subprocess.Popen[str]]:
+    """`others` is the plan of those that are not the lead, if it is another one."""
     with socket.create_server(("127.0.0.1", 0)) as free:
         port = free.getsockname()[1]
     world = {"WORLD_SIZE": str(ranks), "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}
-    command = [sys.executable, "-m", "tests.trainer.ranks.program", json.dumps(asdict(plan))]
+    program = [sys.executable, "-m", "tests.trainer.ranks.program"]
+    plans = [plan, *[others or plan] * (ranks - 1)]
     return [
         subprocess.Popen(
-            command, cwd=ROOT, env=os.environ | world | {"RANK": str(rank)}, stderr=subprocess.PIPE, text=True
+            [*program, json.dumps(asdict(of_rank))],
+            cwd=ROOT,
+            env=os.environ | world | {"RANK": str(rank)},
+            stderr=subprocess.PIPE,
+            text=True,
         )
-        for rank in range(ranks)
+        for rank, of_rank in enumerate(plans)
     ]
 
 
