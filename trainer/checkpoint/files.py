@@ -28,7 +28,7 @@ from tablefold.trainer.checkpoint.checkpoint import Checkpoint
 from tablefold.trainer.checkpoint.description import Description
 from tablefold.trainer.checkpoint.formats import read_description, upgrade_weights
 from tablefold.trainer.checkpoint.id_arrays import row_map_arrays, vocabulary_arrays
-from tablefold.trainer.checkpoint.streamed import StreamedTensor, save_streamed_file
+from tablefold.trainer.checkpoint.tensor_file import TensorParts, write_tensors
 from tablefold.trainer.config import TrainConfig
 from tablefold.trainer.networks.ctr_model import CTRModel
 from tablefold.trainer.networks.registry import NetworkFactory
@@ -59,7 +59,7 @@ def require_free(folder: Path) -> None:
 
 
 def save(
-    checkpoint: Checkpoint, folder: Path | str, streamed: Mapping[str, StreamedTensor] | None = None
+    checkpoint: Checkpoint, folder: Path | str, streamed: Mapping[str, TensorParts] | None = None
 ) -> None:
     """Write a checkpoint; an older one of the same name is replaced only once the new one is whole.
 
@@ -88,7 +88,7 @@ def not_written(folder: Path, error: Exception) -> UsageError:
     return UsageError(f"{folder} could not be written ({error}); what stood there before is whole")
 
 
-def _write(checkpoint: Checkpoint, draft: Path, streamed: Mapping[str, StreamedTensor]) -> None:
+def _write(checkpoint: Checkpoint, draft: Path, streamed: Mapping[str, TensorParts]) -> None:
     weights = {name: w for name, w in checkpoint.model.state_dict().items() if name not in streamed}
     tensors = {name: tensor.cpu().contiguous() for name, tensor in weights.items()}
     for name in [name for name in tensors if name.startswith(NETWORK)]:
@@ -97,7 +97,7 @@ def _write(checkpoint: Checkpoint, draft: Path, streamed: Mapping[str, StreamedT
     if checkpoint.row_counts is not None:
         tensors[ROW_COUNTS] = torch.from_numpy(checkpoint.row_counts)
     if streamed:
-        save_streamed_file({**tensors, **streamed}, draft / ARRAYS)
+        write_tensors(draft / ARRAYS, {**tensors, **streamed})
     else:
         save_tensors(tensors, draft / ARRAYS)
     write_validation(checkpoint, draft)

@@ -22,12 +22,12 @@ from tablefold.logs import EncodedLog, Log, Splits
 from tablefold.logs.encoded_log import digest
 from tablefold.schema import FeatureSchema
 from tablefold.trainer.checkpoint import files as checkpoints
-from tablefold.trainer.checkpoint.streamed import save_streamed
+from tablefold.trainer.checkpoint.tensor_file import write_into
 from tablefold.trainer.config import TrainConfig
 from tablefold.trainer.embedding.row_map import RowMap
 from tablefold.trainer.training.callbacks import Callback
 from tablefold.trainer.training.loop import TrainingLoop
-from tablefold.trainer.training.shares import STEPS_PER_QUESTION, Shares
+from tablefold.trainer.training.shares import STEPS_PER_QUESTION, Shares, skip
 
 STATE_MINUTES = 10.0
 ROWS_FILE = "rows_file"
@@ -133,13 +133,13 @@ class RunState:
             else:
                 content[ROWS_FILE] = self._rows_file(loop.steps).name
                 with replace_file(self._rows_file(loop.steps)) as file:
-                    save_streamed(streamed, file)
+                    write_into(file, streamed)
             with replace_file(self.path) as file:
                 torch.save(content, file)
             self._remove_rows(but=self._rows_file(loop.steps).name)
         except (OSError, RuntimeError) as error:
             for rows in streamed.values():  # the others send all of them
-                rows.skip()
+                skip(rows)
             older = "the one before stays" if self.path.exists() else "there is none yet"
             self._callback.on_warning(
                 f"{self.path} could not be written ({error}): training goes on, {older}"

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from tablefold.logs import Log
 from tablefold.trainer.checkpoint.files import REPLAYED_ROWS
-from tablefold.trainer.checkpoint.streamed import StreamedTensor
+from tablefold.trainer.checkpoint.tensor_file import TensorParts
 from tablefold.trainer.networks.ctr_model import CTRModel
 from tablefold.trainer.ranks.ranks import Ranks
 from tablefold.trainer.ranks.sharded_rows import ShardedRows
@@ -35,11 +35,11 @@ class Shares:
         for name in names:
             self._vectors.fill(self._loop.rows()[name], None if whole is None else whole[name])
 
-    def weight(self) -> dict[str, StreamedTensor]:
+    def weight(self) -> dict[str, TensorParts]:
         """Return the table for the checkpoint."""
         return {TABLE: self._streamed(self._loop.rows()[WEIGHT])}
 
-    def rows(self) -> dict[str, StreamedTensor]:
+    def rows(self) -> dict[str, TensorParts]:
         """Return all that is kept of rows, for the state."""
         return {name: self._streamed(share) for name, share in sorted(self._loop.rows().items())}
 
@@ -59,14 +59,20 @@ class Shares:
             self._model.predict(validation.take(slice(0, REPLAYED_ROWS)))
         self._send(self.rows())
 
-    def _streamed(self, share: Tensor) -> StreamedTensor:
+    def _streamed(self, share: Tensor) -> TensorParts:
         shape = (self._vectors.num_embeddings, *share.shape[1:])
-        return StreamedTensor(shape=shape, dtype=share.dtype, pieces=self._vectors.pieces(share))
+        return TensorParts(shape=shape, dtype=share.dtype, parts=self._vectors.pieces(share))
 
     @staticmethod
-    def _send(streams: Mapping[str, StreamedTensor]) -> None:
+    def _send(streams: Mapping[str, TensorParts]) -> None:
         for stream in streams.values():
-            stream.skip()
+            skip(stream)
+
+
+def skip(rows: TensorParts) -> None:
+    """Go through what is left of the parts, for those that do not write them."""
+    for _ in rows.parts:
+        pass
 
 
 def zero_unreached(vectors: torch.nn.Embedding, reached: Tensor) -> None:

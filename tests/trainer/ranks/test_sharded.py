@@ -11,7 +11,7 @@ from typer.testing import CliRunner
 from tablefold.cli import app
 from tablefold.errors import UsageError
 from tablefold.trainer.checkpoint import files as checkpoints
-from tablefold.trainer.checkpoint.streamed import StreamedTensor, save_streamed_file
+from tablefold.trainer.checkpoint.tensor_file import TensorParts, write_tensors
 from tablefold.trainer.embedding.table import FusedRows
 from tablefold.trainer.ranks import sharded_rows
 from tablefold.trainer.ranks.sharded_rows import ShardedRows
@@ -112,22 +112,17 @@ def test_ranks_draw_the_rows_of_a_whole_table(monkeypatch: pytest.MonkeyPatch, w
             assert torch.equal(made.weight, made.own(expected.detach()))
 
 
-def test_a_streamed_file_is_that_of_safetensors(tmp_path: Path) -> None:
+def test_a_file_written_in_parts_is_that_of_safetensors(tmp_path: Path) -> None:
     tensors = {
         "b": torch.arange(12.0).reshape(4, 3), "a": torch.ones(2, dtype=torch.int64), "c": torch.tensor(3.0),
         "é": torch.tensor([True, False, True]), "none": torch.zeros(0, 2),
         "one": torch.ones(1, dtype=torch.int64).expand(1), "same": torch.tensor([7]).as_strided((1,), (0,)),
         "half": torch.ones(3).half(),
     }  # fmt: skip
-    pieces = StreamedTensor(shape=(4, 3), dtype=torch.float32, pieces=iter(tensors["b"].split([1, 0, 3])))
-    save_streamed_file({**tensors, "b": pieces}, tmp_path / "file")
+    parts = TensorParts(shape=(4, 3), dtype=torch.float32, parts=tensors["b"].split([1, 0, 3]))
+    write_tensors(tmp_path / "file", {**tensors, "b": parts})
     assert (tmp_path / "file").read_bytes() == save(tensors)
     assert torch.equal(load_file(tmp_path / "file")["b"], tensors["b"])
-
-
-def test_a_streamed_file_names_a_type_that_it_cannot_have(tmp_path: Path) -> None:
-    with pytest.raises(UsageError, match=r"network\.phase is torch\.complex64, which is not written"):
-        save_streamed_file({"network.phase": torch.zeros(1, dtype=torch.complex64)}, tmp_path / "file")
 
 
 def test_one_process_says_what_starts_several(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
