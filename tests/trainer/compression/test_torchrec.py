@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from typer.testing import CliRunner
 
 from tablefold.cli import app
+from tablefold.client import Client
 from tablefold.errors import CheckpointError
 from tablefold.exporter.export import export
 from tablefold.logs import Log
@@ -26,6 +27,7 @@ from tablefold.trainer.compression.managed_table import NO_ID
 from tablefold.trainer.compression.sharded_files import METADATA
 from tablefold.trainer.compression.torchrec import adopt_torchrec
 from tablefold.trainer.networks.registry import NetworkFactory
+from tests.path.conftest import serving
 from tests.trainer.compression import adopt_growth
 from tests.trainer.compression.sharded_save import SHAPES, tables
 from tests.trainer.compression.torchrec_model import Net
@@ -129,7 +131,7 @@ def test_tables_in_parts_on_two_ranks_come_together_whatever_they_were_sharded_b
     np.testing.assert_allclose(adopted.model.predict(log_of(ids)), expected(tables(), ids), atol=1e-6)
 
 
-def test_a_model_that_torchrec_trained_gives_its_own_probabilities_also_exported(tmp_path: Path) -> None:
+def test_a_model_that_torchrec_trained_gives_its_own_probabilities_also_served(tmp_path: Path) -> None:
     pytest.importorskip("torchrec", reason="TorchRec is not installed (tests/torchrec.txt)")
     torchrun("tests.trainer.compression.torchrec_model", tmp_path)
     seen = torch.load(tmp_path / "expected.pt")
@@ -140,7 +142,15 @@ def test_a_model_that_torchrec_trained_gives_its_own_probabilities_also_exported
     np.testing.assert_allclose(adopted.model.predict(rows), theirs, atol=1e-6)
     small = compress(adopted, row_ratio=4, max_logloss_increase=1.0).checkpoint
     checkpoints.save(small, tmp_path / "small")
-    export(checkpoints.load(tmp_path / "small", Net), tmp_path / "repository", name="shop")
+    repository = tmp_path / "repository"
+    export(checkpoints.load(tmp_path / "adopted", Net), repository, name="shop")
+    export(checkpoints.load(tmp_path / "small", Net), repository, name="small")
+    values = {name: rows.ids[:, column] for column, name in enumerate(["user", "item", "place"])}
+    values |= {f"d{column}": rows.dense[:, column] for column in range(2)}
+    with serving(repository) as address, Client(address) as client:
+        np.testing.assert_allclose(client.predict("shop", values), theirs, rtol=0, atol=1e-5)
+        served_small = client.predict("small", values)
+    np.testing.assert_allclose(served_small, small.model.predict(rows), rtol=0, atol=1e-5)
 
 
 def managed(name: str, ids: list[int], rows: list[int], slots: int, segments: list[int]) -> dict[str, Tensor]:
