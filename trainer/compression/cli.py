@@ -33,7 +33,8 @@ def adopt(
         str,
         typer.Option(
             metavar="package.module:Factory",
-            help="Makes the network behind the tables; it gets its weights from the checkpoint.",
+            help="Makes the network behind the tables; it gets its weights from the checkpoint. Or a .pt2 "
+            "file of torch.export.save, which has them.",
             show_default=False,
         ),
     ],
@@ -72,7 +73,10 @@ def adopt(
         tables[feature] = name
     factory = import_factory(network)
     if factory is None:
-        raise UsageError(f"--network {network} is Tablefold's own; give the factory of the model's network")
+        raise UsageError(
+            f"--network {network} is Tablefold's own; give the factory of the model's network, or its .pt2 "
+            "file"
+        )
     console = make_console(stderr=True)
     schema, splits = read_splits_with_bar(console, data)
     with console.status("reading and writing the tables"):

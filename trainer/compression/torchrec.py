@@ -21,6 +21,7 @@ from tablefold.trainer.compression.adopt_in_parts import adopt_in_parts
 from tablefold.trainer.compression.managed_table import ManagedTable
 from tablefold.trainer.compression.plain_table import PlainTable
 from tablefold.trainer.compression.sharded_files import ShardedFiles
+from tablefold.trainer.networks.exported import ExportedNetwork
 from tablefold.trainer.networks.registry import NetworkFactory
 
 TABLE = re.compile(r"(?:^|.*\.)(?:embedding_bags|embeddings)\.([^.]+)\.weight")
@@ -41,7 +42,8 @@ def adopt_torchrec(
     `folder`: of `torch.distributed.checkpoint.save`. `tables`: the table of a feature, where it is called
     neither like the feature nor `t_FEATURE`; features may share one. A managed-collision table brings its raw
     ids; in any other, row i is the id i. `network`: a module with its weights, or a factory, whose module
-    gets them from the checkpoint. Tables may differ in width: narrower vectors [B, F, d] end in zeros.
+    gets them from the checkpoint (that of a `.pt2` file has its own). Tables may
+    differ in width: narrower vectors [B, F, d] end in zeros.
 
     No table is held in memory: it is read and written in parts, and what is returned is mapped from `out`.
 
@@ -63,7 +65,8 @@ def adopt_torchrec(
     if not isinstance(network, nn.Module):
         width = max(feature.width for feature in features)
         network = network(len(schema.dense), len(schema.categorical), width)
-        _load_network(files, network)
+        if not isinstance(network, ExportedNetwork):  # which has its own
+            _load_network(files, network)
     return adopt_in_parts(schema, features, network, validation, Path(out))
 
 

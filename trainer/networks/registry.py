@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from functools import partial
 from inspect import signature
+from pathlib import Path
 
 import torch
 from torch import nn
@@ -13,6 +14,7 @@ from tablefold.trainer.imports import import_object
 from tablefold.trainer.networks.dcn_v2 import DCNv2
 from tablefold.trainer.networks.deepfm import DeepFM
 from tablefold.trainer.networks.dlrm import DLRM
+from tablefold.trainer.networks.exported import SUFFIX, read_exported
 
 NetworkFactory = Callable[[int, int, int], nn.Module]
 """(N dense values, F features, d) -> a module from dense float32 [B, N] and vectors float32 [B, F, d] to a
@@ -28,12 +30,15 @@ OURS: dict[str, Callable[[TrainConfig], NetworkFactory]] = {
 
 
 def import_factory(name: str) -> NetworkFactory | None:
-    """Return the factory that `package.module:Factory` names, None for a network of ours.
+    """Return the factory that `package.module:Factory` names, or that of a `.pt2` file of torch.export.save,
+    None for a network of ours.
 
     Raises UsageError for a name that leads nowhere.
     """
     if name in OURS:
         return None
+    if name.endswith(SUFFIX):
+        return read_exported(Path(name))
     factory = import_object("--network", name, OURS)
     if not callable(factory):
         raise UsageError(f"--network {name} is {type(factory).__name__}, and must be a class or a function")

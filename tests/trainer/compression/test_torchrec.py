@@ -18,6 +18,7 @@ from tablefold.cli import app
 from tablefold.client import Client
 from tablefold.errors import CheckpointError
 from tablefold.exporter.export import export
+from tablefold.exporter.proof.bundle_graph import open_graph
 from tablefold.logs import Log
 from tablefold.schema import CategoricalFeature, DenseFeature, Encoding, FeatureSchema
 from tablefold.trainer.checkpoint import files as checkpoints
@@ -26,7 +27,7 @@ from tablefold.trainer.compression.compress import compress
 from tablefold.trainer.compression.managed_table import NO_ID
 from tablefold.trainer.compression.sharded_files import METADATA
 from tablefold.trainer.compression.torchrec import adopt_torchrec
-from tablefold.trainer.networks.registry import NetworkFactory
+from tablefold.trainer.networks.registry import NetworkFactory, import_factory
 from tests.path.conftest import serving
 from tests.trainer.compression import adopt_growth
 from tests.trainer.compression.sharded_save import SHAPES, tables
@@ -244,6 +245,22 @@ def test_torchrecs_own_managed_tables_are_read_as_it_reads_them(save: Save) -> N
     adopted = adopted_of(folder, schema_of(), Sum, log_of(ids))
     np.testing.assert_allclose(adopted.model.predict(log_of(ids)), theirs, atol=1e-6)
     assert any(len(maps[0].keys) > 1 for maps in adopted.row_maps)  # some ids have found a place
+
+
+def test_a_network_of_a_pt2_file_brings_its_weights_and_exports(save: Save, tmp_path: Path) -> None:
+    network = Sum(1, len(FEATURES), WIDEST).eval()
+    nn.init.constant_(network.scale, SCALE)
+    batch, given = torch.export.Dim("batch"), (torch.zeros(2, 1), torch.zeros(2, len(FEATURES), WIDEST))
+    program = torch.export.export(network, given, dynamic_shapes=({0: batch}, {0: batch}))
+    torch.export.save(program, tmp_path / "sum.pt2")
+    factory = import_factory(str(tmp_path / "sum.pt2"))
+    assert factory is not None
+    ids = some_ids()
+    adopted_of(save(state(scale=None)), schema_of(), factory, log_of(ids))
+    again = checkpoints.load(tmp_path / "adopted", factory)
+    np.testing.assert_allclose(again.model.predict(log_of(ids)), expected(tables(), ids), atol=1e-6)
+    folder = export(again, tmp_path / "repository", name="shop")
+    np.testing.assert_allclose(open_graph(folder)(log_of(ids)), expected(tables(), ids), atol=1e-6)
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="anonymous memory is read from /proc")
