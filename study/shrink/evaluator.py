@@ -7,7 +7,6 @@ from functools import cached_property
 from pathlib import Path
 
 from tablefold.errors import TablefoldError, TrainingError
-from tablefold.exporter.dictionaries.false_hits import unknown_share
 from tablefold.exporter.options import DictionaryKind, ExportOptions
 from tablefold.logs import Log
 from tablefold.metrics import auc, logloss
@@ -15,13 +14,13 @@ from tablefold.study.results import JsonLines
 from tablefold.study.shrink.interval import auc_loss, logloss_increase
 from tablefold.study.shrink.recipe import Recipe, Tried
 from tablefold.study.shrink.teachers import taught_labels
+from tablefold.study.shrink.unknown_values import unknown_values
 from tablefold.study.stored_model import CachedNetworkExport, StoredModel, StoredModels
 from tablefold.study.training_runs import TrainingRuns
 from tablefold.trainer.checkpoint.checkpoint import Checkpoint
 from tablefold.trainer.compression.compress import low_rank
 from tablefold.trainer.compression.regroup import regroup
 from tablefold.trainer.compression.resize import resize
-from tablefold.trainer.embedding.vocabulary import count_vocabularies, with_known_from
 from tablefold.trainer.training.callbacks import Callback
 from tablefold.trainer.training.tune import tune
 
@@ -77,15 +76,9 @@ class Evaluator:
         return self._stored[2].store(row_types, recipe.options.network_type)
 
     def unknown(self, known_from: int) -> float:
-        """Return the share of values, summed over features, that a model knows not which knows ids that
-        training values are so often."""
-        schema, log = self.full.description.feature_schema, self._runs_of(self.start).train
-        vocabularies = count_vocabularies(with_known_from(schema, known_from), log)
-        columns = schema.feature_of_column
-        return sum(
-            unknown_share(vocabulary.ids, self.examples.ids[:, columns == i])
-            for i, vocabulary in enumerate(vocabularies)
-        )
+        """Return the unknown values of the examples that judge (see `unknown_values`)."""
+        schema = self.full.description.feature_schema
+        return unknown_values(schema, known_from, self._runs_of(self.start).train, self.examples)
 
     @property
     def start(self) -> Recipe:

@@ -1,15 +1,19 @@
 """A model that knows rarer ids: taken where hardly a value is left unknown, and only where it is smaller."""
 
+from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from tablefold.exporter.dictionaries.false_hits import BUDGET
 from tablefold.exporter.options import DictionaryKind, RowType
-from tablefold.logs import read_splits
+from tablefold.logs import EncodedLog, Log, read_splits
+from tablefold.schema import MISSING, CategoricalFeature, Encoding, FeatureSchema
 from tablefold.study.shrink.axes import Allocated, RarerKnown
 from tablefold.study.shrink.budget import Budget
 from tablefold.study.shrink.evaluator import Evaluator
+from tablefold.study.shrink.unknown_values import unknown_values
 from tablefold.study.training_runs import TrainingRuns
 from tablefold.trainer.checkpoint.checkpoint import Checkpoint
 from tablefold.trainer.training.callbacks import Callback
@@ -31,6 +35,17 @@ def test_the_share_of_unknown_values_follows_from_how_often_ids_are_known(evalua
     assert evaluator.unknown(1) < 0.01
     assert 0.2 < evaluator.unknown(OFTEN) < 3
     assert evaluator.unknown(10**6) == 0  # what knows nothing has no use for the budget
+
+
+def test_empty_slots_are_no_unknown_values() -> None:
+    tags = CategoricalFeature(name="tags", encoding=Encoding.INT, slots=3)
+    schema = FeatureSchema(name="tagged", categorical=(tags,))
+    ids = np.full((1000, 3), MISSING)
+    ids[:, 0] = np.arange(1000) % 10
+    log = Log(dense=np.zeros((1000, 0), np.float32), ids=ids, label=np.zeros(1000, np.float32))
+    assert unknown_values(schema, 1, EncodedLog.of(schema, log), log) < 0.01
+    strange = replace(log, ids=np.where(ids == MISSING, 77, ids))
+    assert unknown_values(schema, 1, EncodedLog.of(schema, log), strange) > 0.6
 
 
 def test_the_model_that_knows_rarer_ids_comes_first_then_what_is_smaller_than_what_there_is(
