@@ -22,6 +22,7 @@ from torch import Tensor
 from tablefold.errors import RankLost, TrainingError, UsageError
 from tablefold.logs.encoded_log import digest
 from tablefold.trainer.embedding.row_gradient import sum_by_row
+from tablefold.trainer.ranks.meeting import meet
 from tablefold.trainer.ranks.ranks import Made, Ranks
 from tablefold.trainer.ranks.sharded_rows import ShardedRows
 
@@ -50,7 +51,8 @@ def join(step: timedelta = STEP, *, shard_tables: bool = False) -> Iterator[Rank
         yield Ranks()
         return
     try:
-        dist.init_process_group("gloo", timeout=START)
+        store, rank, world_size = meet(START)
+        dist.init_process_group("gloo", store=store, rank=rank, world_size=world_size, timeout=START)
         ranks = GlooRanks(step, shard_tables)
     except (ValueError, RuntimeError) as error:
         raise UsageError(

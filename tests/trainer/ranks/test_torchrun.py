@@ -45,3 +45,26 @@ def test_ctrl_c_ends_all_ranks_and_the_same_command_goes_on(tmp_path: Path) -> N
     lines = [json.loads(line) for line in (tmp_path / "m.metrics.jsonl").read_text().splitlines()]
     assert [line["epoch"] for line in lines if "validation_auc" in line] == list(range(1, 7))
     assert {line["world_size"] for line in lines} == {2}
+
+
+def test_torchrun_starts_killed_ranks_again_and_they_go_on(tmp_path: Path) -> None:
+    shorter = [argument if argument != "6" else "2" for argument in TRAIN]
+    subprocess.run([*shorter, str(tmp_path / "whole")], capture_output=True, check=True)
+    started_again = [*shorter, str(tmp_path / "m")]
+    started_again[started_again.index("--standalone")] = "--standalone --max-restarts 3"
+    command = [word for argument in started_again for word in argument.split()]
+    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as running:
+        try:
+            wait_for(tmp_path / "m.state", running)  # kept within the first epoch
+            processes = psutil.Process(running.pid).children(recursive=True)
+            ranks = {process.environ().get("RANK"): process for process in processes}
+            ranks["1"].kill()
+            says = running.communicate(timeout=300)[1]
+        finally:
+            running.terminate()
+    assert running.returncode == 0, says
+    assert "rank 0 of 2 cannot go on: another rank has ended" in says
+    assert "resumed after" in says
+    for name in ("model.safetensors", "checkpoint.json"):
+        assert (tmp_path / "m" / name).read_bytes() == (tmp_path / "whole" / name).read_bytes()
+    assert not list(tmp_path.glob("*.state*"))
