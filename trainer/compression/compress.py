@@ -19,11 +19,11 @@ from tablefold.errors import QualityError, UsageError
 from tablefold.metrics import auc, logloss
 from tablefold.trainer.checkpoint.checkpoint import Checkpoint
 from tablefold.trainer.compression.curvature import curvatures, metric
-from tablefold.trainer.compression.feature_table import FeatureTable, feature_tables, rebuild
+from tablefold.trainer.compression.feature_table import FeatureTable, empty_table, feature_tables, rebuild
 from tablefold.trainer.methods.clustering import cluster
 from tablefold.trainer.methods.registry import Method
 
-ROWS_AT_ONCE = 1 << 18
+ROWS_AT_ONCE = 1 << 16
 MAX_LOGLOSS_INCREASE = 1e-3
 """The same default as export's."""
 
@@ -122,13 +122,15 @@ def low_rank(checkpoint: Checkpoint, rank: int, *, on_step: OnStep = lambda step
     if not 1 <= rank <= width:
         raise UsageError(f"--rank {rank}: rows are {width} values wide; give 1 to {width}")
     narrow = []
-    for feature in features:
+    table = empty_table([len(feature.rows) for feature in features], rank)
+    for feature, inner in zip(features, table.of_feature, strict=True):
         on_step(f"low rank of {feature.name}: {len(feature.rows):,} rows")
         directions = _directions(feature, rank)
-        inner = feature.vectors @ directions.T
+        for part in feature.parts(ROWS_AT_ONCE):
+            torch.mm(feature.vectors_of(part), directions.T, out=inner[part])
         narrow.append(replace(feature, rows=inner, projection=directions))
     row_map = Method.parse(checkpoint.description.config.method).row_map
-    return rebuild(checkpoint, narrow, row_map, f"rank {rank}")
+    return rebuild(checkpoint, narrow, row_map, f"rank {rank}", table.whole)
 
 
 def cluster_rows(
@@ -163,14 +165,21 @@ def merge_rows(feature: FeatureTable, metric: Tensor, rows: int, seed: int) -> F
     """
     own, weights = feature.can_merge, feature.weights
     row_of = np.empty(len(own), np.int64)
-    vectors = feature.vectors[own] @ metric
-    row_of[own] = cluster(vectors.numpy(), weights[own, 0].numpy(), rows, seed=seed)
+    vectors = np.empty((int(own.sum()), len(metric)), np.float32)
+    done = 0
+    for part in feature.parts(ROWS_AT_ONCE):
+        merged = feature.vectors_of(part)[own[part]] @ metric
+        vectors[done : done + len(merged)] = merged
+        done += len(merged)
+    row_of[own] = cluster(vectors, weights[own, 0].numpy(), rows, seed=seed)
+    del vectors
     used = int(row_of[own].max(initial=-1)) + 1
     row_of[~own] = used + np.arange((~own).sum())
     index = torch.from_numpy(row_of)
     size = int(row_of.max()) + 1
     sums = torch.zeros(size, feature.rows.shape[1], dtype=torch.float64)
-    sums.index_add_(0, index, feature.rows * weights)
+    for part in feature.parts(ROWS_AT_ONCE):
+        sums.index_add_(0, index[part], feature.rows[part] * weights[part])
     total = torch.zeros(size, 1, dtype=torch.float64).index_add_(0, index, weights)
     return replace(
         feature,
@@ -186,12 +195,12 @@ def merge_rows(feature: FeatureTable, metric: Tensor, rows: int, seed: int) -> F
 def _directions(feature: FeatureTable, rank: int) -> Tensor:
     """float32 [rank, d]: the first right singular vectors of the feature's vectors scaled by sqrt(count),
     orthonormal, so that distances between inner rows are those between the vectors they stand for."""
-    vectors, weights = feature.vectors, feature.weights
-    moments = torch.zeros(vectors.shape[1], vectors.shape[1], dtype=torch.float64)
-    parts = zip(torch.split(vectors, ROWS_AT_ONCE), torch.split(weights, ROWS_AT_ONCE), strict=True)
-    for part, part_weights in parts:
-        wide = part.double()
-        moments += wide.T @ (wide * part_weights)
+    weights = feature.weights
+    width = feature.vectors_of(slice(0, 0)).shape[1]
+    moments = torch.zeros(width, width, dtype=torch.float64)
+    for part in feature.parts(ROWS_AT_ONCE):
+        wide = feature.vectors_of(part).double()
+        moments += wide.T @ (wide * weights[part])
     directions: Tensor = torch.linalg.eigh(moments).eigenvectors[:, -rank:].T.float()
     return directions
 

@@ -1,7 +1,8 @@
 """A checkpoint's folded table feature by feature, and a checkpoint with other tables put in their place."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -29,7 +30,16 @@ class FeatureTable:
     @property
     def vectors(self) -> Tensor:
         """float32 [n, d]: the rows, projected."""
-        return self.rows if self.projection is None else self.rows @ self.projection
+        return self.vectors_of(slice(None))
+
+    def vectors_of(self, part: slice) -> Tensor:
+        """Return float32 [m, d]: some of the rows, projected."""
+        return self.rows[part] if self.projection is None else self.rows[part] @ self.projection
+
+    def parts(self, rows: int) -> Iterator[slice]:
+        """Give slices of at most so many rows, one after another."""
+        for start in range(0, len(self.rows), rows):
+            yield slice(start, min(start + rows, len(self.rows)))
 
     @property
     def weights(self) -> Tensor:
@@ -66,10 +76,33 @@ def feature_tables(checkpoint: Checkpoint) -> list[FeatureTable]:
     ]
 
 
-def rebuild(checkpoint: Checkpoint, features: Sequence[FeatureTable], row_map: str, how: str) -> Checkpoint:
+class FusedRows(NamedTuple):
+    """A fused table to be filled in."""
+
+    whole: Tensor
+    """float32 [R, w]"""
+    of_feature: tuple[Tensor, ...]
+    """float32 [n, w]: the part of each feature."""
+
+
+def empty_table(sizes: Sequence[int], width: int) -> FusedRows:
+    """Return a fused table whose features have so many rows; its padding is zero, all else to be written."""
+    whole = torch.empty(PADDING_ROWS + sum(sizes), width)
+    whole[:PADDING_ROWS] = 0
+    return FusedRows(whole, torch.split(whole[PADDING_ROWS:], list(sizes)))
+
+
+def rebuild(
+    checkpoint: Checkpoint,
+    features: Sequence[FeatureTable],
+    row_map: str,
+    how: str,
+    fused: Tensor | None = None,
+) -> Checkpoint:
     """Return a checkpoint with the same network behind other tables, and `row_map` as its builder's name.
 
-    It has no metrics yet. Its provenance says `how` it was compressed.
+    `fused`: the table that the features' rows are parts of, where they are. The checkpoint has no metrics
+    yet. Its provenance says `how` it was compressed.
     """
     before, width = checkpoint.description, features[0].rows.shape[1]
     projections = [feature.projection for feature in features if feature.projection is not None]
@@ -80,7 +113,9 @@ def rebuild(checkpoint: Checkpoint, features: Sequence[FeatureTable], row_map: s
     model = build_model(
         before.feature_schema, config, row_maps, network=lambda *_: network, table_device="meta"
     )
-    weights = {"vectors.weight": torch.cat([torch.zeros(PADDING_ROWS, width), *(f.rows for f in features)])}
+    if fused is None:
+        fused = torch.cat([torch.zeros(PADDING_ROWS, width), *(f.rows for f in features)])
+    weights = {"vectors.weight": fused}
     if projections:
         weights["projection"] = torch.stack(projections)
     assert isinstance(model.collection.table, nn.Module)
