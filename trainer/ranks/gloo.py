@@ -165,10 +165,10 @@ class GlooRanks(Ranks):
             dist.broadcast_object_list(made, group=self._step)
         return made[0]  # type: ignore[return-value]
 
-    def copy_lead(self, statistics: Iterable[Tensor]) -> None:
+    def copy_lead(self, tensors: Iterable[Tensor]) -> None:
         """Send one tensor after another."""
         with self._asking():
-            for tensor in statistics:
+            for tensor in tensors:
                 dist.broadcast(tensor, 0, group=self._step)
 
     def require_equal(self, weights: Iterable[Tensor]) -> None:

@@ -58,8 +58,9 @@ class Ranks:
         """Return what the lead makes; the others make nothing."""
         return make()
 
-    def copy_lead(self, statistics: Iterable[Tensor]) -> None:
-        """Make what a network has counted in its rank's examples that of the lead's, in place."""
+    def copy_lead(self, tensors: Iterable[Tensor]) -> None:
+        """Make tensors those of the lead, in place: rows as a loop begins, and what a network has counted in
+        its rank's examples."""
 
     def require_equal(self, weights: Iterable[Tensor]) -> None:
         """Raise TrainingError unless all ranks have the same weights, to the bit."""

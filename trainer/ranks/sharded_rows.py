@@ -21,7 +21,7 @@ from torch.nn.functional import embedding_bag
 
 from tablefold.trainer.embedding.table import PADDING_ROWS
 
-PIECE_BYTES = 32 << 20
+PIECE_BYTES = 8 << 20
 """Of the rows that are drawn, sent to the lead or got from it at once."""
 
 

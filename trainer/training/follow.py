@@ -11,7 +11,6 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor
 
 from tablefold.errors import RankLost, TrainingError, UsageError
 from tablefold.logs import EncodedLog, Splits
@@ -39,11 +38,11 @@ class LoopTask:
     row_maps: tuple[tuple[RowMap, ...], ...]
     state: dict[str, Any]
     """As `TrainingLoop.state` gives it."""
-    rows: dict[str, Tensor]
-    """As `TrainingLoop.rows` gives them; where the table is shared out, those that the lead sends apart, on
-    the device `meta`."""
     shards: bool
     """Whether the table is shared out."""
+    filled: tuple[str, ...]
+    """Which of `TrainingLoop.rows` are then sent; the others are as each rank makes them. Ranks with whole
+    tables are sent all."""
 
 
 def follow(ranks: GlooRanks, read: Callable[[], tuple[FeatureSchema, Splits]]) -> None:
@@ -80,11 +79,12 @@ def follow(ranks: GlooRanks, read: Callable[[], tuple[FeatureSchema, Splits]]) -
 
 def _take_part(task: LoopTask, loop: TrainingLoop, model: CTRModel, ranks: GlooRanks, splits: Splits) -> None:
     if not ranks.shards:
+        ranks.copy_lead(loop.rows().values())
         for _ in loop.epochs(lambda examples, loss: None):
             pass
         return
     shares = Shares(loop, model, ranks)
-    shares.fill(task.rows, None)
+    shares.fill(task.filled, None)
     for result in loop.epochs(lambda examples, loss: shares.take_part_in_step()):
         shares.take_part_in_epoch(splits.validation, best=result.best)
 
@@ -102,5 +102,5 @@ def _loop_of(task: LoopTask, ranks: GlooRanks, splits: Splits) -> tuple[Training
         zero_unreached(vectors, torch.from_numpy(counts > 0))
     # How frequent ids are is for the lead, which measures the quality.
     loop = TrainingLoop(model, shuffled, splits.validation, np.zeros(0), config, ranks)
-    loop.restore(task.state, {} if ranks.shards else task.rows)
+    loop.restore(task.state, {})
     return loop, model

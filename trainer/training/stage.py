@@ -107,12 +107,13 @@ class StageRunner:
             loop.restore(content["loop"], rows if shares is None else {})
         task = LoopTask(
             schema=self.schema, digests=self._digests, config=config, row_maps=row_maps, state=loop.state(),
-            rows=loop.rows() if shares is None else {name: whole.to("meta") for name, whole in rows.items()},
-            shards=self.ranks.shards,
+            filled=tuple(rows), shards=self.ranks.shards,
         )  # fmt: skip
         self.ranks.begin(task)
         if shares is not None:
-            shares.fill(task.rows, rows)
+            shares.fill(task.filled, rows)
+        else:
+            self.ranks.copy_lead(loop.rows().values())
         self.callback.on_stage_start(
             StageStart.of(stage.name, loop, config, len(row_counts), self.splits.rule, self.ranks.world_size)
         )
