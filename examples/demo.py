@@ -1,4 +1,5 @@
-"""The whole path in a few minutes: train, export, serve, score through gRPC, load-test; one table, one page.
+"""The whole path in a few minutes: train, export, serve, score through gRPC, load-test; then shrink the full
+model and do the same. Two tables, one sentence, one page.
 
 Runs the very commands of the README, one after the other, on a log it generates or on yours:
 
@@ -29,6 +30,8 @@ ROWS_A_CALL = 270
 MEGABYTE = 1e6
 QUICK = ("--epochs", 1, "--l2", 0, "--embedding-lr", 0.01, "--first-stage-l2", 0.01)
 """Settings of `train` for which it would make trials: a demo is short."""
+MAX_AUC_LOSS, SHRINK_MINUTES = 0.001, 1.5
+SMALLEST = "smallest"
 MAX_LOGLOSS_INCREASE = 0.01
 """Ten times what `export` allows by itself: a log of a few thousand rows is a coarse judge."""
 
@@ -67,9 +70,9 @@ CONTENDERS = (
 
 @dataclass(frozen=True, kw_only=True)
 class Outcome:
-    """What the commands printed about one contender."""
+    """What the commands printed about one model."""
 
-    contender: Contender
+    title: str
     footprint: dict[str, Any]
     scores: dict[str, Any]
     load: dict[str, Any]
@@ -79,20 +82,25 @@ def demo(
     data: Annotated[str, typer.Option(help="What `tablefold train --data` takes.")] = "synthetic:200000",
     out: Annotated[Path, typer.Option(help="Where everything goes.")] = Path("demo-out"),
 ) -> None:
-    """Compare six ways to hold the embedding tables, each trained, exported, served and load-tested."""
+    """Compare six ways to hold the embedding tables, each trained, exported, served and load-tested; then
+    find the smallest model that is as good as the full one."""
     console, started = Console(width=None if sys.stdout.isatty() else 130, emoji=False), time.monotonic()
     out.mkdir(parents=True, exist_ok=True)
     outcomes = []
     for contender in CONTENDERS:
         console.rule(contender.title)
         outcomes.append(run_one(contender, data, out))
+    console.rule("the smallest that is as good as the full model")
+    smallest = run_smallest(data, out)
     best = best_auc(data)
     console.print()
     console.print(table(outcomes, data))
+    console.print(table([outcomes[0], smallest], data))
     if best is not None:
         console.print(f"No model can do better on these rows than AUC {best:.4f}, that of their true odds.")
+    console.print(sentence(outcomes[0], smallest))
     page = out / "report.html"
-    html_page(outcomes, data, best).write(page)
+    html_page(outcomes, smallest, data, best).write(page)
     console.print(
         f"Report with the AUC-per-byte picture: {page}   ({time.monotonic() - started:.0f} s in all)"
     )
@@ -109,20 +117,48 @@ def run_one(contender: Contender, data: str, out: Path) -> Outcome:
         "--version", version, "--row-type", contender.row_type, "--lookup", contender.lookup,
         "--network-type", contender.network_type, "--max-logloss-increase", MAX_LOGLOSS_INCREASE,
     )  # fmt: skip
-    footprint = tablefold("footprint", repository / contender.name / str(version), "--json", capture=True)
+    return measure(contender.title, repository, contender.name, version, data, out)
+
+
+def run_smallest(data: str, out: Path) -> Outcome:
+    """Shrink the full model, as far as validation examples allow, and measure what is left of it."""
+    repository, name = out / "repositories" / SMALLEST, SMALLEST
+    before = {int(path.name) for path in (repository / name).glob("[0-9]*")}
+    tablefold(
+        "shrink", out / "checkpoints" / "full", "--fine-tune", "--max-auc-loss", MAX_AUC_LOSS,
+        "--minutes", SHRINK_MINUTES, "--repository", repository, "--name", name,
+        "--json", out / "shrink.json", "--html", out / "shrink.html",
+    )  # fmt: skip
+    (version,) = {int(path.name) for path in (repository / name).glob("[0-9]*")} - before
+    return measure(SMALLEST, repository, name, version, data, out)
+
+
+def measure(title: str, repository: Path, name: str, version: int, data: str, out: Path) -> Outcome:
+    """Serve a model of a repository, score held-out rows through gRPC, and load it."""
+    footprint = tablefold("footprint", repository / name / str(version), "--json", capture=True)
     with server(repository) as address:
-        model = ("--server", address, "--model", contender.name, "--data", data)
+        model = ("--server", address, "--model", name, "--data", data)
         scores = tablefold("predict", *model, "--json", capture=True)
-        figures = out / f"load-{contender.name}.json"
+        figures = out / f"load-{name}.json"
         tablefold(
             "loadtest", *model, "--rows", ROWS_A_CALL, "--duration", LOAD_SECONDS, "--warmup", 1,
-            "--json", figures, "--html", out / f"load-{contender.name}.html",
+            "--json", figures, "--html", out / f"load-{name}.html",
         )  # fmt: skip
     return Outcome(
-        contender=contender,
+        title=title,
         footprint=json.loads(footprint),
         scores=json.loads(scores),
         load=json.loads(figures.read_text()),
+    )
+
+
+def sentence(full: Outcome, smallest: Outcome) -> str:
+    """What all this is for."""
+    return (
+        f"As good as the full model within {MAX_AUC_LOSS:g} AUC on validation rows (held-out rows: "
+        f"{decimals(smallest.scores['auc'])} for {decimals(full.scores['auc'])}), "
+        f"{full.footprint['total'] / smallest.footprint['total']:.1f} times smaller, everything counted, "
+        f"{1e6 / smallest.load['rows_per_second']:.1f} us a row."
     )
 
 
@@ -206,7 +242,7 @@ FIGURES: dict[str, Callable[[Outcome], str]] = {
 
 def cells(outcomes: list[Outcome]) -> tuple[list[str], list[list[str]]]:
     """A header of methods and a row for each figure."""
-    header = ["", *(o.contender.title for o in outcomes)]
+    header = ["", *(o.title for o in outcomes)]
     return header, [[title, *map(figure, outcomes)] for title, figure in FIGURES.items()]
 
 
@@ -221,24 +257,19 @@ def table(outcomes: list[Outcome], data: str) -> Table:
     return shown
 
 
-def html_page(outcomes: list[Outcome], data: str, best: float | None) -> report.Page:
+def html_page(outcomes: list[Outcome], smallest: Outcome, data: str, best: float | None) -> report.Page:
     """The same figures as a page, with the picture."""
-    header, rows = cells(outcomes)
+    every = [*outcomes, smallest]
+    header, rows = cells(every)
     points = [
-        QualityPoint(o.contender.title, o.footprint["total"], o.scores["auc"])
-        for o in outcomes
+        QualityPoint(o.title, o.footprint["total"], o.scores["auc"])
+        for o in every
         if o.scores["auc"] is not None
     ]
     ceiling = "" if best is None else f" No model can exceed AUC {best:.4f} on these rows."
-    full, last = outcomes[0], outcomes[-1]
     return report.Page(
         title=f"Quality per byte on {data}",
-        verdict=(
-            f"{last.contender.title} takes "
-            f"{full.footprint['total'] / last.footprint['total']:.1f} times fewer bytes than the full model, "
-            f"everything counted, for {decimals(last.scores['auc'])} AUC against "
-            f"{decimals(full.scores['auc'])}.{ceiling}"
-        ),
+        verdict=sentence(outcomes[0], smallest) + ceiling,
         sections=[
             report.Section(
                 "AUC per byte",
