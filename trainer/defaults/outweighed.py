@@ -9,12 +9,14 @@ FP32 = 4
 
 def advice_if_outweighed(checkpoint: Checkpoint) -> str | None:
     """Return a line with the bytes of the network and of the tables in fp32, if the network's are more."""
+    config, layers = checkpoint.description.config, ",".join(map(str, SMALL_LAYERS))
     network = FP32 * sum(weight.numel() for weight in checkpoint.model.network.parameters())
-    folded = checkpoint.model.collection.table.fold()
-    tables = FP32 * (folded.rows.numel() + (0 if folded.projection is None else folded.projection.numel()))
+    rows, features = checkpoint.model.collection.table.vectors, len(checkpoint.row_maps)
+    narrow = rows.embedding_dim < config.dim  # then it is stored as it is, with its projections
+    tables = FP32 * rows.num_embeddings * min(rows.embedding_dim, config.dim)
+    tables += FP32 * features * rows.embedding_dim * config.dim * narrow
     if network <= tables:
         return None
-    config, layers = checkpoint.description.config, ",".join(map(str, SMALL_LAYERS))
     wide = config.network in OURS and max(config.top) > max(SMALL_LAYERS)
     remedy = f"--top {layers} --bottom {layers} makes it smaller, and " if wide else ""
     return (

@@ -164,8 +164,11 @@ class StageRunner:
             whole, model = weights.pop(TABLE), self._build(gentle, start.row_maps)
             model.load_state_dict(weights, strict=False)
             return start.row_maps, model, gentle, {WEIGHT: whole}
+        folded = None
+        if first is not None and any(needs_vectors(config, vocabulary) for vocabulary in self.vocabularies):
+            folded = first.model.collection.table.fold().rows
         row_maps = tuple(
-            make_row_maps(config, vocabulary, self._vectors(config, vocabulary, first))
+            make_row_maps(config, vocabulary, self._vectors(config, vocabulary, first, folded))
             for vocabulary in self.vocabularies
         )
         return row_maps, self._build(config, row_maps), config, {}
@@ -175,14 +178,15 @@ class StageRunner:
         return build_model(self.schema, config, row_maps, network, make_rows=make_rows)
 
     def _vectors(
-        self, config: TrainConfig, vocabulary: Vocabulary, first: Checkpoint | None
+        self, config: TrainConfig, vocabulary: Vocabulary, first: Checkpoint | None, folded: Tensor | None
     ) -> np.ndarray | None:
-        """Return the first stage's vectors float32 [n, d0] of a vocabulary's ids, where they are needed."""
-        if first is None or not needs_vectors(config, vocabulary):
+        """Return the first stage's vectors float32 [n, d0] of a vocabulary's ids, where they are needed, out
+        of those of all rows [R, d0]."""
+        if first is None or folded is None or not needs_vectors(config, vocabulary):
             return None
         collection = first.model.collection
         rows = collection.rows_of[self.schema.categorical.index(vocabulary.feature)](vocabulary.ids)
-        return collection.table.fold().rows[torch.from_numpy(rows)].numpy()
+        return folded[torch.from_numpy(rows)].numpy()
 
     def _table_rows(self, model: CTRModel, batch_size: int) -> tuple[ShuffledRows, np.ndarray]:
         """Return the examples as rows of the fused table, and int64 [R]: how many values reach each row."""
