@@ -1,7 +1,11 @@
 """A table that is shared out among ranks makes the run of ranks that each have all of it, to the bit."""
 
 import signal
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from threading import Barrier
+from typing import Any
 
 import pytest
 import torch
@@ -15,7 +19,7 @@ from tablefold.trainer.checkpoint.tensor_file import TensorParts, write_tensors
 from tablefold.trainer.embedding.table import FusedRows
 from tablefold.trainer.ranks import sharded_rows
 from tablefold.trainer.ranks.sharded_rows import ShardedRows
-from tests.trainer.ranks.program import Plan
+from tests.trainer.ranks.program import Losses, Plan, run
 from tests.trainer.ranks.test_ranks import end, losses, settings, start, together
 
 NAMES = ("sgd", "two stages", "warm", "one example", "dropping", "diverging")
@@ -110,6 +114,82 @@ def test_ranks_draw_the_rows_of_a_whole_table(monkeypatch: pytest.MonkeyPatch, w
             made = ShardedRows(Alone(rank, world_size), features, width)  # type: ignore[arg-type]
             assert torch.equal(torch.rand(3), after)
             assert torch.equal(made.weight, made.own(expected.detach()))
+
+
+class Threads(Alone):
+    """One of several ranks that are threads."""
+
+    def __init__(self, rank: int, board: list[Any], barrier: Barrier) -> None:
+        super().__init__(rank, len(board))
+        self._board, self._barrier = board, barrier
+
+    def _all(self, mine: Any) -> list[Any]:
+        self._board[self.rank] = mine
+        self._barrier.wait()
+        every = list(self._board)
+        self._barrier.wait()
+        return every
+
+    def exchange(self, values: torch.Tensor, to: Sequence[int], of: Sequence[int]) -> torch.Tensor:
+        every = self._all(values.split(list(to)))
+        parts = [sent[self.rank] for sent in every]
+        assert [len(part) for part in parts] == list(of)
+        return torch.cat(parts)
+
+    def to_lead(self, values: torch.Tensor) -> list[torch.Tensor] | None:
+        every = self._all(values)
+        return None if self.rank else every
+
+    def of_lead(self, values: list[torch.Tensor] | None, mine: torch.Tensor) -> None:
+        mine.copy_(self._all(values)[0][self.rank])
+
+
+def test_three_ranks_look_up_and_learn_what_a_whole_table_does(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sharded_rows, "PIECE_BYTES", 4 * 64)
+    features, width = [3, 1, 0, 50, 8], 5
+    whole = FusedRows(features, width)
+    other = torch.rand(whole.num_embeddings, 2, width)
+    board, barrier = [None] * 3, Barrier(3, timeout=60)
+    tables = [ShardedRows(Threads(rank, board, barrier), features, width) for rank in range(3)]
+    rows = [torch.randint(0, whole.num_embeddings, shape) for shape in ((7, 6), (1, 6), (0, 6))]
+    rows[0][:, 0] = 0
+    weights = [torch.rand(*of_rank.shape, width) for of_rank in rows]
+
+    def work(rank: int) -> tuple[torch.Tensor, list[torch.Tensor], torch.Tensor]:
+        table = tables[rank]
+        table.fill(table.weight.detach(), whole.weight.detach() if rank == 0 else None)
+        looked_up = table(rows[rank])
+        (looked_up * weights[rank]).sum().backward()
+        moments = table.own(other)
+        copy = torch.zeros_like(moments)
+        table.fill(copy, other if rank == 0 else None)
+        assert torch.equal(copy[1:], moments[1:])
+        return looked_up.detach(), list(table.pieces(table.weight.detach())), table.weight.grad
+
+    with ThreadPoolExecutor(3) as pool:
+        found = list(pool.map(work, range(3)))
+    for of_rank, (looked_up, _, _) in zip(rows, found, strict=True):
+        assert torch.equal(looked_up, whole(of_rank).detach())
+    sum((whole(r) * w).sum() for r, w in zip(rows, weights, strict=True)).backward()
+    expected = whole.weight.grad.to_dense()
+    for table, (_, _, gradient) in zip(tables, found, strict=True):
+        torch.testing.assert_close(gradient.to_dense()[1:], table.own(expected)[1:])
+        assert not gradient.to_dense()[0].any()
+    assert [len(pieces) > 0 for _, pieces, _ in found] == [True, False, False]
+    assert torch.equal(torch.cat(found[0][1]), whole.weight.detach())
+
+
+def test_one_process_goes_on_from_a_table_that_was_shared_out(whole: Path, tmp_path: Path) -> None:
+    out, wanted = tmp_path / "m", checkpoints.load(whole / "warm").description.metrics
+    killed = Plan(
+        runs={str(out): settings("warm")}, signal=signal.SIGKILL, rank=0, steps=130, shard_tables=True
+    )
+    end(start(killed))
+    run(out, settings("warm"), Losses(Plan(runs={}), 0), resume=True, state_minutes=1.0)
+    assert 0 < len(losses(out)) < len(losses(whole / "warm")) - 50
+    assert checkpoints.load(out).description.metrics["test_auc"] == pytest.approx(
+        wanted["test_auc"], abs=2e-4
+    )
 
 
 def test_a_file_written_in_parts_is_that_of_safetensors(tmp_path: Path) -> None:
