@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from tablefold.errors import DeadlineExceeded, EngineError, RequestError, Unavailable
 from tablefold.server.fronts.front import Arrival, Front
-from tablefold.server.fronts.status import INTERNAL_TEXT, drop_frames
+from tablefold.server.fronts.status import DEADLINE_SLACK, INTERNAL_TEXT, drop_frames
 from tablefold.server.models.model import Model
 from tablefold.server.models.repository import Repository
 from tablefold.server.queue import Call, Claim
@@ -162,7 +162,7 @@ class Dispatcher:
         call = arrival.call
         if isinstance(call, PredictCall):
             call.model.batcher.cancel(call)
-        if arrival.deadline is not None and time.monotonic() >= arrival.deadline:
+        if arrival.deadline is not None and time.monotonic() >= arrival.deadline - DEADLINE_SLACK:
             self._count(arrival, DeadlineExceeded.status, DeadlineExceeded.reason, call)
         else:
             self._count(arrival, CANCELLED.upper(), CANCELLED, call)

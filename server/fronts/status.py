@@ -14,6 +14,8 @@ log = logging.getLogger(__name__)
 
 MAX_DETAIL_CHARACTERS = 600
 """A message that repeats a huge name would not fit into gRPC's metadata."""
+DEADLINE_SLACK = 0.01
+"""Seconds before the deadline in which a cancel means the deadline: the client's clock began before ours."""
 INTERNAL_TEXT = "internal error; the server's log says more"
 
 
@@ -25,7 +27,7 @@ def outcome(error: BaseException, context: Context) -> tuple[str, str]:
         case asyncio.CancelledError():
             # gRPC cancels the handler when the client leaves and when the deadline passes.
             remaining = context.time_remaining()
-            late = remaining is not None and remaining <= 0
+            late = remaining is not None and remaining <= DEADLINE_SLACK
             return (DeadlineExceeded.status, DeadlineExceeded.reason) if late else ("CANCELLED", CANCELLED)
         case _:
             return EngineError.status, EngineError.reason

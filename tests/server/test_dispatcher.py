@@ -158,6 +158,17 @@ def test_a_call_whose_time_is_over_is_not_even_parsed():
     assert metrics.counters.refusals.labels("deadline").value == 1
 
 
+@pytest.mark.parametrize(("seconds", "reason"), [(0.005, "deadline"), (60, "cancelled"), (None, "cancelled")])
+def test_a_client_that_leaves_at_its_deadline_has_not_cancelled(seconds, reason):
+    """Its clock began before ours, so that its cancel can come before our deadline does."""
+    arrival = Arrival("Predict", b"", seconds=seconds)
+    arrival.cancelled = True
+    _, metrics = given(arrival)
+    assert arrival.ends == []
+    counted = {name: metrics.counters.refusals.labels(name).value for name in ("deadline", "cancelled")}
+    assert counted == {"deadline": 0, "cancelled": 0, reason: 1}
+
+
 def ask_unread(*queues: FullQueue) -> Metrics:
     """Ask about a call whose message has not come; the models have these queues."""
     models = [

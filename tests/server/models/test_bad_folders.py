@@ -309,7 +309,7 @@ async def test_a_version_that_took_too_long_is_tried_again_later_for_the_machine
         try_bundle(folder, device, max_rows, max_seconds)
 
     monkeypatch.setattr(loader, "try_bundle", try_and_count)
-    async with toy.here(tmp_path, load_timeout_seconds=1) as client:
+    async with toy.here(tmp_path, load_timeout_seconds=3) as client:
         assert "did not end" in index(client)["bad", "1"][1]
         await client.server.repository.update()
         assert sorted(tried) == ["bad", "toy"]
