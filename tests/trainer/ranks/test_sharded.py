@@ -185,6 +185,11 @@ def test_one_process_goes_on_from_a_table_that_was_shared_out(whole: Path, tmp_p
         runs={str(out): settings("warm")}, signal=signal.SIGKILL, rank=0, steps=130, shard_tables=True
     )
     end(start(killed))
+    (rows,) = tmp_path.glob("m*.state-rows-*")
+    hidden = rows.rename(tmp_path / "hidden")
+    with pytest.raises(UsageError, match=r"\.state is damaged; without --resume the run starts anew"):
+        run(out, settings("warm"), Losses(Plan(runs={}), 0), resume=True)
+    hidden.rename(rows)
     run(out, settings("warm"), Losses(Plan(runs={}), 0), resume=True, state_minutes=1.0)
     assert 0 < len(losses(out)) < len(losses(whole / "warm")) - 50
     assert checkpoints.load(out).description.metrics["test_auc"] == pytest.approx(
