@@ -14,6 +14,7 @@ import numpy as np
 
 from tablefold.errors import TablefoldError
 from tablefold.exporter.dictionaries import static_function
+from tablefold.exporter.dictionaries.pieces import solve_pieces
 from tablefold.exporter.dictionaries.words import BITS, FOUR, PLANES, Pool
 from tablefold.trainer.embedding.hashing import mix
 
@@ -58,26 +59,27 @@ class PooledFunction:
     def words(self, member: int, ids: np.ndarray) -> np.ndarray:
         """Return the words int64 of ids int64, any shape, by the hashes of one row map."""
         h, layout = mix(ids, np.int64(self.salts[member])), self.pool.layout
-        slots, half = layout.slots(h), layout.half(h)
+        slots, piece = layout.slots(h), layout.piece(h)
         words, below = np.zeros(ids.shape, np.int64), 0
         for name, plane in self.planes.items():
             if name == FOUR:
-                part = static_function.evaluate(plane, slots) >> 4 * half & 15
+                part = static_function.evaluate(plane, slots) >> 4 * piece & 15
             else:
-                part = static_function.evaluate(plane, slots + half * np.int32(layout.num_slots))
+                part = static_function.evaluate(plane, slots + piece * np.int32(layout.num_slots))
             words += part.astype(np.int64) << below
             below += BITS[name]
         return words
 
 
 def _solve(h: np.ndarray, value: np.ndarray, pool: Pool) -> Planes | None:
-    slots, values, below = pool.layout.slots(h), [], 0
+    values, below = [], 0
     for name in PLANES[pool.bits]:
         values.append((value >> below).astype(np.uint8 if BITS[name] <= 8 else np.uint16))
         below += BITS[name]
-    if pool.layout.halves == 1:
-        return static_function.solve(slots, pool.layout.num_slots, values)
-    second = pool.layout.half(h).astype(bool)
+    if FOUR not in PLANES[pool.bits]:
+        return solve_pieces(h, values, pool.layout)
+    slots = pool.layout.slots(h)
+    second = pool.layout.piece(h).astype(bool)
     first = static_function.solve(slots[:, ~second], pool.layout.num_slots, [own[~second] for own in values])
     if first is None:
         return None

@@ -24,6 +24,8 @@ SPREAD = np.array([-7070675565921424025, 3935559000370003845, -58085909580143841
 million keys would share all three slots."""
 MIN_SEGMENT_SLOTS = 64
 """With fewer, an unknown key would often have all three slots of a known one, and its value."""
+MOST_SPREAD = 6
+"""No piece has so many standard deviations more keys than the others."""
 ONE_SEGMENT_UP_TO_KEYS = 1 << 15
 """So many keys have slots anywhere: 1.1 a key are enough, but a twentieth of the keys are deferred."""
 
@@ -32,27 +34,29 @@ ONE_SEGMENT_UP_TO_KEYS = 1 << 15
 class Layout:
     """The order of slots: `segments` + 2 segments of `segment_slots` slots, and one slot more.
 
-    With two halves there are two such functions, and each key belongs to one of them.
+    Of several pieces, each is such a function, and each key belongs to one of them.
     """
 
     segments: int
     segment_slots: int
-    halves: int = 1
+    pieces: int = 1
 
     @property
     def num_slots(self) -> int:
-        """The number of slots of a half."""
+        """The number of slots of a piece."""
         return (self.segments + 2) * self.segment_slots + 1
 
     @classmethod
-    def of(cls, keys: int, halves: int = 1) -> "Layout":
+    def of(cls, keys: int, pieces: int = 1) -> "Layout":
         """Return sizes at which so many keys are likely to be solved.
 
         Many keys peel (sizes of Graf and Lemire 2022, for three slots); of fewer, some are deferred.
         """
-        if halves == 2:  # they come out unequal by about sqrt(keys)
-            own = cls.of((keys + isqrt(keys) + 1) // 2 if keys else 0)
-            return cls(own.segments, own.segment_slots, 2)
+        if pieces > 1:  # they come out unequal by about sqrt(keys)
+            mean, spread = keys // pieces, isqrt(keys // pieces)
+            most = (keys + isqrt(keys) + 1) // 2 if pieces == 2 else mean + MOST_SPREAD * spread + 1
+            own = cls.of(most if keys else 0)
+            return cls(own.segments, own.segment_slots, pieces)
         if keys == 0:  # no value is ever taken for one
             return cls(1, 1)
         if keys <= ONE_SEGMENT_UP_TO_KEYS:
@@ -66,22 +70,22 @@ class Layout:
 
     def collision_rate(self, keys: int) -> float:
         """Return the share of unknown keys that have all three slots of one of so many known keys."""
-        return keys / (self.halves * self.segments * self.segment_slots**3)
+        return keys / (self.pieces * self.segments * self.segment_slots**3)
 
     def scale_and_shift(self) -> tuple[np.float32, np.ndarray]:
         """Return float32 a and b [3]: slot i is h * SPREAD_i * a + b_i slots behind the first segment."""
         shift = (np.arange(3) + 0.5) * self.segment_slots
         return np.float32(self.segment_slots * 2.0**-64), shift.astype(np.float32)
 
-    def half(self, h: np.ndarray) -> np.ndarray:
-        """Return 0 or 1, int32 [...]: the half of mixed keys int64 [...]."""
-        half: np.ndarray = (reduce_to(h, self.halves * self.segments) >= self.segments).astype(np.int32)
-        return half
+    def piece(self, h: np.ndarray) -> np.ndarray:
+        """Return the piece of mixed keys int64 [...], int32 [...] from 0 on."""
+        piece: np.ndarray = reduce_to(h, self.pieces * self.segments) // np.int32(self.segments)
+        return piece
 
     def slots(self, h: np.ndarray) -> np.ndarray:
-        """Return the three slots int32 [3, ...] of mixed keys int64 [...] in their half."""
+        """Return the three slots int32 [3, ...] of mixed keys int64 [...] in their piece."""
         scale, shift = self.scale_and_shift()
-        segment = reduce_to(h, self.halves * self.segments) - self.half(h) * np.int32(self.segments)
+        segment = reduce_to(h, self.pieces * self.segments) % np.int32(self.segments)
         slots = np.empty((3, *h.shape), np.int32)
         for i in range(3):
             with np.errstate(over="ignore"):

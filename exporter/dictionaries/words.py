@@ -11,7 +11,7 @@ own. A map of many ids has one for itself.
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import combinations
-from math import inf
+from math import ceil, inf
 
 from tablefold.exporter.dictionaries.static_function import ONE_SEGMENT_UP_TO_KEYS, Layout
 
@@ -34,6 +34,12 @@ MOST_PLANES = 2
 WORTH_A_PLANE = 0.05
 """Every lookup reads all planes. A second one must save this share of the dictionary."""
 
+WHOLE_UP_TO_KEYS = 1 << 23
+"""More keys are solved in pieces: the memory that takes is that of a few pieces, and cores work side by side.
+Not those with words of four bits, of which a byte holds two."""
+PIECE_KEYS = 1 << 22
+"""About so many keys a piece."""
+
 
 @dataclass(frozen=True)
 class Pool:
@@ -47,7 +53,7 @@ class Pool:
     @property
     def bytes_of_planes(self) -> dict[str, int]:
         """The size of each plane's array."""
-        slots = self.layout.halves * self.layout.num_slots
+        slots = self.layout.pieces * self.layout.num_slots
         return {plane: slots * BITS[plane] // 8 for plane in PLANES[self.bits]}
 
 
@@ -96,4 +102,6 @@ def _pools(known: Sequence[int], lengths: Sequence[int]) -> list[Pool]:
 
 
 def _layout(keys: int, bits: int) -> Layout:
-    return Layout.of(keys, halves=2 if FOUR in PLANES[bits] else 1)
+    if FOUR in PLANES[bits]:
+        return Layout.of(keys, pieces=2)
+    return Layout.of(keys, pieces=ceil(keys / PIECE_KEYS) if keys > WHOLE_UP_TO_KEYS else 1)

@@ -43,33 +43,37 @@ class _WordsGraph:
     def words(self, ids: ir.Value) -> ir.Value:
         salts = [function.salts[i] for i, function in enumerate(self.of_map)]
         mixed = graph_hash.mix(self.tape, ids, self.column("vocabulary/salt", salts, np.int64))
-        segment, half = self.segment_and_half(mixed)
+        segment, piece = self.segment_and_piece(mixed)
         slots = self.slots(mixed, segment)
         word = None
         for plane in BITS:
             weights = [_weight(plane, function) for function in self.of_map]
             if not any(weights):
                 continue
-            part = self.part(plane, slots, half, present=np.array(weights) > 0)
+            part = self.part(plane, slots, piece, present=np.array(weights) > 0)
             if set(weights) != {1}:
                 part = self.op("Mul", part, self.column(f"vocabulary/weight_{plane}", weights))
             word = part if word is None else self.op("Add", word, part)
         assert word is not None
         return word
 
-    def segment_and_half(self, mixed: ir.Value) -> tuple[ir.Value, ir.Value | None]:
-        """int32 [batch, L] each: the segment in its half, and the half, where some function has two."""
+    def segment_and_piece(self, mixed: ir.Value) -> tuple[ir.Value, ir.Value | None]:
+        """int32 [batch, L] each: the segment in its piece, and the piece, where some function has several."""
         segments = per_column(
-            self.map_of_column, [own.halves * own.segments for own in self.layouts], np.int64
+            self.map_of_column, [own.pieces * own.segments for own in self.layouts], np.int64
         )
         segment = graph_hash.reduce(self.tape, "vocabulary/segment", mixed, segments, 0)
-        if all(own.halves == 1 for own in self.layouts):
+        if all(own.pieces == 1 for own in self.layouts):
             return segment, None
-        last = [own.segments - 1 if own.halves == 2 else 2**31 - 1 for own in self.layouts]
-        second = self.op("Less", self.column("vocabulary/last_segment", last), segment)
-        half = cast(self.tape, second, INT32)
+        if all(own.pieces <= 2 for own in self.layouts):
+            last = [own.segments - 1 if own.pieces == 2 else 2**31 - 1 for own in self.layouts]
+            second = self.op("Less", self.column("vocabulary/last_segment", last), segment)
+            piece = cast(self.tape, second, INT32)
+        else:
+            of_piece = [own.segments if own.pieces > 1 else 2**31 - 1 for own in self.layouts]
+            piece = self.op("Div", segment, self.column("vocabulary/segments_of_piece", of_piece))
         back = self.column("vocabulary/segments", [own.segments for own in self.layouts])
-        return self.op("Sub", segment, self.op("Mul", half, back)), half
+        return self.op("Sub", segment, self.op("Mul", piece, back)), piece
 
     def slots(self, mixed: ir.Value, segment: ir.Value) -> ir.Value:
         """int32 [3, batch, L]: `Layout.slots`."""
@@ -82,13 +86,13 @@ class _WordsGraph:
         within = self.op("Add", within, constant(self.tape, "vocabulary/slot_shift", shift))
         return self.op("Add", cast(self.tape, within, INT32), self.op("Mul", segment, sizes))
 
-    def part(self, plane: str, slots: ir.Value, half: ir.Value | None, present: np.ndarray) -> ir.Value:
+    def part(self, plane: str, slots: ir.Value, piece: ir.Value | None, present: np.ndarray) -> ir.Value:
         """int32 [batch, L]: the sum of three words of one plane."""
         arrays = {id(own): own.planes[plane] for own in self.functions if plane in own.planes}
         starts = dict(zip(arrays, np.cumsum([0, *map(len, arrays.values())]), strict=False))
-        if half is not None and plane != FOUR:
+        if piece is not None and plane != FOUR:
             sizes = [own.num_slots for own in self.layouts]
-            second = self.op("Mul", half, self.column("vocabulary/slots_of_half", sizes))
+            second = self.op("Mul", piece, self.column("vocabulary/slots_of_half", sizes))
             slots = self.op("Add", slots, second)
         if not present.all():
             slots = self.op("Mul", slots, self.column(f"vocabulary/has_{plane}", present))
@@ -101,8 +105,8 @@ class _WordsGraph:
         total = self.op("Add", self.op("Add", three[0], three[1]), three[2])
         by_column = constant(self.tape, "row_maps/by_column", np.array([-1, len(self.map_of_column)]))
         if plane == FOUR:
-            assert half is not None
-            return self.four_bits(self.op("Reshape", total, by_column), half)
+            assert piece is not None
+            return self.four_bits(self.op("Reshape", total, by_column), piece)
         word = cast(self.tape, cast(self.tape, total, STORED[BITS[plane]]), INT32)
         return self.op("Reshape", word, by_column)
 
