@@ -30,7 +30,7 @@ ROWS_A_CALL = 270
 MEGABYTE = 1e6
 QUICK = ("--epochs", 1, "--l2", 0, "--embedding-lr", 0.01, "--first-stage-l2", 0.01)
 """Settings of `train` for which it would make trials: a demo is short."""
-MAX_AUC_LOSS, SHRINK_MINUTES = 0.001, 1.5
+MAX_AUC_LOSS, SHRINK_MINUTES = 0.001, 1
 SMALLEST = "smallest"
 MAX_LOGLOSS_INCREASE = 0.01
 """Ten times what `export` allows by itself: a log of a few thousand rows is a coarse judge."""
