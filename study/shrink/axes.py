@@ -52,7 +52,10 @@ def low_rank(recipe: Recipe) -> Iterator[Recipe]:
 
 
 class Allocated:
-    """Fewer ids, rows and bits, feature by feature (see `allocation`); `tuned` lets the model learn on."""
+    """Fewer ids, rows and bits, feature by feature (see `allocation`); `tuned` lets the model learn on.
+
+    The dictionary is a compact one: where ids are ranges none was needed before, but shared rows need one.
+    """
 
     def __init__(self, evaluator: Evaluator, budget: Budget, *, tuned: bool = False) -> None:
         self._evaluator, self._budget, self._tuned = evaluator, budget, tuned
@@ -65,7 +68,7 @@ class Allocated:
         """
         if recipe.tuned and not self._tuned:
             return
-        path = [step for _, step in self._path(recipe.whole)]
+        path = [step for _, step in self._path(recipe)]
         keys, here = [step.key for step in path], recipe.but(tuned=False).key
         begin = keys.index(here) if here in keys else 0
         if here in keys and recipe.tuned == self._tuned:
@@ -79,7 +82,8 @@ class Allocated:
         """
         yield from (step.but(tuned=self._tuned) for size, step in self._path(base) if size < most)
 
-    def _path(self, base: Recipe) -> list[tuple[float, Recipe]]:
+    def _path(self, recipe: Recipe) -> list[tuple[float, Recipe]]:
+        base = recipe.whole.stored_with(lookup=DictionaryKind.COMPACT)
         if base.key not in self._of:
             model = self._evaluator.make(base)
             # What was tried on this path before must be found again, even with no time left.

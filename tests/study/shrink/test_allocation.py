@@ -9,7 +9,7 @@ from hypothesis import given
 
 from tablefold.exporter.dictionaries.false_hits import allowed_false_hits
 from tablefold.exporter.dictionaries.words import shortest
-from tablefold.exporter.options import RowType
+from tablefold.exporter.options import DictionaryKind, RowType
 from tablefold.study.shrink.allocation import bytes_together, frontier, hull, path
 from tablefold.study.shrink.axes import Allocated
 from tablefold.study.shrink.budget import Budget, OutOfTime
@@ -90,5 +90,7 @@ def test_the_clock_ends_rungs_but_not_what_was_tried_on_them_before(
     with pytest.raises(OutOfTime):
         next(Allocated(evaluator, over)(evaluator.start))
     first = next(Allocated(evaluator, Budget(60))(evaluator.start))
+    assert evaluator.start.options.lookup is DictionaryKind.EXACT
+    assert first.options.lookup is DictionaryKind.COMPACT  # where ids are ranges, both are as small
     evaluator.attempt(first)
     assert next(Allocated(Evaluator(model, model.validation, None, tmp_path), over)(evaluator.start)) == first
