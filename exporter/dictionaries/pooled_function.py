@@ -40,10 +40,10 @@ class PooledFunction:
 
         Raises TablefoldError where no salts work out.
         """
-        rng, value = np.random.default_rng(0), np.concatenate(values)
+        rng, value = np.random.default_rng(0), _joined(values)
         for _ in range(ATTEMPTS):
             salts = rng.integers(-(2**63), 2**63 - 1, len(keys))
-            h = np.concatenate([mix(*pair) for pair in zip(keys, salts, strict=True)])
+            h = _joined([mix(*pair) for pair in zip(keys, salts, strict=True)])
             planes = _solve(h, value, pool)
             if planes is not None:
                 of_member = dict(zip(pool.members, salts.tolist(), strict=True))
@@ -69,6 +69,11 @@ class PooledFunction:
             words += part.astype(np.int64) << below
             below += BITS[name]
         return words
+
+
+def _joined(arrays: Sequence[np.ndarray]) -> np.ndarray:
+    """Return them as one; one that is alone is large, and not copied."""
+    return arrays[0] if len(arrays) == 1 else np.concatenate(arrays)
 
 
 def _solve(h: np.ndarray, value: np.ndarray, pool: Pool) -> Planes | None:
