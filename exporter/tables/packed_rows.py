@@ -18,6 +18,8 @@ from tablefold.exporter.graph import cast, constant
 from tablefold.exporter.options import NARROW, RowType
 from tablefold.trainer.embedding.table import PADDING_ROWS
 
+ROWS_AT_ONCE = 1 << 16
+"""Rows that are made codes, in float32, at a time."""
 LEVELS = {RowType.INT8: 255, RowType.INT4: 15}
 
 
@@ -44,11 +46,18 @@ class PackedRows:
             return self.table.astype(np.float32, copy=False)
         codes = self.table if self.row_type is RowType.INT8 else _nibbles(self.table)[:, : self.width]
         step, low = np.split(self.scales.astype(np.float32), 2, axis=1)
-        if self.shares_scales:
-            step, low = (np.repeat(scale, self.feature_rows, axis=0) for scale in (step, low))
-            values = codes[PADDING_ROWS:].astype(np.float32) * step + low
-            return np.concatenate([np.zeros((PADDING_ROWS, self.width), np.float32), values])
-        return codes.astype(np.float32) * step + low
+        values: np.ndarray = codes.astype(np.float32)  # the one array of that size
+        if not self.shares_scales:
+            values *= step
+            values += low
+            return values
+        values[:PADDING_ROWS] = 0
+        start = PADDING_ROWS
+        for feature, rows in enumerate(self.feature_rows):
+            values[start : start + rows] *= step[feature]
+            values[start : start + rows] += low[feature]
+            start += rows
+        return values
 
     def lookup(self, tape: Tape, rows: ir.Value, features: np.ndarray, *, padded: bool) -> ir.Value:
         """Append the graph of `vectors()[rows]`: int32 [batch, L] -> float32 [batch, L, w].
@@ -101,7 +110,8 @@ def pack(table: np.ndarray, row_type: RowType, feature_rows: Sequence[int]) -> P
 
     Raises TablefoldError for values beyond float16.
     """
-    if row_type is not RowType.FP32 and not np.abs(table).max(initial=0) <= np.finfo(np.float16).max:
+    largest = np.maximum(table.max(initial=0), -table.min(initial=0))
+    if row_type is not RowType.FP32 and not largest <= np.finfo(np.float16).max:
         raise TablefoldError(f"rows with values beyond 65,504 cannot be stored as {row_type}: use fp32")
     scales = None
     width = table.shape[1]
@@ -145,9 +155,14 @@ def _codes(
     """
     low = _rounded(least, -np.inf)
     step = _rounded((greatest - low.astype(np.float32)) / levels, np.inf)
-    reach = values - low.astype(np.float32)
-    codes = np.rint(reach / np.where(step > 0, step, 1).astype(np.float32))
-    return np.clip(codes, 0, levels).astype(np.uint8), np.concatenate([step, low], axis=1)
+    first, by = low.astype(np.float32), np.where(step > 0, step, 1).astype(np.float32)
+    codes = np.empty(values.shape, np.uint8)
+    for start in range(0, len(values), ROWS_AT_ONCE):
+        block = slice(start, start + ROWS_AT_ONCE)
+        own = block if len(first) == len(values) else slice(None)  # of each row, or of all
+        reach = np.rint((values[block] - first[own]) / by[own])
+        codes[block] = np.clip(reach, 0, levels)
+    return codes, np.concatenate([step, low], axis=1)
 
 
 def _rounded(values: np.ndarray, towards: float) -> np.ndarray:

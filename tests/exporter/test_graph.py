@@ -27,6 +27,7 @@ from tablefold.exporter.passes.lookup import ROWS, BuildLookup, build_dictionary
 from tablefold.exporter.passes.network import AttachNetwork
 from tablefold.exporter.passes.rows import VECTORS, AttachRows
 from tablefold.exporter.proof.probes import EDGES
+from tablefold.exporter.tables import packed_rows
 from tablefold.exporter.tables.packed_rows import pack
 from tablefold.exporter.tables.stored_table import StoredTable
 from tablefold.exporter.tables.waste import describe_waste, table_bytes, without_waste
@@ -255,8 +256,9 @@ def test_every_operator_is_one_that_cpu_and_cuda_both_have(
 )
 @pytest.mark.parametrize("width", [1, 2, 5, 9, 16])
 def test_rows_cost_what_they_should_and_lose_no_more_than_half_a_step(
-    row_type: RowType, worst: float, width: int
+    row_type: RowType, worst: float, width: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(packed_rows, "ROWS_AT_ONCE", 64)
     table = np.random.default_rng(3).normal(0, 1, (1000, width)).astype(np.float32)
     table[5], table[6], table[7] = 0, 1e-7, 6e4
     table[0] = 0  # padding
