@@ -27,6 +27,7 @@ from tablefold.trainer.config import TrainConfig
 from tablefold.trainer.embedding.row_map import RowMap
 from tablefold.trainer.training.callbacks import Callback
 from tablefold.trainer.training.loop import TrainingLoop
+from tablefold.trainer.training.loop_state import on_host
 from tablefold.trainer.training.shares import STEPS_PER_QUESTION, Shares, skip
 
 STATE_MINUTES = 10.0
@@ -129,7 +130,7 @@ class RunState:
         streamed = {} if shares is None else shares.rows()
         try:
             if shares is None:
-                content["rows"] = loop.rows()
+                content["rows"] = on_host(loop.rows())
             else:
                 content[ROWS_FILE] = self._rows_file(loop.steps).name
                 with replace_file(self._rows_file(loop.steps)) as file:
