@@ -34,12 +34,12 @@ if TYPE_CHECKING:
     from tablefold.logs import Log, Splits, read_frame, read_rows, read_splits, split_log
     from tablefold.model_size import Footprint
     from tablefold.schema import CategoricalFeature, DenseFeature, FeatureSchema
+    from tablefold.trainer.adoption.adopt import adopt
+    from tablefold.trainer.adoption.torchrec import adopt_torchrec
     from tablefold.trainer.checkpoint.checkpoint import Checkpoint
     from tablefold.trainer.checkpoint.files import load as load_checkpoint
     from tablefold.trainer.checkpoint.files import save as save_checkpoint
-    from tablefold.trainer.compression.adopt import adopt
     from tablefold.trainer.compression.compress import compress
-    from tablefold.trainer.compression.torchrec import adopt_torchrec
     from tablefold.trainer.config import TrainConfig
     from tablefold.trainer.defaults.trials import choose_settings
     from tablefold.trainer.training.run import train
@@ -95,9 +95,9 @@ _MODULES = {
     "model_size": ("Footprint",),
     "schema": ("CategoricalFeature", "DenseFeature", "FeatureSchema"),
     "trainer.checkpoint.checkpoint": ("Checkpoint",),
-    "trainer.compression.adopt": ("adopt",),
+    "trainer.adoption.adopt": ("adopt",),
     "trainer.compression.compress": ("compress",),
-    "trainer.compression.torchrec": ("adopt_torchrec",),
+    "trainer.adoption.torchrec": ("adopt_torchrec",),
     "trainer.config": ("TrainConfig",),
     "trainer.defaults.trials": ("choose_settings",),
     "trainer.training.run": ("train",),

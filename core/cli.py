@@ -30,8 +30,9 @@ from tablefold.printable import redacted
 from tablefold.server.cli import serve
 from tablefold.study.cli import study
 from tablefold.study.shrink.cli import shrink
+from tablefold.trainer.adoption.cli import adopt
 from tablefold.trainer.cli import train
-from tablefold.trainer.compression.cli import adopt, compress, neighbours
+from tablefold.trainer.compression.cli import compress, neighbours
 from tablefold.trainer.config import CHOSEN, TrainConfig
 
 app = typer.Typer(

@@ -1,6 +1,6 @@
 """A model of TorchRec: trained a little on two ranks, sharded by table and by column, and saved.
 
-    torchrun --nproc-per-node 2 -m tests.trainer.compression.torchrec_model FOLDER
+    torchrun --nproc-per-node 2 -m tests.trainer.adoption.torchrec_model FOLDER
 
 FOLDER/sharded gets the checkpoint, FOLDER/expected.pt rows and TorchRec's own logits for them.
 """

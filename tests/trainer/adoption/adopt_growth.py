@@ -1,6 +1,6 @@
 """Adopts a sharded checkpoint of tables `user` and `item` and prints by how many bytes anonymous memory grew.
 
-python -m tests.trainer.compression.adopt_growth FOLDER OUT
+python -m tests.trainer.adoption.adopt_growth FOLDER OUT
 """
 
 import sys
@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from tablefold.logs import Log
 from tablefold.schema import CategoricalFeature, Encoding, FeatureSchema
-from tablefold.trainer.compression.torchrec import adopt_torchrec
+from tablefold.trainer.adoption.torchrec import adopt_torchrec
 
 NAMES = ("user", "item")
 

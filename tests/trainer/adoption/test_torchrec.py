@@ -21,17 +21,17 @@ from tablefold.exporter.export import export
 from tablefold.exporter.proof.bundle_graph import open_graph
 from tablefold.logs import Log
 from tablefold.schema import CategoricalFeature, DenseFeature, Encoding, FeatureSchema
+from tablefold.trainer.adoption.managed_table import NO_ID
+from tablefold.trainer.adoption.sharded_files import METADATA
+from tablefold.trainer.adoption.torchrec import adopt_torchrec
 from tablefold.trainer.checkpoint import files as checkpoints
 from tablefold.trainer.checkpoint.checkpoint import Checkpoint
 from tablefold.trainer.compression.compress import compress
-from tablefold.trainer.compression.managed_table import NO_ID
-from tablefold.trainer.compression.sharded_files import METADATA
-from tablefold.trainer.compression.torchrec import adopt_torchrec
 from tablefold.trainer.networks.registry import NetworkFactory, import_factory
 from tests.path.conftest import serving
-from tests.trainer.compression import adopt_growth
-from tests.trainer.compression.sharded_save import SHAPES, tables
-from tests.trainer.compression.torchrec_model import Net
+from tests.trainer.adoption import adopt_growth
+from tests.trainer.adoption.sharded_save import SHAPES, tables
+from tests.trainer.adoption.torchrec_model import Net
 
 pytestmark = pytest.mark.filterwarnings("ignore:torch.distributed is disabled")  # so `save` says
 
@@ -125,7 +125,7 @@ def torchrun(module: str, folder: Path) -> None:
 
 
 def test_tables_in_parts_on_two_ranks_come_together_whatever_they_were_sharded_by(tmp_path: Path) -> None:
-    torchrun("tests.trainer.compression.sharded_save", tmp_path / "sharded")
+    torchrun("tests.trainer.adoption.sharded_save", tmp_path / "sharded")
     assert len(list((tmp_path / "sharded").glob("*.distcp"))) == 2
     ids = some_ids()
     adopted = adopted_of(tmp_path / "sharded", schema_of(), Sum, log_of(ids))
@@ -134,7 +134,7 @@ def test_tables_in_parts_on_two_ranks_come_together_whatever_they_were_sharded_b
 
 def test_a_model_that_torchrec_trained_gives_its_own_probabilities_also_served(tmp_path: Path) -> None:
     pytest.importorskip("torchrec", reason="TorchRec is not installed (tests/torchrec.txt)")
-    torchrun("tests.trainer.compression.torchrec_model", tmp_path)
+    torchrun("tests.trainer.adoption.torchrec_model", tmp_path)
     seen = torch.load(tmp_path / "expected.pt")
     rows = log_of(seen["ids"].numpy(), seen["dense"].numpy())
     schema = schema_of(names=["user", "item", "place"], dense=2)
@@ -276,7 +276,7 @@ def test_tables_of_400_mb_are_adopted_with_far_less_memory_than_they_take(save: 
             prefix + "_output_segments_tensor": torch.tensor([0, rows]),
         }
     )
-    command = [sys.executable, "-m", "tests.trainer.compression.adopt_growth"]
+    command = [sys.executable, "-m", "tests.trainer.adoption.adopt_growth"]
     printed = subprocess.check_output([*command, str(folder), str(tmp_path / "out")], text=True, timeout=300)
     assert int(printed) < 0.25 * 2 * vectors.nbytes
     found = checkpoints.load(tmp_path / "out", lambda *_: adopt_growth.Sum())

@@ -1,6 +1,6 @@
 """Saves three tables that two ranks hold in parts: by row, by column, and whole.
 
-torchrun --nproc-per-node 2 -m tests.trainer.compression.sharded_save FOLDER
+torchrun --nproc-per-node 2 -m tests.trainer.adoption.sharded_save FOLDER
 """
 
 import sys

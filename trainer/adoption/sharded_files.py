@@ -19,7 +19,7 @@ from torch.distributed.checkpoint.metadata import Metadata, MetadataIndex, Tenso
 from torch.distributed.checkpoint.state_dict_loader import load
 
 from tablefold.errors import CheckpointError
-from tablefold.trainer.compression.stored_pieces import StoredPiece
+from tablefold.trainer.adoption.stored_pieces import StoredPiece
 
 METADATA = ".metadata"
 PART_BYTES = 4 << 20

@@ -13,9 +13,9 @@ from tablefold.exporter.export import export
 from tablefold.logs import Log
 from tablefold.logs.formats import movielens
 from tablefold.schema import MISSING, CategoricalFeature, DenseFeature, Encoding, FeatureSchema
+from tablefold.trainer.adoption.adopt import Array, adopt
 from tablefold.trainer.checkpoint import files as checkpoints
 from tablefold.trainer.checkpoint.checkpoint import Checkpoint
-from tablefold.trainer.compression.adopt import Array, adopt
 from tablefold.trainer.compression.compress import compress
 from tablefold.trainer.compression.feature_table import feature_tables
 

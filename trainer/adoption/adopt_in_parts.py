@@ -17,6 +17,7 @@ from tablefold.errors import CheckpointError
 from tablefold.files.atomic import create_folder
 from tablefold.logs import Log
 from tablefold.schema import FeatureSchema
+from tablefold.trainer.adoption.adopt import adopted, judged
 from tablefold.trainer.checkpoint.assemble import assemble
 from tablefold.trainer.checkpoint.checkpoint import Checkpoint, build_model, require_examples
 from tablefold.trainer.checkpoint.files import (
@@ -28,7 +29,6 @@ from tablefold.trainer.checkpoint.files import (
 )
 from tablefold.trainer.checkpoint.id_arrays import row_map_names
 from tablefold.trainer.checkpoint.tensor_file import TensorParts, write_tensors
-from tablefold.trainer.compression.adopt import adopted, judged
 from tablefold.trainer.embedding.row_map import RowMap
 from tablefold.trainer.embedding.table import PADDING_ROWS
 from tablefold.trainer.networks.registry import require_logit

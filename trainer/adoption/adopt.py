@@ -17,9 +17,9 @@ from tablefold.errors import CheckpointError
 from tablefold.logs import Log
 from tablefold.metrics import auc, logloss
 from tablefold.schema import FeatureSchema
+from tablefold.trainer.adoption.existing_table import Array, ExistingTable
 from tablefold.trainer.checkpoint.checkpoint import Checkpoint, build_model, require_examples
 from tablefold.trainer.checkpoint.description import Description, FeatureRecord
-from tablefold.trainer.compression.existing_table import Array, ExistingTable
 from tablefold.trainer.config import TrainConfig
 from tablefold.trainer.embedding.row_map import RowMap
 from tablefold.trainer.embedding.table import PADDING_ROWS

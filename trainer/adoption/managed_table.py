@@ -16,8 +16,8 @@ from torch import Tensor
 
 from tablefold.errors import CheckpointError
 from tablefold.schema import MISSING, CategoricalFeature
-from tablefold.trainer.compression.plain_table import first_odd, not_numbers, require_table
-from tablefold.trainer.compression.sharded_files import ShardedFiles
+from tablefold.trainer.adoption.plain_table import first_odd, not_numbers, require_table
+from tablefold.trainer.adoption.sharded_files import ShardedFiles
 
 NO_ID = torch.iinfo(torch.int64).max
 

@@ -16,11 +16,11 @@ from torch import nn
 from tablefold.errors import CheckpointError
 from tablefold.logs import Log
 from tablefold.schema import FeatureSchema
+from tablefold.trainer.adoption.adopt_in_parts import adopt_in_parts
+from tablefold.trainer.adoption.managed_table import ManagedTable
+from tablefold.trainer.adoption.plain_table import PlainTable
+from tablefold.trainer.adoption.sharded_files import ShardedFiles
 from tablefold.trainer.checkpoint.checkpoint import Checkpoint
-from tablefold.trainer.compression.adopt_in_parts import adopt_in_parts
-from tablefold.trainer.compression.managed_table import ManagedTable
-from tablefold.trainer.compression.plain_table import PlainTable
-from tablefold.trainer.compression.sharded_files import ShardedFiles
 from tablefold.trainer.networks.exported import ExportedNetwork
 from tablefold.trainer.networks.registry import NetworkFactory
 

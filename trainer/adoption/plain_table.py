@@ -9,7 +9,7 @@ from torch import Tensor
 
 from tablefold.errors import CheckpointError
 from tablefold.schema import CategoricalFeature, Encoding
-from tablefold.trainer.compression.sharded_files import ShardedFiles
+from tablefold.trainer.adoption.sharded_files import ShardedFiles
 
 IDS_AT_ONCE = 1 << 20
 

@@ -1,0 +1,1 @@
+"""Takes over models that were trained elsewhere."""
