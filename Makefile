@@ -8,7 +8,7 @@ PROTOS := inference tablefold
 # Images of Python set it; then each of the hundred processes that the tests start compiles torch once more.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: demo test tools cases check check-installs check-container release docs reference bench bench-server gpu-check generate constraints clean
+.PHONY: demo test tools cases check check-style check-types check-protos check-installs check-container release docs reference bench bench-server gpu-check generate constraints clean
 
 demo: .venv/.installed
 	$(BIN)/python examples/demo.py --data $(DATA) --out demo-out
@@ -32,14 +32,19 @@ tools:
 cases: .venv/.installed
 	$(BIN)/python -m pytest -q tests/test_cases.py tests/test_cases_served.py
 
-check: .venv/.installed
+# Style, types, import rules, generated code, docs: what comes first fails first.
+check: check-style check-types check-protos docs
+
+check-style: .venv/.installed
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
-	$(BIN)/mypy
 	$(BIN)/lint-imports
-	$(MAKE) --no-print-directory build/protos
+
+check-types: .venv/.installed
+	$(BIN)/mypy
+
+check-protos: build/protos
 	for file in protos/*_pb2*; do cmp $$file build/protos/tablefold/$$file || exit 1; done
-	$(MAKE) --no-print-directory docs
 
 # The site, offline, in build/docs; a broken link or reference fails.
 docs: .venv/.installed

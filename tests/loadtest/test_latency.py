@@ -13,10 +13,12 @@ import pytest
 
 from tablefold.loadtest.generator.arrivals import poisson
 from tablefold.loadtest.generator.cpu import SCHEDSTAT, CpuMeter
+from tablefold.loadtest.interrupt import Interrupt
 from tablefold.loadtest.plan import Plan
 from tablefold.loadtest.results.result import Result
 from tablefold.loadtest.results.validity import WAITING_LIMIT
-from tablefold.loadtest.target import run
+from tablefold.loadtest.sweep import sweep
+from tablefold.loadtest.target import open_target, run
 
 BASE = Plan(server="-", model="ctr", rows="5", rate=150.0, duration=1.5, warmup=0.2, processes=1)
 
@@ -155,3 +157,15 @@ async def test_as_many_client_processes_as_it_takes(quick, monkeypatch):
     busy = await measure(quick, processes=None, rate=20.0, duration=0.3)
     assert busy.client.processes == 3
     assert busy.calls.ok == busy.calls.due == 6
+
+
+async def test_a_sweep_of_a_real_server_that_takes_one_call_at_a_time(start_fake):
+    known = start_fake(serial=0.02)
+    plan = Plan(
+        server=known.address, model="ctr", rows="5", duration=0.5, warmup=0.0, processes=1, timeout=2.0
+    )
+    async with open_target(plan, Interrupt(), lambda _: None) as target:
+        found = await sweep(target, plan)
+    # 50 calls/s, less what a busy machine takes.
+    assert 10 < found.knee_rps < 60
+    assert not found.rule.kept_up(max(found.steps, key=lambda step: step.offered_rps))

@@ -155,18 +155,6 @@ def test_a_slow_server_is_swept_downwards(example):
     assert found.verdict.startswith("The server kept up with none")
 
 
-async def test_a_real_server_that_takes_one_call_at_a_time(start_fake):
-    from tablefold.loadtest.interrupt import Interrupt
-    from tablefold.loadtest.target import open_target
-
-    plan = replace(PLAN, server=start_fake(serial=0.02).address, duration=0.5, timeout=2.0)
-    async with open_target(plan, Interrupt(), lambda _: None) as target:
-        found = await sweep(target, plan)
-    # 50 calls/s, less what a busy machine takes.
-    assert 10 < found.knee_rps < 60
-    assert not found.rule.kept_up(max(found.steps, key=lambda step: step.offered_rps))
-
-
 @pytest.mark.parametrize(
     ("text", "share", "seconds"),
     [("p99=20ms", 0.99, 0.02), ("p99.9=0.1s", 0.999, 0.1), ("P50 = 800us", 0.5, 0.0008)],
