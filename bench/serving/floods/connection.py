@@ -83,6 +83,9 @@ class Connection(asyncio.Protocol):
         stream, self._next = self._next, self._next + 2
         self.streams.add(stream)
         self._windows[stream] = self._stream_window
+        if self.closed:
+            self._end(stream, self._loss)
+            return stream
         first, *more = [headers[at : at + 16_384] for at in range(0, len(headers), 16_384)]
         self.write(frame(Kind.HEADERS, (whole and not more) * END_HEADERS, stream, first))
         for place, part in enumerate(more, 1):
@@ -154,7 +157,7 @@ class Connection(asyncio.Protocol):
         self.closed = True
         self._writable.set()
         for stream in list(self.streams):
-            self._end(stream, f"GOAWAY {self.goaway}" if self.goaway else "CLOSED")
+            self._end(stream, self._loss)
         self._changed.set()
 
     def data_received(self, content: bytes) -> None:  # noqa: D102
@@ -201,6 +204,11 @@ class Connection(asyncio.Protocol):
             self._end(stream, STATUSES[int(headers["grpc-status"])])
         elif headers.get(":status", "200") != "200":
             self._end(stream, f"HTTP {headers[':status']}")
+
+    @property
+    def _loss(self) -> str:
+        """How calls end whose connection is closed."""
+        return f"GOAWAY {self.goaway}" if self.goaway else "CLOSED"
 
     def _end(self, stream: int, how: str) -> None:
         if stream in self.streams:
