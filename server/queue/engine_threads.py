@@ -8,13 +8,12 @@ while all others run, so that refusals, health and cancels never wait for an eng
 
 import asyncio
 import logging
-import os
-import sys
 import threading
 import time
 from collections.abc import Callable
 
 from tablefold.errors import DeviceLost
+from tablefold.machine.priority import give_way
 from tablefold.server.queue.batch import Batch
 from tablefold.server.queue.call import Call
 from tablefold.server.queue.sources import BatchSource, CallSource
@@ -27,10 +26,6 @@ ATTENDANCE_SECONDS = 0.005
 """How long a call may wait at the front while all engines run; beside an idle thread, twice that."""
 QUIET_PAUSES = 200
 """After so many without a batch the attendant sleeps until there is one."""
-
-
-ENGINE_NICENESS = 10
-"""Engines take the time that others leave: beside them calls are still received, and refused, in time."""
 
 
 class EngineThreads:
@@ -144,7 +139,7 @@ class EngineThreads:
             self._settle(finished)
 
     def _work(self) -> None:
-        give_way()
+        give_way()  # beside engines calls are still received, and refused, in time
         while not self._closed:
             if self._run_next():
                 continue
@@ -272,10 +267,3 @@ class EngineThreads:
             call.caller.settle(call)
         if finished and self._source is not None:
             self._source.flush()
-
-
-def give_way() -> None:
-    """Let the system prefer the other threads of this process to the one that calls this."""
-    if sys.platform == "linux":  # elsewhere only whole processes have a priority
-        now = os.getpriority(os.PRIO_PROCESS, 0)
-        os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), min(19, now + ENGINE_NICENESS))

@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 
 from tablefold.errors import DeviceLost, EngineError, Unavailable
+from tablefold.machine.priority import NICENESS
 from tablefold.model_size import Parts
 from tablefold.server.queue.batch_sizing import BatchSizing
-from tablefold.server.queue.engine_threads import ENGINE_NICENESS
 from tablefold.server.telemetry.metrics import Metrics
 from tests.server.queue.waiting import (
     FakeEngine,
@@ -229,5 +229,5 @@ async def test_engines_give_way_to_whoever_receives_and_refuses_calls():
             if niceness("engine-0") != ours or ours == 19:
                 break
             await asyncio.sleep(0.01)
-        assert niceness("engine-0") == min(19, ours + ENGINE_NICENESS)
+        assert niceness("engine-0") == min(19, ours + NICENESS)
         assert niceness("attendant") == os.getpriority(os.PRIO_PROCESS, 0) == ours
