@@ -114,25 +114,21 @@ class Dispatcher:
         """
         arrived = time.monotonic()
         error: RequestError | None = None
-        models = 0
+        refused_by: list[Model] = []
         for model in self._repository.served():
-            models += 1
             try:
                 model.batcher.check(Claim(1, deadline, client))
             except RequestError as refusal:
                 error = drop_frames(refusal)
+                refused_by.append(model)
             else:
                 return
         if error is None:
             return
-        only = model if models == 1 else None
+        known = refused_by[0] if len(refused_by) == 1 else None
         if self._tracing is not None:
-            self._tracing.ended(method, metadata, arrived, error.status, error.reason, model=only)
-        if only is None:
-            self._metrics.call(method, error.status, error.reason, 0.0)
-        else:
-            self._metrics.call(method, error.status, error.reason, 0.0, model=only.name, version=only.version)
-            only.batcher.metrics.counts.fail(error.status, error.reason, 0.0)
+            self._tracing.ended(method, metadata, arrived, error.status, error.reason, model=known)
+        self._count_failed(method, error.status, error.reason, 0.0, known)
         raise error
 
     def settle(self, call: Call) -> None:
@@ -219,19 +215,25 @@ class Dispatcher:
             self._tracing.ended(
                 arrival.method, arrival.metadata, arrival.arrived, status, reason, model=model, call=call
             )
-        if call is None:
-            self._metrics.call(arrival.method, status, reason, seconds)
-        elif reason is None:
+        if reason is None:
             assert isinstance(call, PredictCall)
             self._metrics.call(arrival.method, status, None, seconds)
             metrics = call.model.batcher.metrics
             metrics.answered(call.rows, seconds, call.queue_seconds, call.compute_seconds)
+        elif call is None:
+            self._count_failed(arrival.method, status, reason, seconds, None)
         else:
-            self._metrics.call(
-                arrival.method, status, reason, seconds,
-                model=call.model.name, version=call.model.version, rows=call.rows,
-            )  # fmt: skip
-            call.model.batcher.metrics.counts.fail(status, reason, seconds)
+            self._count_failed(arrival.method, status, reason, seconds, call.model, rows=call.rows)
+
+    def _count_failed(
+        self, method: str, status: str, reason: str, seconds: float, model: Model | None, **rows: int
+    ) -> None:
+        """Count a call without an answer: `model` where it is known, `rows` where they are."""
+        if model is None:
+            self._metrics.call(method, status, reason, seconds)
+            return
+        self._metrics.call(method, status, reason, seconds, model=model.name, version=model.version, **rows)
+        model.batcher.metrics.counts.fail(status, reason, seconds)
 
 
 def _check(arrival: Arrival, model: Model, rows: int) -> None:
