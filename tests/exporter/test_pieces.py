@@ -42,12 +42,13 @@ def random_map(known: int, rows: int, seed: int) -> RowMap:
     return RowMap(keys=keys, rows=row, hashed_first=rows + 1, hashed_rows=3, salt=seed)
 
 
-@pytest.mark.parametrize("keys", [3000, 7001])
+@pytest.mark.parametrize("keys", [3000, 7001, 50_000])
 def test_known_ids_are_exact_beside_features_of_every_other_kind(pieces: Pieces, keys: int) -> None:
-    """Words of 24, 16, 8, 12 and 4 bits, many and few ids; the large ones are in pieces."""
+    """Words of 24, 16, 8, 12 and 4 bits, many and few ids; the large ones are in pieces, of several segments
+    each where a piece has 50,000 keys."""
     pieces(10_000, keys)
     maps = [
-        random_map(60_000, 4000, 1), random_map(40_000, 900, 2), random_map(20_000, 3, 3),
+        random_map(110_000, 4000, 1), random_map(40_000, 900, 2), random_map(20_000, 3, 3),
         random_map(30_000, 30, 4), random_map(200, 50, 5), random_map(15_000, 1, 6),
     ]  # fmt: skip
     columns = LookupColumns(

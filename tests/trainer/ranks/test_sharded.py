@@ -62,7 +62,7 @@ def test_a_killed_run_goes_on_with_the_table_whole_or_shared_out(whole: Path, tm
     out = tmp_path / "m"
     runs = {str(out): settings("dropping")}
     steps = len(losses(whole / "dropping"))
-    for rank, after, shard in ((1, 60, True), (0, steps - 120, False)):
+    for rank, after, shard in ((1, 60, True), (0, steps - 120, False), (1, 40, True)):
         killed = Plan(
             runs=runs, resume=True, signal=signal.SIGKILL, rank=rank, steps=after, shard_tables=shard
         )
