@@ -144,8 +144,9 @@ def test_the_smallest_model(tmp_path: Path) -> None:
 
 def test_several_ranks_train_one_model(tmp_path: Path) -> None:
     run(script(ROOT / "docs/how-to/several-machines.md"), tmp_path)
-    lines = (tmp_path / "model.metrics.jsonl").read_text().splitlines()
-    assert {json.loads(line)["world_size"] for line in lines} == {2}
+    for name in ("model", "large"):
+        lines = (tmp_path / f"{name}.metrics.jsonl").read_text().splitlines()
+        assert {json.loads(line)["world_size"] for line in lines} == {2}
 
 
 def test_every_page_with_commands_is_run_here() -> None:
