@@ -26,7 +26,7 @@ from bench.models.full_size import measured
 
 EXAMPLES = 4000
 STEPS = ("adopt", "rank", "rows")
-NETWORK = f"{__name__ if __name__ != '__main__' else 'bench.models.adoption'}:Sum"
+NETWORK = "bench.models.adoption:Sum"
 SCHEMA = """
 name = "shop"
 [files]

@@ -11,9 +11,7 @@ import argparse
 import json
 import subprocess
 import sys
-import threading
 import time
-from pathlib import Path
 
 import numpy as np
 import onnx_ir as ir
@@ -21,6 +19,7 @@ import onnxruntime
 from rich.console import Console
 from rich.table import Table
 
+from bench.process_memory import anonymous_growth
 from tablefold.exporter.dictionaries import words
 from tablefold.exporter.dictionaries.compact import CompactDictionary
 from tablefold.exporter.dictionaries.words import word_pools
@@ -37,12 +36,6 @@ SCHEMA = FeatureSchema(
 ASKED, CALLS = 4096, 200
 
 
-def anonymous() -> int:
-    """Megabytes of this process that no file has."""
-    lines = Path("/proc/self/status").read_text().splitlines()
-    return int(next(line.split()[1] for line in lines if line.startswith("RssAnon"))) // 1000
-
-
 def measure(ids: int, rows: int) -> dict[str, float]:
     """Build one, ask it."""
     rng = np.random.default_rng(0)
@@ -50,20 +43,10 @@ def measure(ids: int, rows: int) -> dict[str, float]:
     row_map = RowMap(
         keys=keys, rows=1 + rng.integers(0, rows, len(keys)), hashed_first=rows + 1, hashed_rows=1
     )
-    before, most, done = anonymous(), 0, threading.Event()
-
-    def watch() -> None:
-        nonlocal most
-        while not done.wait(0.01):
-            most = max(most, anonymous())
-
-    watcher = threading.Thread(target=watch)
-    watcher.start()
-    started, worked = time.perf_counter(), time.process_time()
-    dictionary = CompactDictionary([row_map], np.zeros(1, np.int64), [FALSE_HITS])
-    used = {"s": time.perf_counter() - started, "core_s": time.process_time() - worked}
-    done.set()
-    watcher.join()
+    with anonymous_growth() as growth:
+        started, worked = time.perf_counter(), time.process_time()
+        dictionary = CompactDictionary([row_map], np.zeros(1, np.int64), [FALSE_HITS])
+        used = {"s": time.perf_counter() - started, "core_s": time.process_time() - worked}
     columns = LookupColumns(
         id_column=np.zeros(1, np.int64), row_map=np.zeros(1, np.int64), feature=np.zeros(1, np.int64),
         share=np.zeros(1, np.float32),
@@ -84,7 +67,7 @@ def measure(ids: int, rows: int) -> dict[str, float]:
     [pool] = word_pools([len(keys)], [rows], [FALSE_HITS])
     return used | {
         "pieces": pool.layout.pieces,
-        "MB": most - before,
+        "MB": growth.kilobytes / 1e3,
         "bytes_an_id": sum(pool.bytes_of_planes.values()) / len(keys),
         "us_an_id": 1e6 * min(times) / ASKED,
     }

@@ -20,6 +20,7 @@ from tempfile import TemporaryDirectory
 from rich.console import Console
 from rich.table import Table
 
+from bench.process_memory import kilobytes
 from bench.random_bundle import DIM, random_checkpoint
 from tablefold.bundle import read_manifest
 from tablefold.logs.formats.synthetic import FIELD_SIZES
@@ -82,15 +83,6 @@ def measured(command: list[str]) -> tuple[str, dict[str, float]]:
         "resident": resident / 1e3,
         "anonymous": anonymous / 1e3,
     }
-
-
-def kilobytes(pid: int, name: str) -> int:
-    """A figure of /proc/PID/status; 0 once the process is gone."""
-    try:
-        lines = Path(f"/proc/{pid}/status").read_text().splitlines()
-    except OSError:
-        return 0
-    return next((int(line.split()[1]) for line in lines if line.startswith(name)), 0)
 
 
 def measure(contender: Contender, ids: int, work: Path, console: Console) -> dict[str, float]:

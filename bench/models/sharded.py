@@ -26,7 +26,7 @@ import xxhash
 from rich.console import Console
 from rich.table import Table
 
-from bench.models.full_size import kilobytes
+from bench.process_memory import kilobytes
 
 FEATURES, STEPS = 8, 110
 SCHEMA = (
